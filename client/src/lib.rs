@@ -1,0 +1,1 @@
+//! dark-tower-client

@@ -1,0 +1,20 @@
+//! The words every room of Dark Tower speaks: ids, the media frame header, instants, close codes, grants, media descriptions.
+//!
+//! In: values and bytes. Out: values and bytes. Nothing here reads a clock, a socket, a file or a source of randomness.
+
+#![warn(missing_docs)]
+
+pub mod code;
+pub mod frame;
+pub mod frame_reader;
+pub mod grant;
+pub mod id;
+pub mod length_prefix;
+pub mod media;
+pub mod moment;
+pub mod name;
+
+pub use code::Code;
+pub use frame::{FRAME_HEADER_BYTES, FrameFlags, FrameHeader, FrameHeaderError, FrameKind};
+pub use id::{Generation, MeetingId, NodeId, ParticipantId, StreamId};
+pub use moment::{Deadline, Moment};

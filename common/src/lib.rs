@@ -1,0 +1,20 @@
+//! The tools every service shares: configuration, TLS, tokens, QUIC, WebTransport, telemetry, the admin endpoint, shutdown.
+//!
+//! Loud room: these touch files, clocks and sockets. The words they speak are `common-core`'s.
+
+#![warn(missing_docs)]
+
+pub mod admin;
+pub mod clock;
+pub mod config;
+pub mod grpc;
+pub mod quic;
+pub mod random;
+pub mod secret;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;
+pub mod token;
+pub mod webtransport;
+
+pub use secret::Secret;

@@ -1,0 +1,113 @@
+//! QUIC endpoints with every limit set: quinn's defaults let a silent peer hold over a hundred megabytes.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{IdleTimeout, TransportConfig, VarInt};
+use thiserror::Error;
+
+use crate::tls::{Certificate, TlsError};
+
+/// A silent connection ends after this (DESIGN section 4).
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between keep-alives (DESIGN section 4).
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// What the kernel holds for a socket, each way: a key frame's burst to a hundred subscribers.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why an endpoint does not stand.
+#[derive(Debug, Error)]
+pub enum EndpointError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The certificate does not serve.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The cipher suites do not serve QUIC.
+    #[error("no QUIC cipher suite: {0}")]
+    Cipher(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+/// What one connection may hold and open. Bytes unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransportLimits {
+    /// Received and not yet read, all streams of the connection together.
+    pub receive_window: u32,
+    /// Received and not yet read, one stream.
+    pub stream_receive_window: u32,
+    /// Sent and not yet acknowledged.
+    pub send_window: u64,
+    /// Bidirectional streams the peer may have open.
+    pub bidirectional_streams: u32,
+    /// Unidirectional streams the peer may have open; HTTP/3 itself uses three.
+    pub unidirectional_streams: u32,
+    /// Datagrams received and not yet read; `None`: no datagrams.
+    pub datagram_receive_buffer: Option<usize>,
+}
+
+impl TransportLimits {
+    /// For a session that carries messages: signaling, HTTP/3.
+    pub const SIGNALING: TransportLimits = TransportLimits {
+        receive_window: 1024 * 1024,
+        stream_receive_window: 256 * 1024,
+        send_window: 4 * 1024 * 1024,
+        bidirectional_streams: 16,
+        unidirectional_streams: 16,
+        // WebTransport needs datagrams to be negotiated (draft-ietf-webtrans-http3, section 3.1), whether used or not.
+        datagram_receive_buffer: Some(64 * 1024),
+    };
+
+    /// The quinn configuration of these limits.
+    pub fn transport(&self) -> TransportConfig {
+        let mut config = TransportConfig::default();
+        config
+            .receive_window(VarInt::from_u32(self.receive_window))
+            .stream_receive_window(VarInt::from_u32(self.stream_receive_window))
+            .send_window(self.send_window)
+            .max_concurrent_bidi_streams(VarInt::from_u32(self.bidirectional_streams))
+            .max_concurrent_uni_streams(VarInt::from_u32(self.unidirectional_streams))
+            .datagram_receive_buffer_size(self.datagram_receive_buffer)
+            .datagram_send_buffer_size(64 * 1024)
+            .keep_alive_interval(Some(KEEP_ALIVE_INTERVAL))
+            .max_idle_timeout(Some(IdleTimeout::try_from(IDLE_TIMEOUT).expect("ten seconds fit a QUIC varint of milliseconds")));
+        config
+    }
+}
+
+/// A quinn server configuration for `certificate`, with `alpn` and `transport`.
+pub fn server_config(certificate: &Certificate, alpn: &[&[u8]], transport: TransportConfig) -> Result<quinn::ServerConfig, EndpointError> {
+    let mut tls = certificate.server_config(alpn)?;
+    tls.max_early_data_size = 0;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+/// A server endpoint on `address`; port 0 means any free one. Needs a tokio runtime.
+pub fn server_endpoint(address: SocketAddr, config: quinn::ServerConfig) -> Result<quinn::Endpoint, EndpointError> {
+    let fail = |source| EndpointError::Bind { address, source };
+    let socket = bind(address).map_err(fail)?;
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, Arc::new(quinn::TokioRuntime)).map_err(fail)
+}
+
+/// A UDP socket with large buffers; a kernel that clamps them is told of in the log.
+fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    // The kernel reports twice what it grants to programs.
+    let granted = socket.recv_buffer_size()?.min(socket.send_buffer_size()?) / 2;
+    if granted < SOCKET_BUFFER_BYTES {
+        tracing::warn!(granted, wanted = SOCKET_BUFFER_BYTES, "the kernel clamps UDP buffers; raise net.core.rmem_max and net.core.wmem_max");
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}

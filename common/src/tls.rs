@@ -1,0 +1,247 @@
+//! Certificates: self-signed ones for browsers that pin hashes, a cluster's own authority for mTLS, and files from outside.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use thiserror::Error;
+
+/// Life of a self-signed certificate: browsers accept pinned hashes up to 14 days, and a day is left for skewed clocks.
+const SELF_SIGNED_LIFE: Duration = Duration::from_secs(13 * 24 * 3600 - 2 * 3600);
+/// How far a certificate's life begins in the past, for clocks that are behind.
+const BACKDATED: Duration = Duration::from_secs(3600);
+/// Life of a throw-away cluster authority and its certificates.
+const CLUSTER_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Why a certificate cannot be made or read.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read or holds no PEM of the wanted kind.
+    #[error("cannot read {what} from {path}: {reason}")]
+    File {
+        /// What was wanted.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The library refuses.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// rustls refuses the certificate or key.
+    #[error("cannot use a certificate: {0}")]
+    Use(#[from] rustls::Error),
+}
+
+/// Makes aws-lc-rs the process's one provider; the first thing each main and test does. Harmless when repeated.
+pub fn install_crypto_provider() {
+    // An error means that it was installed already, by this very function.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// A certificate chain with its key.
+#[derive(Debug)]
+pub struct Certificate {
+    /// Leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Of the leaf.
+    pub key: PrivateKeyDer<'static>,
+    /// Whether browsers need the leaf's hash, because no authority they know has signed it.
+    pub self_signed: bool,
+}
+
+impl Clone for Certificate {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key(), self_signed: self.self_signed }
+    }
+}
+
+impl Certificate {
+    /// A fresh self-signed ECDSA P-256 certificate for `names` (DNS names or IP addresses), good for 13 days: what
+    /// `serverCertificateHashes` of the WebTransport API accepts.
+    pub fn self_signed(names: &[String]) -> Result<Self, TlsError> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let mut params = CertificateParams::new(names.to_vec())?;
+        params.distinguished_name.push(DnType::CommonName, "Dark Tower");
+        set_life(&mut params, SELF_SIGNED_LIFE);
+        let certificate = params.self_signed(&key)?;
+        Ok(Self {
+            chain: vec![certificate.der().clone()],
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+            self_signed: true,
+        })
+    }
+
+    /// Reads a PEM chain (leaf first) and a PEM key, as a public authority hands them out.
+    pub fn load(chain_path: &Path, key_path: &Path) -> Result<Self, TlsError> {
+        let fail = |what, path: &Path, reason: String| TlsError::File { what, path: path.into(), reason };
+        let chain = CertificateDer::pem_file_iter(chain_path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| fail("a certificate chain", chain_path, error.to_string()))?;
+        if chain.is_empty() {
+            return Err(fail("a certificate chain", chain_path, "no certificate in it".to_owned()));
+        }
+        let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| fail("a private key", key_path, error.to_string()))?;
+        Ok(Self { chain, key, self_signed: false })
+    }
+
+    /// SHA-256 of the leaf, for `serverCertificateHashes`; `None` under a public authority.
+    pub fn pinned_hash(&self) -> Option<[u8; 32]> {
+        self.self_signed.then(|| self.sha256())
+    }
+
+    /// SHA-256 of the leaf's DER.
+    pub fn sha256(&self) -> [u8; 32] {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.chain[0]);
+        let mut out = [0; 32];
+        out.copy_from_slice(digest.as_ref());
+        out
+    }
+
+    /// A rustls server configuration without client authentication that offers `alpn`, first liked best.
+    pub fn server_config(&self, alpn: &[&[u8]]) -> Result<rustls::ServerConfig, TlsError> {
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(config)
+    }
+}
+
+/// Base64 (RFC 4648 section 4) of a certificate hash, as the API shows it.
+pub fn hash_base64(hash: &[u8]) -> String {
+    STANDARD.encode(hash)
+}
+
+fn set_life(params: &mut CertificateParams, life: Duration) {
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now - BACKDATED;
+    params.not_after = now + life;
+}
+
+/// What kind of node a certificate is for; stands in it as a second name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NodeKind {
+    /// Answers the public API.
+    GlobalController,
+    /// Speaks signaling.
+    MeetingController,
+    /// Forwards media.
+    MediaHandler,
+}
+
+impl NodeKind {
+    /// The DNS name in the certificate of every node of this kind. No node id has a dot, so the two never meet.
+    pub const fn certificate_name(self) -> &'static str {
+        match self {
+            NodeKind::GlobalController => "global-controller.dark-tower.internal",
+            NodeKind::MeetingController => "meeting-controller.dark-tower.internal",
+            NodeKind::MediaHandler => "media-handler.dark-tower.internal",
+        }
+    }
+}
+
+/// What a node shows to other nodes, and whom it believes. All PEM.
+#[derive(Clone)]
+pub struct NodeIdentity {
+    /// The node's certificate: its id and kind as DNS names.
+    pub certificate_pem: String,
+    /// The certificate's key.
+    pub key_pem: String,
+    /// The cluster's authority.
+    pub authority_pem: String,
+}
+
+impl std::fmt::Debug for NodeIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeIdentity").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
+    }
+}
+
+impl NodeIdentity {
+    /// Reads the three files.
+    pub fn load(certificate: &Path, key: &Path, authority: &Path) -> Result<Self, TlsError> {
+        let read = |what, path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| TlsError::File { what, path: path.into(), reason: error.to_string() })
+        };
+        Ok(Self {
+            certificate_pem: read("a node certificate", certificate)?,
+            key_pem: read("a node key", key)?,
+            authority_pem: read("the cluster's authority", authority)?,
+        })
+    }
+}
+
+/// A cluster's certificate authority.
+pub struct ClusterAuthority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate_pem: String,
+}
+
+impl ClusterAuthority {
+    /// A fresh one.
+    pub fn generate() -> Result<Self, TlsError> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Dark Tower cluster");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        set_life(&mut params, CLUSTER_LIFE);
+        let certificate_pem = params.self_signed(&key)?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), certificate_pem })
+    }
+
+    /// A certificate for the node `id` of kind `kind`, for both ends of mTLS.
+    pub fn issue(&self, id: &common_core::NodeId, kind: NodeKind) -> Result<NodeIdentity, TlsError> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, id.as_str());
+        for name in [id.as_str(), kind.certificate_name()] {
+            params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        set_life(&mut params, CLUSTER_LIFE);
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(NodeIdentity {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            authority_pem: self.certificate_pem.clone(),
+        })
+    }
+}
+
+/// The DNS names in a certificate; empty if it cannot be parsed.
+pub fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    webpki::EndEntityCert::try_from(certificate)
+        .map(|certificate| certificate.valid_dns_names().map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_certificates_carry_id_and_kind() {
+        let authority = ClusterAuthority::generate().expect("an authority");
+        let id = "mc-1".parse().expect("a node id");
+        let identity = authority.issue(&id, NodeKind::MeetingController).expect("a certificate");
+        let certificate = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).expect("PEM");
+        assert_eq!(dns_names(&certificate), ["mc-1", "meeting-controller.dark-tower.internal"]);
+        assert!(!format!("{identity:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn self_signed_certificates_live_less_than_fourteen_days() {
+        assert!(SELF_SIGNED_LIFE + BACKDATED <= Duration::from_secs(13 * 24 * 3600));
+        let certificate = Certificate::self_signed(&["localhost".into(), "127.0.0.1".into()]).expect("a certificate");
+        assert_eq!(certificate.pinned_hash(), Some(certificate.sha256()));
+    }
+}

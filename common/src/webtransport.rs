@@ -1,0 +1,259 @@
+//! WebTransport sessions: a bounded accept loop, and messages behind a length on streams.
+//!
+//! The accept loop is our own because the library's keeps an unbounded set of pending handshakes.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common_core::Code;
+use common_core::length_prefix::{LengthError, LengthPrefixed};
+use http::StatusCode;
+use quinn::Incoming;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use web_transport_quinn::{ReadError, RecvStream, Request, SendStream, Session, WriteError};
+
+/// The protocol that QUIC must agree on for WebTransport (RFC 9114).
+pub const ALPN: &[u8] = b"h3";
+/// How much of a message stream is read at a time.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// What strangers may cost before they are known.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptLimits {
+    /// Handshakes and CONNECT requests under way; one more is refused.
+    pub pending_max: usize,
+    /// From this many on, addresses must prove themselves first (RFC 9000 section 8.1.2).
+    pub retry_from: usize,
+    /// From the first packet to the CONNECT request.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for AcceptLimits {
+    fn default() -> Self {
+        Self { pending_max: 512, retry_from: 128, handshake_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// Who may open a session from a browser. A request without `Origin` is a native client, which needs its token all the same.
+#[derive(Clone, Debug, Default)]
+pub enum OriginPolicy {
+    /// Every page.
+    #[default]
+    Any,
+    /// Pages of these origins (`https://meet.example`), compared to the letter.
+    Only(Vec<String>),
+}
+
+impl OriginPolicy {
+    /// Any when the list is empty or has `*`, else only those listed.
+    pub fn from_list(origins: &[String]) -> Self {
+        if origins.is_empty() || origins.iter().any(|origin| origin == "*") { Self::Any } else { Self::Only(origins.to_vec()) }
+    }
+
+    /// Whether a request with this `Origin` header is let in.
+    pub fn allows(&self, origin: Option<&str>) -> bool {
+        match (self, origin) {
+            (Self::Any, _) | (Self::Only(_), None) => true,
+            (Self::Only(list), Some(origin)) => list.iter().any(|allowed| allowed == origin),
+        }
+    }
+}
+
+/// A session that stands, and where it came from.
+pub struct Accepted {
+    /// The session.
+    pub session: Session,
+    /// By the first packet; a client's address may change.
+    pub remote: SocketAddr,
+}
+
+/// What an accept loop serves.
+pub struct Listener {
+    /// Where connections arrive; its ALPN must be [`ALPN`].
+    pub endpoint: quinn::Endpoint,
+    /// The one path that is served, such as `/wt`.
+    pub path: &'static str,
+    /// See [`OriginPolicy`].
+    pub origins: OriginPolicy,
+    /// See [`AcceptLimits`].
+    pub limits: AcceptLimits,
+}
+
+impl Listener {
+    /// Accepts until `stop`, one task per session running `serve`. Returns when the loop has ended; the sessions' tasks
+    /// go on in `tasks`.
+    pub async fn accept<F, S>(self, stop: CancellationToken, tasks: TaskTracker, serve: F)
+    where
+        F: Fn(Accepted) -> S + Clone + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let pending = Arc::new(Semaphore::new(self.limits.pending_max));
+        loop {
+            let incoming = tokio::select! {
+                () = stop.cancelled() => return,
+                incoming = self.endpoint.accept() => match incoming {
+                    Some(incoming) => incoming,
+                    None => return,
+                },
+            };
+            let Ok(permit) = pending.clone().try_acquire_owned() else {
+                metrics::counter!("dark_tower_handshakes_total", "path" => self.path, "outcome" => "refused").increment(1);
+                incoming.refuse();
+                continue;
+            };
+            let under_way = self.limits.pending_max - pending.available_permits();
+            if under_way > self.limits.retry_from && !incoming.remote_address_validated() && incoming.may_retry() {
+                metrics::counter!("dark_tower_handshakes_total", "path" => self.path, "outcome" => "retry").increment(1);
+                // The address was not validated and a Retry is allowed, so this cannot fail.
+                let _ = incoming.retry();
+                continue;
+            }
+            let (path, origins, limits, serve) = (self.path, self.origins.clone(), self.limits, serve.clone());
+            tasks.spawn(async move {
+                let remote = incoming.remote_address();
+                let outcome = tokio::time::timeout(limits.handshake_timeout, handshake(incoming, path, &origins)).await;
+                drop(permit);
+                let (label, session) = match outcome {
+                    Ok(Ok(session)) => ("accepted", Some(session)),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%remote, %error, "no session");
+                        ("failed", None)
+                    }
+                    Err(_) => {
+                        tracing::debug!(%remote, "no session: handshake and CONNECT took too long");
+                        ("timeout", None)
+                    }
+                };
+                metrics::counter!("dark_tower_handshakes_total", "path" => path, "outcome" => label).increment(1);
+                if let Some(session) = session {
+                    serve(Accepted { session, remote }).await;
+                }
+            });
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+enum HandshakeError {
+    #[error(transparent)]
+    Connection(#[from] quinn::ConnectionError),
+    #[error(transparent)]
+    Http(#[from] web_transport_quinn::ServerError),
+    #[error("the path {0} is not served here")]
+    Path(String),
+    #[error("the origin {0} is not on the list")]
+    Origin(String),
+}
+
+async fn handshake(incoming: Incoming, path: &str, origins: &OriginPolicy) -> Result<Session, HandshakeError> {
+    let connection = incoming.accept()?.await?;
+    let request = Request::accept(connection).await?;
+    if request.url.path() != path {
+        let found = common_core::name::escape(request.url.path(), 64);
+        request.reject(StatusCode::NOT_FOUND).await?;
+        return Err(HandshakeError::Path(found));
+    }
+    let origin = request.headers.get(http::header::ORIGIN).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    if !origins.allows(origin.as_deref()) {
+        request.reject(StatusCode::FORBIDDEN).await?;
+        return Err(HandshakeError::Origin(common_core::name::escape(&origin.unwrap_or_default(), 128)));
+    }
+    Ok(request.ok().await?)
+}
+
+/// Closes a session with a code and a reason that its client may show (at most 1024 bytes; ours are short).
+pub fn close(session: &Session, code: Code, reason: &str) {
+    session.close(code.number(), reason.as_bytes());
+}
+
+/// Why the next message did not come.
+#[derive(Debug, Error)]
+pub enum ReadMessageError {
+    /// A length of 0, or over the limit.
+    #[error(transparent)]
+    Length(#[from] LengthError),
+    /// The stream was finished inside a message.
+    #[error("the stream ended inside a message")]
+    Truncated,
+    /// The stream or its session is gone.
+    #[error(transparent)]
+    Stream(#[from] ReadError),
+}
+
+/// Reads messages behind a 4-byte length from a stream. Cancel-safe: bytes of a part are kept.
+pub struct MessageReader {
+    stream: RecvStream,
+    decoder: LengthPrefixed,
+}
+
+impl MessageReader {
+    /// A reader that refuses messages over `message_bytes_max` before allocating for them. `first` are bytes of the
+    /// stream that were read already.
+    pub fn new(stream: RecvStream, message_bytes_max: usize, first: &[u8]) -> Self {
+        let mut decoder = LengthPrefixed::new(message_bytes_max);
+        decoder.push(first);
+        Self { stream, decoder }
+    }
+
+    /// The next message; `None` at a clean end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ReadMessageError> {
+        loop {
+            if let Some(message) = self.decoder.next_message()? {
+                return Ok(Some(message));
+            }
+            match self.stream.read_chunk(READ_BYTES_MAX, true).await? {
+                Some(chunk) => self.decoder.push(&chunk.bytes),
+                None if self.decoder.is_mid_message() => return Err(ReadMessageError::Truncated),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Tells the peer to stop sending.
+    pub fn stop(&mut self, code: Code) {
+        // An error means that the stream is over already.
+        let _ = self.stream.stop(code.number());
+    }
+}
+
+/// Writes messages behind a 4-byte length to a stream. Not cancel-safe: give it a task of its own.
+pub struct MessageWriter {
+    stream: SendStream,
+}
+
+impl MessageWriter {
+    /// Wraps a stream.
+    pub fn new(stream: SendStream) -> Self {
+        Self { stream }
+    }
+
+    /// Writes one message.
+    pub async fn send(&mut self, message: &[u8]) -> Result<(), WriteError> {
+        self.stream.write_chunk(LengthPrefixed::frame(message)).await
+    }
+
+    /// Ends the stream.
+    pub fn finish(&mut self) {
+        // An error means that the stream is over already.
+        let _ = self.stream.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_compared_to_the_letter() {
+        let policy = OriginPolicy::from_list(&["https://meet.example".into()]);
+        assert!(policy.allows(None) && policy.allows(Some("https://meet.example")));
+        assert!(!policy.allows(Some("https://meet.example.evil")) && !policy.allows(Some("null")));
+        assert!(OriginPolicy::from_list(&[]).allows(Some("null")));
+    }
+}
