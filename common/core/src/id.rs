@@ -142,7 +142,8 @@ mod tests {
     fn uuids_are_canonical_and_lower_case() {
         let text = "550e8400-e29b-41d4-a716-446655440000";
         assert_eq!(text.parse::<MeetingId>().map(|id| id.to_string()), Ok(text.to_owned()));
-        for bad in ["", "550E8400-e29b-41d4-a716-446655440000", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-44665544000}"] {
+        for bad in ["", "550E8400-e29b-41d4-a716-446655440000", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-44665544000}"]
+        {
             assert!(bad.parse::<MeetingId>().is_err(), "{bad}");
         }
     }

@@ -132,9 +132,15 @@ mod tests {
 
     #[test]
     fn codecs_compare_by_family() {
-        for (codec, family) in
-            [("VP9", "vp9"), ("vp09.00.10.08", "vp9"), ("opus", "opus"), ("Opus", "opus"), ("avc1.42001f", "h264"), ("vp8", "vp8"), ("av01.0.04M.08", "av1")]
-        {
+        for (codec, family) in [
+            ("VP9", "vp9"),
+            ("vp09.00.10.08", "vp9"),
+            ("opus", "opus"),
+            ("Opus", "opus"),
+            ("avc1.42001f", "h264"),
+            ("vp8", "vp8"),
+            ("av01.0.04M.08", "av1"),
+        ] {
             assert_eq!(codec_family(codec), family);
         }
     }
