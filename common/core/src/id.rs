@@ -85,6 +85,10 @@ uuid_id!(
     /// A media stream, or one of its layers: what stands in a frame header.
     StreamId, "a stream id"
 );
+uuid_id!(
+    /// One line of chat.
+    MessageId, "a message id"
+);
 
 /// A controller or handler, as in its certificate.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
