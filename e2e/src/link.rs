@@ -1,0 +1,280 @@
+//! A network path in user space: what enters on one side leaves on the other, later.
+//!
+//! In: UDP datagrams and TCP bytes at one loopback address. Out: the same, in the same order, to one target, after a fixed
+//! delay each way. It never looks into a byte. A cut path swallows datagrams and holds TCP back until it is healed.
+//!
+//! Every decision about a datagram is made in [`Direction::admit`], so that one place knows what a path does to traffic.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+mod tcp;
+mod udp;
+
+/// Tries to find a port that is free for UDP and TCP alike; both are taken at random, so a few are plenty.
+const BIND_ATTEMPTS: u32 = 16;
+
+/// What a path does to traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// From one end to the other; a round trip is two of these.
+    pub delay: Duration,
+    /// Nothing passes.
+    pub is_cut: bool,
+}
+
+impl Conditions {
+    /// A path whole in all but its length.
+    pub const fn delayed(delay: Duration) -> Self {
+        Self { delay, is_cut: false }
+    }
+}
+
+/// What has passed, and what has not.
+#[derive(Debug, Default)]
+pub struct Counters {
+    forwarded: AtomicU64,
+    dropped_by_cut: AtomicU64,
+    dropped_by_queue: AtomicU64,
+}
+
+impl Counters {
+    /// Datagrams sent on.
+    pub fn forwarded(&self) -> u64 {
+        self.forwarded.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that came while the path was cut.
+    pub fn dropped_by_cut(&self) -> u64 {
+        self.dropped_by_cut.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that found a full queue, or one flow too many.
+    pub fn dropped_by_queue(&self) -> u64 {
+        self.dropped_by_queue.load(Ordering::Relaxed)
+    }
+}
+
+/// What the tasks of a link share.
+#[derive(Clone)]
+struct Shared {
+    target: SocketAddr,
+    conditions: watch::Receiver<Conditions>,
+    counters: Arc<Counters>,
+}
+
+/// A running forwarder; it ends, with all its flows, when it is dropped.
+pub struct Link {
+    address: SocketAddr,
+    conditions: watch::Sender<Conditions>,
+    counters: Arc<Counters>,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+impl Link {
+    /// Forwards UDP and TCP of a free loopback port to `target`.
+    pub async fn start(target: SocketAddr, conditions: Conditions) -> io::Result<Self> {
+        Self::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), target, conditions).await
+    }
+
+    /// Forwards UDP and TCP of `address` (port 0: one that is free for both) to `target`.
+    pub async fn bind(address: SocketAddr, target: SocketAddr, conditions: Conditions) -> io::Result<Self> {
+        let (listener, socket) = bind_both(address).await?;
+        let address = socket.local_addr()?;
+        let (sender, receiver) = watch::channel(conditions);
+        let counters = Arc::new(Counters::default());
+        let shared = Shared { target, conditions: receiver, counters: counters.clone() };
+        let tasks = [
+            AbortOnDropHandle::new(tokio::spawn(udp::forward(socket, shared.clone()))),
+            AbortOnDropHandle::new(tokio::spawn(tcp::forward(listener, shared))),
+        ];
+        Ok(Self { address, conditions: sender, counters, _tasks: tasks })
+    }
+
+    /// Where to send instead of to the target.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What has passed so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Lets nothing pass. What is under way still arrives.
+    pub fn cut(&self) {
+        self.conditions.send_modify(|conditions| conditions.is_cut = true);
+    }
+
+    /// Lets traffic pass again.
+    pub fn heal(&self) {
+        self.conditions.send_modify(|conditions| conditions.is_cut = false);
+    }
+}
+
+/// Binds a TCP and a UDP socket of the same port.
+async fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
+    let mut attempts = BIND_ATTEMPTS;
+    loop {
+        let listener = TcpListener::bind(address).await?;
+        match udp::bind(listener.local_addr()?) {
+            Ok(socket) => return Ok((listener, socket)),
+            Err(error) => {
+                attempts -= 1;
+                if address.port() != 0 || attempts == 0 {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// One way through the path, for one flow.
+struct Direction {
+    conditions: watch::Receiver<Conditions>,
+    /// When the last one admitted comes out: nothing overtakes.
+    last_due: Option<Instant>,
+}
+
+impl Direction {
+    fn new(conditions: watch::Receiver<Conditions>) -> Self {
+        Self { conditions, last_due: None }
+    }
+
+    /// When a datagram that enters at `now` comes out at the other end; `None`: never.
+    fn admit(&mut self, now: Instant) -> Option<Instant> {
+        let conditions = *self.conditions.borrow();
+        if conditions.is_cut {
+            return None;
+        }
+        let due = self.last_due.map_or(now + conditions.delay, |last| last.max(now + conditions.delay));
+        self.last_due = Some(due);
+        Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const DELAY: Duration = Duration::from_millis(20);
+    /// Far above what an idle loopback needs; a test that reaches it has failed.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    async fn udp_echo() -> (SocketAddr, AbortOnDropHandle<()>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+        let address = socket.local_addr().expect("it is bound");
+        let echo = async move {
+            let mut buffer = [0; 2048];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                socket.send_to(&buffer[..length], from).await.expect("loopback takes it");
+            }
+        };
+        (address, AbortOnDropHandle::new(tokio::spawn(echo)))
+    }
+
+    async fn tcp_echo() -> (SocketAddr, AbortOnDropHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let echo = async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await.expect("the client stays until it has all");
+                to.shutdown().await.expect("the client stays until it has all");
+            }
+        };
+        (address, AbortOnDropHandle::new(tokio::spawn(echo)))
+    }
+
+    async fn receive(socket: &UdpSocket) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        let length = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("an echo").expect("a datagram");
+        buffer[..length].to_vec()
+    }
+
+    /// A burst comes back whole and in order, and not before a round trip.
+    #[tokio::test]
+    async fn datagrams_come_late_and_in_order() {
+        let (target, _echo) = udp_echo().await;
+        let link = Link::start(target, Conditions::delayed(DELAY)).await.expect("a link");
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+        socket.connect(link.address()).await.expect("loopback");
+        let sent = Instant::now();
+        for number in 0..100_u32 {
+            socket.send(&number.to_be_bytes()).await.expect("loopback takes it");
+        }
+        for number in 0..100_u32 {
+            assert_eq!(receive(&socket).await, number.to_be_bytes());
+            assert!(sent.elapsed() >= 2 * DELAY, "{:?}", sent.elapsed());
+        }
+        assert_eq!((link.counters().forwarded(), link.counters().dropped_by_queue()), (200, 0));
+    }
+
+    /// Two clients of one link never hear each other's answers.
+    #[tokio::test]
+    async fn each_client_has_a_flow_of_its_own() {
+        let (target, _echo) = udp_echo().await;
+        let link = Link::start(target, Conditions::default()).await.expect("a link");
+        for name in [b"ana", b"ben"] {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+            socket.connect(link.address()).await.expect("loopback");
+            socket.send(name).await.expect("loopback takes it");
+            assert_eq!(receive(&socket).await, name);
+        }
+    }
+
+    /// What is sent into a cut path is gone; after healing the next one arrives.
+    #[tokio::test]
+    async fn a_cut_path_swallows_datagrams() {
+        let (target, _echo) = udp_echo().await;
+        let link = Link::start(target, Conditions::default()).await.expect("a link");
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+        socket.connect(link.address()).await.expect("loopback");
+        link.cut();
+        socket.send(b"lost").await.expect("loopback takes it");
+        crate::eventually("the datagram is swallowed", PATIENCE, || async {
+            (link.counters().dropped_by_cut() == 1).then_some(()).ok_or("not yet")
+        })
+        .await
+        .expect("the link reads its socket");
+        link.heal();
+        socket.send(b"kept").await.expect("loopback takes it");
+        assert_eq!(receive(&socket).await, b"kept");
+    }
+
+    /// TCP pays a round trip for its handshake and one for the question, and keeps every byte.
+    #[tokio::test]
+    async fn tcp_keeps_every_byte_and_pays_its_handshake() {
+        let (target, _echo) = tcp_echo().await;
+        let link = Link::start(target, Conditions::delayed(DELAY)).await.expect("a link");
+        let sent: Vec<u8> = (0..500_000_u32).map(|number| number.to_be_bytes()[3]).collect();
+        let started = Instant::now();
+        let mut stream = TcpStream::connect(link.address()).await.expect("the link listens");
+        let (mut from, mut to) = stream.split();
+        let write = async {
+            to.write_all(&sent).await.expect("the link takes it");
+            to.shutdown().await.expect("the link takes it");
+        };
+        let mut received = Vec::new();
+        let read = async {
+            let mut first = [0];
+            from.read_exact(&mut first).await.expect("the echo comes");
+            assert!(started.elapsed() >= 4 * DELAY, "{:?}", started.elapsed());
+            received.push(first[0]);
+            from.read_to_end(&mut received).await.expect("the echo ends when we do");
+        };
+        tokio::time::timeout(PATIENCE, async { tokio::join!(write, read) }).await.expect("half a megabyte passes");
+        assert!(received == sent, "{} of {} bytes came back the same", received.len(), sent.len());
+    }
+}
