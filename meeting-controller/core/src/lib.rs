@@ -1,1 +1,22 @@
-//! meeting-controller-core
+//! The meeting: who is in it, what they publish and take, what they say, and what a handler must know of it.
+//!
+//! In: an instant and an [`Input`]. Out: [`Output`]s in order, and the next [`Deadline`](common_core::Deadline). One
+//! [`Meeting`] is one gathering on one controller. It reads no clock, makes no random number, knows no transport and no
+//! encoding: its words are in [`message`], and a shell's codec turns them into protobuf (or, for another dialect, JSON).
+
+#![warn(missing_docs)]
+
+mod chat;
+mod credentials;
+pub mod handler;
+mod media;
+mod meeting;
+pub mod message;
+mod quality;
+mod rate;
+mod roster;
+
+pub use credentials::{ResumeToken, TokenHash};
+pub use handler::{HandlerAnswer, HandlerCommand, HandlerFailure, OperationId};
+pub use meeting::{Credential, EndCause, Event, Input, Join, Limits, Meeting, Output, Settings, Stamp};
+pub use message::{Message, Refusal, Request, ServerMessage, SessionKey};

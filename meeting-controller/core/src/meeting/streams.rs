@@ -1,0 +1,266 @@
+//! Publishing and subscribing, and what the handler answers to either.
+
+use common_core::media::{MediaStream, SubscriptionOptions};
+use common_core::{Code, Moment, ParticipantId, StreamId};
+
+use super::join::no_media_server;
+use super::{Event, Meeting, Output};
+use crate::handler::{HandlerAnswer, HandlerCommand, HandlerFailure, Mark, OperationId, Purpose, Reply};
+use crate::message::{Message, Refusal, SessionKey, StreamQuality};
+use crate::quality::Key;
+
+impl Meeting {
+    pub(super) fn publish(&mut self, reply: Reply, participant_id: ParticipantId, media_stream: MediaStream) {
+        let media_stream = MediaStream { participant_id, ..media_stream };
+        let stream_id = media_stream.stream_id;
+        match self.media.reserve(media_stream) {
+            Ok(()) => self.register(participant_id, false, Purpose::Publish { reply, participant_id, stream_id }),
+            Err(refusal) => self.refuse(reply, refusal),
+        }
+    }
+
+    fn publish_answered(
+        &mut self,
+        now: Moment,
+        reply: Reply,
+        participant_id: ParticipantId,
+        stream_id: StreamId,
+        failure: Option<HandlerFailure>,
+    ) {
+        if failure.is_some() {
+            if self.media.any(stream_id).is_some_and(|media_stream| media_stream.participant_id == participant_id) {
+                self.media.withdraw(stream_id);
+            }
+            // The call may have come through all the same.
+            self.operations.mark(now, Mark::Participant { participant_id, pushes_token: false });
+            self.refuse(reply, no_media_server());
+            return;
+        }
+        let Some(media_stream) = self.media.go_live(participant_id, stream_id).cloned() else {
+            self.refuse(reply, Refusal::new(Code::NotFound, "it was unpublished meanwhile"));
+            return;
+        };
+        self.tell_others(participant_id, Message::StreamPublished(media_stream));
+        let wants = |member: &&crate::roster::Member| member.auto_subscribe && member.participant_id != participant_id;
+        let takers: Vec<ParticipantId> = self.roster.members().filter(wants).map(|member| member.participant_id).collect();
+        if takers.is_empty() {
+            self.answer(reply, Message::Ack);
+            return;
+        }
+        for taker in &takers {
+            self.media.subscribe(stream_id, *taker, SubscriptionOptions::default());
+        }
+        let destinations = takers.into_iter().map(|taker| (taker, SubscriptionOptions::default())).collect();
+        self.operations.issue(HandlerCommand::Route { stream_id, destinations }, Purpose::Acknowledge(reply));
+    }
+
+    pub(super) fn unpublish(&mut self, reply: Reply, participant_id: ParticipantId, stream_id: StreamId) {
+        if self.media.any(stream_id).is_none_or(|media_stream| media_stream.participant_id != participant_id) {
+            self.refuse(reply, not_found("no such media stream of yours"));
+            return;
+        }
+        let was_live = self.media.live(stream_id).is_some();
+        self.media.withdraw(stream_id);
+        self.quality.forget_stream(stream_id);
+        if was_live {
+            self.tell_others(participant_id, Message::StreamUnpublished { participant_id, stream_id });
+        }
+        self.register(participant_id, false, Purpose::Acknowledge(reply));
+    }
+
+    pub(super) fn subscribe(&mut self, reply: Reply, participant_id: ParticipantId, stream_id: StreamId, options: SubscriptionOptions) {
+        let Some(media_stream) = self.media.live(stream_id) else {
+            self.refuse(reply, not_found("no such media stream in this meeting"));
+            return;
+        };
+        if media_stream.participant_id == participant_id {
+            self.refuse(reply, Refusal::new(Code::InvalidRequest, "this media stream is your own"));
+            return;
+        }
+        let before = self.media.subscribe(stream_id, participant_id, options.clone());
+        let command = HandlerCommand::Route { stream_id, destinations: vec![(participant_id, options)] };
+        self.operations.issue(command, Purpose::Subscribe { reply, participant_id, stream_id, before });
+    }
+
+    fn subscribe_answered(
+        &mut self,
+        now: Moment,
+        reply: Reply,
+        subscription: (StreamId, ParticipantId),
+        before: Option<SubscriptionOptions>,
+        failure: Option<HandlerFailure>,
+    ) {
+        let (stream_id, participant_id) = subscription;
+        if failure.is_none() {
+            let stands = self.media.live(stream_id).is_some();
+            let answer = if stands { Message::Ack } else { Message::Error(not_found("the media stream was unpublished meanwhile")) };
+            self.answer(reply, answer);
+            return;
+        }
+        if self.media.subscription(stream_id, participant_id).is_some() {
+            match before {
+                Some(options) => drop(self.media.subscribe(stream_id, participant_id, options)),
+                None => drop(self.media.unsubscribe(stream_id, participant_id)),
+            }
+        }
+        self.operations.mark(now, Mark::Route { stream_id, participant_id });
+        self.refuse(reply, no_media_server());
+    }
+
+    pub(super) fn unsubscribe(&mut self, reply: Reply, participant_id: ParticipantId, stream_id: StreamId) {
+        if self.media.unsubscribe(stream_id, participant_id) {
+            let command = HandlerCommand::Unroute { stream_id, participants: vec![participant_id] };
+            self.operations.issue(command, Purpose::Acknowledge(reply));
+        } else {
+            self.refuse(reply, not_found("no such subscription of yours"));
+        }
+    }
+
+    pub(super) fn issue_media_server(&mut self, reply: Reply, participant_id: ParticipantId) {
+        self.register(participant_id, true, Purpose::MediaServer { reply, participant_id });
+    }
+
+    /// A subscriber's figures go to the publisher, a publisher's own are only acknowledged.
+    pub(super) fn report_quality(&mut self, now: Moment, reply: Reply, participant_id: ParticipantId, quality: StreamQuality) {
+        let stream_id = quality.stream_id;
+        let publisher = self.media.live(stream_id).map(|media_stream| media_stream.participant_id);
+        let subscribes = self.media.subscription(stream_id, participant_id).is_some();
+        match publisher {
+            Some(publisher) if subscribes => {
+                let key = Key { stream_id, to: publisher, reported: true };
+                if let Some(session) = self.roster.session_of(publisher)
+                    && self.quality.passes(now, key, quality)
+                {
+                    self.send(vec![session], 0, Message::Quality(quality));
+                }
+                self.answer(reply, Message::Ack);
+            }
+            Some(publisher) if publisher == participant_id => self.answer(reply, Message::Ack),
+            _ => self.refuse(reply, not_found("no such subscription or media stream of yours")),
+        }
+    }
+
+    /// Figures of the handler, for a media stream that the participant publishes or takes.
+    pub(super) fn telemetry(&mut self, now: Moment, participant_id: ParticipantId, quality: StreamQuality) {
+        let stream_id = quality.stream_id;
+        let publishes = self.media.live(stream_id).is_some_and(|media_stream| media_stream.participant_id == participant_id);
+        let takes = self.media.subscription(stream_id, participant_id).is_some();
+        let key = Key { stream_id, to: participant_id, reported: false };
+        if let Some(session) = self.roster.session_of(participant_id)
+            && (publishes || takes)
+            && self.quality.passes(now, key, quality)
+        {
+            self.send(vec![session], 0, Message::Quality(quality));
+        }
+    }
+
+    /// Another handler, or a restarted one, is told everything; who is there is told to dial.
+    pub(super) fn handler_changed(&mut self, reason: String, except: Option<SessionKey>) {
+        let under_way = self.operations.start_over();
+        self.reconnect_reason = reason;
+        let members: Vec<ParticipantId> = self.roster.by_arrival().into_iter().map(|member| member.participant_id).collect();
+        for participant_id in members {
+            let told = self.roster.session_of(participant_id).is_some_and(|session| Some(session) != except);
+            let purpose = if told { Purpose::Reconnect(participant_id) } else { Purpose::Quiet };
+            self.register(participant_id, told, purpose);
+        }
+        for stream_id in self.media.live_ids() {
+            let destinations = self.media.subscriptions_to(stream_id);
+            if !destinations.is_empty() {
+                self.operations.issue(HandlerCommand::Route { stream_id, destinations }, Purpose::Quiet);
+            }
+        }
+        for (command, purpose) in under_way {
+            let is_repeated_above = matches!(purpose, Purpose::Quiet | Purpose::Reconnect(_));
+            match (command, purpose) {
+                _ if is_repeated_above => {}
+                // As it stands now, not as it stood when it was first issued.
+                (HandlerCommand::Register { participant_id, issue_token, .. }, purpose) if self.roster.find(participant_id).is_some() => {
+                    self.register(participant_id, issue_token, purpose);
+                }
+                (command, purpose) => self.operations.issue(command, purpose),
+            }
+        }
+    }
+
+    pub(super) fn handler_answered(&mut self, now: Moment, operation: OperationId, result: Result<HandlerAnswer, HandlerFailure>) {
+        let Some((command, purpose)) = self.operations.answered(operation) else { return };
+        if result.is_ok() {
+            self.settle(&command);
+        } else if let Err(failure) = &result {
+            self.outputs.push_back(Output::Event(Event::HandlerFailed { reason: failure.reason.clone() }));
+        }
+        match purpose {
+            Purpose::Join(session) => self.join_answered(now, session, result),
+            Purpose::Publish { reply, participant_id, stream_id } => {
+                self.publish_answered(now, reply, participant_id, stream_id, result.err());
+            }
+            Purpose::Subscribe { reply, participant_id, stream_id, before } => {
+                self.subscribe_answered(now, reply, (stream_id, participant_id), before, result.err());
+            }
+            Purpose::Acknowledge(reply) => {
+                if result.is_err() {
+                    self.mark_undone(now, &command, false);
+                }
+                self.answer(reply, Message::Ack);
+            }
+            Purpose::MediaServer { reply, participant_id } => match result {
+                Ok(HandlerAnswer::Registered(media_server)) => self.answer(reply, Message::MediaServer(media_server)),
+                _ => {
+                    self.operations.mark(now, Mark::Participant { participant_id, pushes_token: false });
+                    self.refuse(reply, no_media_server());
+                }
+            },
+            Purpose::Reconnect(participant_id) => match result {
+                Ok(HandlerAnswer::Registered(media_server)) => {
+                    let reason = self.reconnect_reason.clone();
+                    let to = self.roster.session_of(participant_id).into_iter().collect();
+                    self.send(to, 0, Message::Reconnect { media_server, reason });
+                }
+                _ => self.mark_undone(now, &command, true),
+            },
+            Purpose::Quiet => {
+                if result.is_err() {
+                    self.mark_undone(now, &command, false);
+                }
+            }
+        }
+    }
+
+    fn mark_undone(&mut self, now: Moment, command: &HandlerCommand, pushes_token: bool) {
+        for mark in marks_of(command, pushes_token) {
+            self.operations.mark(now, mark);
+        }
+    }
+
+    fn settle(&mut self, command: &HandlerCommand) {
+        for mark in marks_of(command, false) {
+            self.operations.settle(mark);
+        }
+        if matches!(command, HandlerCommand::Register { issue_token: true, .. }) {
+            for mark in marks_of(command, true) {
+                self.operations.settle(mark);
+            }
+        }
+    }
+}
+
+/// What a command was about.
+fn marks_of(command: &HandlerCommand, pushes_token: bool) -> Vec<Mark> {
+    match command {
+        HandlerCommand::Register { participant_id, .. } => vec![Mark::Participant { participant_id: *participant_id, pushes_token }],
+        HandlerCommand::Remove { participant_id, generation, code, .. } => {
+            vec![Mark::Gone { participant_id: *participant_id, generation: generation.0, code: *code }]
+        }
+        HandlerCommand::Route { stream_id, destinations } => {
+            destinations.iter().map(|(participant_id, _)| Mark::Route { stream_id: *stream_id, participant_id: *participant_id }).collect()
+        }
+        HandlerCommand::Unroute { stream_id, participants } => {
+            participants.iter().map(|participant_id| Mark::Route { stream_id: *stream_id, participant_id: *participant_id }).collect()
+        }
+    }
+}
+
+fn not_found(text: &str) -> Refusal {
+    Refusal::new(Code::NotFound, text)
+}
