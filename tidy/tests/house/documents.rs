@@ -1,0 +1,119 @@
+//! Rules on documents: what they name is there.
+
+use std::collections::BTreeSet;
+
+use tidy::{File, expect_none, files, root};
+
+/// Endings by which a word in backquotes is taken for a file of ours.
+const FILE_ENDINGS: [&str; 14] =
+    [".rs", ".ts", ".mjs", ".md", ".toml", ".json", ".proto", ".py", ".sh", ".html", ".css", ".sql", ".lock", ".yaml"];
+
+/// Folders that are made, not kept.
+const MADE: [&str; 5] = ["target/", "data/", "web/dist/", "node_modules/", "artifacts/"];
+
+/// Files that the documents name and a run makes.
+const MADE_FILES: [&str; 2] = ["dev.json", "package.json"];
+
+fn documents() -> impl Iterator<Item = File> {
+    files().into_iter().filter(|file| file.extension() == "md")
+}
+
+/// All paths of tracked files, and of the folders they lie in, with a `/` behind.
+fn known() -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for file in files() {
+        for (at, _) in file.path.match_indices('/') {
+            known.insert(file.path[..=at].to_owned());
+        }
+        known.insert(file.path);
+    }
+    known
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut problems = Vec::new();
+    for document in documents() {
+        let folder = root().join(&document.path).parent().expect("a file lies in a folder").to_path_buf();
+        for (number, line) in document.lines() {
+            for target in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let path = target.split('#').next().unwrap_or_default();
+                let elsewhere = path.is_empty() || path.contains("://") || path.starts_with("mailto:");
+                if !elsewhere && !folder.join(path).exists() {
+                    problems.push(format!("{}:{number}: {target} is not there", document.path));
+                }
+            }
+        }
+    }
+    expect_none(problems, "correct the link, from the document's own folder.");
+}
+
+#[test]
+fn documents_name_only_files_that_exist() {
+    let known = known();
+    let mut problems = Vec::new();
+    for document in documents() {
+        let mut in_block = false;
+        for (number, line) in document.lines() {
+            if line.trim_start().starts_with("```") {
+                in_block = !in_block;
+                continue;
+            }
+            if in_block {
+                continue;
+            }
+            // Every second piece between backquotes stands inside them.
+            for span in line.split('`').skip(1).step_by(2).filter(|span| looks_like_ours(span)) {
+                let folder = document.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                if !is_known(&known, folder, span) {
+                    problems.push(format!("{}:{number}: `{span}` is not there", document.path));
+                }
+            }
+        }
+    }
+    expect_none(problems, "name the file by its path from the root (or from the document's folder), or leave the backquotes off what is not a file.");
+}
+
+fn looks_like_ours(span: &str) -> bool {
+    let plain = span.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c)) && !span.starts_with(['/', '-', '.']);
+    let named = FILE_ENDINGS.iter().any(|ending| span.ends_with(ending) && span.len() > ending.len());
+    let folder = span.ends_with('/') && span.len() > 1;
+    let made = MADE.iter().any(|made| span.starts_with(made)) || MADE_FILES.contains(&span);
+    // A word in capitals stands for something that the reader fills in.
+    let placeholder = span.split('/').any(|part| part.len() > 1 && part.chars().all(|c| c.is_ascii_uppercase() || c == '_'));
+    plain && (named || folder) && !made && !placeholder
+}
+
+/// A path from the root, from the document's folder, or a bare name that some file has.
+fn is_known(known: &BTreeSet<String>, folder: &str, span: &str) -> bool {
+    known.contains(span)
+        || known.contains(&format!("{folder}/{span}"))
+        || (!span.contains('/') && known.iter().any(|path| path.ends_with(&format!("/{span}"))))
+}
+
+/// A stranger's first command must be there.
+#[test]
+fn the_makefile_has_what_documents_promise() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).expect("Makefile is there");
+    let targets: BTreeSet<&str> = makefile.lines().filter_map(|line| line.split_once(':').map(|(name, _)| name)).collect();
+    let mut problems = Vec::new();
+    for file in documents().chain(files().into_iter().filter(|file| file.path == ".ci/run")) {
+        for (number, line) in file.lines() {
+            for rest in line.split("`make ").skip(1) {
+                let end = rest.find('`').unwrap_or(rest.len());
+                let goals = rest[..end].split_whitespace().filter(|word| !word.contains('='));
+                for goal in goals.filter(|goal| goal.chars().all(|c| c.is_ascii_lowercase() || c == '-')) {
+                    if !targets.contains(goal) {
+                        problems.push(format!("{}:{number}: `make {goal}` is no target", file.path));
+                    }
+                }
+            }
+        }
+    }
+    for goal in ["bench", "dev", "docs", "fmt", "fmt-check", "lint", "test"] {
+        if !targets.contains(goal) {
+            problems.push(format!("Makefile: {goal} is no target"));
+        }
+    }
+    expect_none(problems, "add the target to the Makefile, or correct the document.");
+}
