@@ -152,7 +152,10 @@ fn duplicates_are_known() {
     let known = BTreeMap::from(DUPLICATES);
     let new = found.iter().filter(|name| !known.contains_key(**name)).map(|name| format!("Cargo.lock: {name} in several versions"));
     let gone = known.keys().filter(|name| !found.contains(**name)).map(|name| format!("tidy: {name} is listed and no longer doubled"));
-    expect_none(new.chain(gone), "align the versions, or list the package in tidy/tests/house/crates.rs with the reason; unlist what is gone.");
+    expect_none(
+        new.chain(gone),
+        "align the versions, or list the package in tidy/tests/house/crates.rs with the reason; unlist what is gone.",
+    );
 }
 
 #[test]
@@ -198,7 +201,9 @@ fn manifests_inherit() {
 fn a_crate_has_one_integration_test_binary() {
     let several = members().into_iter().filter(|member| member.test_binaries.len() > 1);
     expect_none(
-        several.map(|member| format!("{}/tests: {} binaries ({})", member.folder, member.test_binaries.len(), member.test_binaries.join(", "))),
+        several.map(|member| {
+            format!("{}/tests: {} binaries ({})", member.folder, member.test_binaries.len(), member.test_binaries.join(", "))
+        }),
         "make one `tests/NAME/main.rs` with a module per subject.",
     );
 }

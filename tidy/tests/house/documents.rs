@@ -71,7 +71,10 @@ fn documents_name_only_files_that_exist() {
             }
         }
     }
-    expect_none(problems, "name the file by its path from the root (or from the document's folder), or leave the backquotes off what is not a file.");
+    expect_none(
+        problems,
+        "name the file by its path from the root (or from the document's folder), or leave the backquotes off what is not a file.",
+    );
 }
 
 fn looks_like_ours(span: &str) -> bool {

@@ -63,7 +63,10 @@ fn no_registry_is_named() {
             problems.extend(resolved.map(|(number, _)| format!("{}:{number}: a download address", file.path)));
         }
     }
-    expect_none(problems, "leave the address to the package client; for npm, `omit-lockfile-registry-resolved=true` in the folder's .npmrc.");
+    expect_none(
+        problems,
+        "leave the address to the package client; for npm, `omit-lockfile-registry-resolved=true` in the folder's .npmrc.",
+    );
 }
 
 /// Two spellings of one line are a diff that says nothing.

@@ -108,7 +108,8 @@ fn queues_are_bounded() {
 /// Cores are handed time and randomness. `Duration` is a length and no clock.
 #[test]
 fn cores_read_no_clock() {
-    let words = ["std::fs", "std::net", "std::thread", "std::env", "std::process", "Instant::now", "SystemTime", "new_v4", "HashMap", "HashSet"];
+    let words =
+        ["std::fs", "std::net", "std::thread", "std::env", "std::process", "Instant::now", "SystemTime", "new_v4", "HashMap", "HashSet"];
     let mut problems = Vec::new();
     for file in rust().filter(|file| file.path.contains("/core/src/")) {
         for (number, line) in file.lines().take_while(|(_, line)| line.trim() != "#[cfg(test)]") {
@@ -133,7 +134,8 @@ fn names_are_the_houses() {
         }
         for (number, line) in file.lines() {
             let line = code(line).trim_start();
-            let declares = ["pub struct ", "struct ", "pub enum ", "enum ", "pub trait ", "trait "].iter().find_map(|word| line.strip_prefix(word));
+            let declares =
+                ["pub struct ", "struct ", "pub enum ", "enum ", "pub trait ", "trait "].iter().find_map(|word| line.strip_prefix(word));
             let name: String = declares.unwrap_or_default().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if ["Manager", "Helper", "Util", "Utils"].iter().any(|ending| name.ends_with(ending)) {
                 problems.push(format!("{}:{number}: {name} says nothing", file.path));
