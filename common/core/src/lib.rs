@@ -2,6 +2,7 @@
 //!
 //! In: values and bytes. Out: values and bytes. Nothing here reads a clock, a socket, a file or a source of randomness.
 
+#![deny(clippy::iter_over_hash_type)]
 #![warn(missing_docs)]
 
 pub mod code;
