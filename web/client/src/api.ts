@@ -1,0 +1,49 @@
+// The global controller's public API, as far as a participant needs it.
+
+import { DarkTowerError, type ErrorCode } from "./error.ts";
+import type { JoinTicket } from "./types.ts";
+
+/** What the API's create answers; the join token is the host's. */
+export interface CreatedMeeting extends Partial<JoinTicket> {
+  meeting_id: string;
+  meeting_url: string;
+  join_token: string;
+}
+
+interface ErrorBody {
+  error?: { code?: string; message?: string; details?: Record<string, string> };
+}
+
+async function post<T>(url: string, body: unknown, accessToken: string | undefined): Promise<T> {
+  const headers: Record<string, string> = { "content-type": "application/json" };
+  if (accessToken !== undefined) headers.authorization = `Bearer ${accessToken}`;
+  let response: Response;
+  try {
+    response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+  } catch (thrown) {
+    throw new DarkTowerError("CONNECTION_FAILED", thrown instanceof Error ? thrown.message : String(thrown));
+  }
+  const answer: unknown = await response.json().catch(() => undefined);
+  if (response.ok && answer !== undefined) return answer as T;
+  const { error } = (answer ?? {}) as ErrorBody;
+  const details: Record<string, string> = { ...error?.details, status: String(response.status) };
+  const retryAfter = response.headers.get("retry-after");
+  if (retryAfter !== null) details.retry_after = retryAfter;
+  throw new DarkTowerError((error?.code ?? "INTERNAL_ERROR") as ErrorCode, error?.message ?? `HTTP ${response.status}`, details);
+}
+
+export interface ApiOptions {
+  /** Of the global controller; the page's own if absent. */
+  origin?: string;
+  accessToken?: string;
+}
+
+export function createMeeting(displayName: string, options: ApiOptions = {}): Promise<CreatedMeeting> {
+  return post(`${options.origin ?? ""}/api/v1/meetings`, { display_name: displayName }, options.accessToken);
+}
+
+/** `meeting`: the id, or the short code. */
+export function requestJoin(meeting: string, displayName: string, options: ApiOptions = {}): Promise<JoinTicket> {
+  const url = `${options.origin ?? ""}/api/v1/meetings/${encodeURIComponent(meeting)}/join`;
+  return post(url, { display_name: displayName }, options.accessToken);
+}

@@ -1,0 +1,47 @@
+// The one error type of this package. Its `code` is what a program decides by; its message is for a log.
+
+import type { Code } from "./code.ts";
+
+/** Codes of signaling and media, the API's own, and what only a client can notice. */
+export type ErrorCode =
+  | Code
+  | "MEETING_NOT_FOUND"
+  | "MEETING_ENDED"
+  | "UNSUPPORTED_BROWSER"
+  | "CONNECTION_FAILED"
+  | "CONNECTION_LOST"
+  | "TIMED_OUT"
+  | "ENDED";
+
+/** Shape of an error on its way between worker and page, where classes are lost. */
+export interface ErrorData {
+  code: ErrorCode;
+  message: string;
+  details: Record<string, string>;
+}
+
+export class DarkTowerError extends Error {
+  override readonly name = "DarkTowerError";
+  readonly code: ErrorCode;
+  readonly details: Record<string, string>;
+
+  constructor(code: ErrorCode, message: string, details: Record<string, string> = {}) {
+    super(message);
+    this.code = code;
+    this.details = details;
+  }
+
+  /** Whatever was thrown, as one of ours. */
+  static from(thrown: unknown, fallback: ErrorCode = "INTERNAL_ERROR"): DarkTowerError {
+    if (thrown instanceof DarkTowerError) return thrown;
+    return new DarkTowerError(fallback, thrown instanceof Error ? thrown.message : String(thrown));
+  }
+
+  static fromData(data: ErrorData): DarkTowerError {
+    return new DarkTowerError(data.code, data.message, data.details);
+  }
+
+  toData(): ErrorData {
+    return { code: this.code, message: this.message, details: this.details };
+  }
+}

@@ -1,0 +1,18 @@
+// The package's public face.
+
+export { type ApiOptions, createMeeting, type CreatedMeeting, requestJoin } from "./api.ts";
+export { DarkTowerError, type ErrorCode, type ErrorData } from "./error.ts";
+export { CHAT_BYTES_MAX, join, type JoinOptions, type Meeting, NAME_CHARACTERS_MAX, type Publication, support } from "./meeting.ts";
+export type { Quality, QualityLevel } from "./quality.ts";
+export type {
+  ChatMessage,
+  EndReason,
+  JoinTicket,
+  LeaveReason,
+  MediaStreamInfo,
+  MeetingEvent,
+  MeetingEvents,
+  Participant,
+  PublishOptions,
+  StreamType,
+} from "./types.ts";

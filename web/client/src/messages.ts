@@ -1,0 +1,52 @@
+// What passes between the page and the worker. Everything is plain data or transferable.
+
+import type { ErrorData } from "./error.ts";
+import type { ChatMessage, JoinTicket, MeetingEvent, Participant, PublishOptions, StreamType } from "./types.ts";
+
+export interface JoinArguments {
+  ticket: JoinTicket;
+  displayName: string;
+  autoSubscribe: boolean;
+  /** Of the page, for `ws:` beside a page on plain `http:`; empty in any other case. */
+  plainOrigin: string;
+  isMuted: boolean;
+  isVideoOn: boolean;
+  /** To the audio worklet; absent when the application plays no sound. */
+  audioPort: MessagePort | undefined;
+}
+
+export interface PublishArguments {
+  streamId: string;
+  type: StreamType;
+  /** Of VideoFrame or AudioData, from a MediaStreamTrackProcessor. */
+  readable: ReadableStream;
+  width: number;
+  height: number;
+  frameRate: number;
+  options: PublishOptions;
+}
+
+/** Every request of the page, with what it takes and what it answers. */
+export interface Requests {
+  join: { takes: JoinArguments; gives: { participantId: string; participants: Participant[]; chat: ChatMessage[] } };
+  publish: { takes: PublishArguments; gives: void };
+  unpublish: { takes: { streamId: string }; gives: void };
+  subscribe: { takes: { streamId: string }; gives: void };
+  unsubscribe: { takes: { streamId: string }; gives: void };
+  /** Pictures of the media stream are drawn here; absent: nowhere any more. */
+  attach: { takes: { streamId: string; canvas: OffscreenCanvas | undefined }; gives: void };
+  chat: { takes: { clientMessageId: string; content: string }; gives: ChatMessage };
+  state: { takes: { isMuted?: boolean; isVideoOn?: boolean }; gives: void };
+  kick: { takes: { participantId: string }; gives: void };
+  relay: { takes: { targetId: string; kind: string; payload: Uint8Array }; gives: void };
+  leave: { takes: Record<string, never>; gives: void };
+}
+
+export type RequestName = keyof Requests;
+
+export type ToWorker = { [K in RequestName]: { id: number; name: K; value: Requests[K]["takes"] } }[RequestName];
+
+export type ToPage =
+  | { kind: "answer"; id: number; value: unknown }
+  | { kind: "refusal"; id: number; error: ErrorData }
+  | { kind: "event"; event: MeetingEvent };

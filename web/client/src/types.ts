@@ -1,0 +1,88 @@
+// The words that an application sees. Plain data: it passes between worker and page as it is.
+
+import type { ErrorData } from "./error.ts";
+import type { Quality } from "./quality.ts";
+
+export type StreamType = "audio" | "camera" | "screen";
+
+/** A published source of a participant. */
+export interface MediaStreamInfo {
+  streamId: string;
+  participantId: string;
+  type: StreamType;
+  codec: string;
+  /** Pixels; 0 for sound or when the publisher did not say. */
+  width: number;
+  height: number;
+  /** Ids that frames of this media stream carry: its own, or its layers'. */
+  frameIds: string[];
+}
+
+export interface Participant {
+  participantId: string;
+  name: string;
+  role: "host" | "attendee";
+  isMuted: boolean;
+  isVideoOn: boolean;
+  /** Milliseconds since the epoch. */
+  joinedAt: number;
+  streams: MediaStreamInfo[];
+}
+
+export type LeaveReason = "voluntary" | "kicked" | "connection-lost" | "meeting-ended";
+
+export interface ChatMessage {
+  messageId: string;
+  senderId: string;
+  senderName: string;
+  content: string;
+  /** Milliseconds since the epoch. */
+  sentAt: number;
+  /** 1, 2, 3 … in the meeting. */
+  sequence: number;
+  clientMessageId: string;
+}
+
+/** Why a meeting is over for this participant. */
+export type EndReason = "left" | "kicked" | "meeting-ended" | "moved" | "connection-lost" | "refused";
+
+/** What the API's join answers. */
+export interface JoinTicket {
+  meeting_id: string;
+  join_token: string;
+  expires_at?: string;
+  meeting_controller_url: string;
+  signaling_fallback_url?: string;
+  media_handler_urls?: string[];
+  /** Base64 SHA-256; empty under a public CA. */
+  certificate_hashes?: string[];
+}
+
+export interface MeetingEvents {
+  "participant-joined": Participant;
+  "participant-left": { participantId: string; reason: LeaveReason };
+  "participant-updated": Participant;
+  "stream-published": MediaStreamInfo;
+  "stream-unpublished": MediaStreamInfo;
+  /** A publication of ours could not go on. */
+  "publication-failed": { streamId: string; error: ErrorData };
+  chat: ChatMessage;
+  relay: { sourceId: string; kind: string; payload: Uint8Array };
+  /** About ten a second while something is heard; streamId is one's own for the microphone. */
+  "audio-level": { streamId: string; participantId: string; level: number; speaking: boolean };
+  /** Pixels of the pictures that are drawn now. */
+  "video-size": { streamId: string; width: number; height: number };
+  quality: Quality;
+  /** Signaling broke, and is being resumed; or stands again. */
+  connection: { state: "connected" | "reconnecting" };
+  ended: { reason: EndReason; error: ErrorData | undefined };
+}
+
+export type MeetingEvent = { [K in keyof MeetingEvents]: { type: K; detail: MeetingEvents[K] } }[keyof MeetingEvents];
+
+export interface PublishOptions {
+  /** Bits per second. */
+  maxBitrate?: number;
+  /** WebCodecs name of the encoder: "vp8" or "vp09…"; chosen by the machine if absent. */
+  codec?: string;
+}

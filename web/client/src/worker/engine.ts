@@ -1,0 +1,582 @@
+// A participant's whole stay in a meeting, inside the worker: join, roster, resume, publications, subscriptions, leave.
+// In: requests of the page, messages of the controller. Out: answers and events. Draws and plays through its subscriptions.
+
+import { create } from "@bufbuild/protobuf";
+
+import { backoffMs } from "../backoff.ts";
+import { worthRetrying } from "../code.ts";
+import { codecName } from "../codec.ts";
+import { chatFromWire, leaveReasonFromWire, participantFromWire, streamFromWire, streamTypeToWire } from "../convert.ts";
+import { DarkTowerError } from "../error.ts";
+import {
+  type ChatMessage as WireChatMessage,
+  type JoinResponse,
+  type MediaServerInfo,
+  type PublishStream,
+  PublishStreamSchema,
+  type Reconnect,
+} from "../generated/darktower/v1/signaling_pb.ts";
+import type { JoinArguments, PublishArguments, Requests } from "../messages.ts";
+import { judgeQuality } from "../quality.ts";
+import { Roster } from "../roster.ts";
+import type { ChatMessage, EndReason, MediaStreamInfo, MeetingEvent } from "../types.ts";
+import { AudioPublication } from "./audio-publication.ts";
+import { AudioSubscription } from "./audio-subscription.ts";
+import type { End } from "./channel.ts";
+import { delay } from "./deadline.ts";
+import { Addresses } from "./dialler.ts";
+import { chooseVideoCodec, defaultBitrate } from "./encoder-choice.ts";
+import { MediaLink } from "./media-link.ts";
+import type { FrameSink } from "./media-session.ts";
+import { type ClientBody, type ServerBody, SignalingSession } from "./signaling.ts";
+import { VideoPublication } from "./video-publication.ts";
+import { VideoSubscription } from "./video-subscription.ts";
+
+/** The controller speaks each second; a silence half as long again is worth a second way (DESIGN section 4). */
+const SILENCE_MS = 1500;
+const WATCH_INTERVAL_MS = 250;
+const PING_INTERVAL_MS = 2000;
+/** The window is five seconds from when the controller notices; later only a new join helps. */
+const RESUME_FOR_MS = 12_000;
+/** A group may come before the message that tells of its media stream; it is kept unread so long. */
+const UNKNOWN_STREAM_WAIT_MS = 1500;
+const UNKNOWN_STREAMS_MAX = 32;
+const LEVEL_INTERVAL_MS = 100;
+/** At most two a second are allowed (DESIGN section 4). */
+const SPEAKING_REPORT_INTERVAL_MS = 500;
+
+type Publication = VideoPublication | AudioPublication;
+type Subscription = VideoSubscription | AudioSubscription;
+
+export class Engine {
+  private readonly emit: (event: MeetingEvent) => void;
+  private readonly roster = new Roster();
+  private readonly publications = new Map<string, { publication: Publication; message: PublishStream }>();
+  private readonly subscriptions = new Map<string, Subscription>();
+  /** Subscription of each frame id. */
+  private readonly sinks = new Map<string, Subscription>();
+  private readonly unsubscribed = new Set<string>();
+  private readonly canvases = new Map<string, OffscreenCanvas>();
+  private readonly chatSeen = new Set<number>();
+  private readonly timers: ReturnType<typeof setInterval>[] = [];
+  private sinkWaiters: (() => void)[] = [];
+  private args: JoinArguments | undefined;
+  private addresses: Addresses | undefined;
+  private link: MediaLink | undefined;
+  private session: SignalingSession | undefined;
+  private sessionWaiters: (() => void)[] = [];
+  private participantId = "";
+  private resumeToken = "";
+  private chatAfter = 0;
+  private isMuted = false;
+  private isVideoOn = false;
+  private resuming = false;
+  private over = false;
+  private rttMs: number | undefined;
+  private packetLoss = 0;
+  private mediaState: "connected" | "connecting" | "lost" = "connecting";
+  private groupsAborted = 0;
+  private speaking = false;
+  private spokeAtMs = -Infinity;
+
+  constructor(emit: (event: MeetingEvent) => void) {
+    this.emit = emit;
+  }
+
+  async join(args: JoinArguments): Promise<Requests["join"]["gives"]> {
+    this.args = args;
+    this.isMuted = args.isMuted;
+    this.isVideoOn = args.isVideoOn;
+    const addresses = new Addresses(args.ticket, args.plainOrigin);
+    this.addresses = addresses;
+    this.link = this.newLink(addresses);
+    const [handlerUrl] = args.ticket.media_handler_urls ?? [];
+    if (handlerUrl !== undefined) this.link.dialAhead(handlerUrl);
+    try {
+      const session = new SignalingSession(await addresses.dial());
+      const answer = await this.sendJoin(session, { joinToken: args.ticket.join_token, resumeToken: "" });
+      this.adopt(session, answer);
+      const snapshot = answer.existingParticipants.map(participantFromWire);
+      for (const event of this.roster.replace(snapshot)) this.follow(event);
+      for (const message of answer.chat) this.noteChat(chatFromWire(message));
+      if (answer.mediaServer !== undefined) void this.link.use(answer.mediaServer);
+      this.tellState();
+      this.timers.push(setInterval(() => this.watch(), WATCH_INTERVAL_MS));
+      this.timers.push(setInterval(() => void this.ping(), PING_INTERVAL_MS));
+      this.timers.push(setInterval(() => this.reportLevels(), LEVEL_INTERVAL_MS));
+      return { participantId: this.participantId, participants: snapshot, chat: answer.chat.map(chatFromWire) };
+    } catch (thrown) {
+      this.shut();
+      throw DarkTowerError.from(thrown, "CONNECTION_FAILED");
+    }
+  }
+
+  async publish(args: PublishArguments): Promise<void> {
+    const bitrate = args.options.maxBitrate ?? defaultBitrate(args.type, args.width, args.height);
+    const events = {
+      session: () => this.link?.session,
+      groupAborted: () => void (this.groupsAborted += 1),
+      failed: (streamId: string, error: DarkTowerError) => {
+        this.emit({ type: "publication-failed", detail: { streamId, error: error.toData() } });
+        void this.unpublish({ streamId }).catch(() => undefined);
+      },
+    };
+    let publication: Publication;
+    let codec = "Opus";
+    if (args.type === "audio") {
+      publication = new AudioPublication(args, bitrate, this.isMuted, events);
+    } else {
+      const chosen = args.options.codec ?? (await chooseVideoCodec(args.width, args.height));
+      codec = codecName(chosen);
+      publication = new VideoPublication(args, chosen, bitrate, events);
+    }
+    const { streamId, width, height, frameRate } = args;
+    const isAudio = args.type === "audio";
+    const message = create(PublishStreamSchema, {
+      streamId,
+      streamType: streamTypeToWire(args.type),
+      metadata: {
+        codec,
+        maxBitrate: bitrate,
+        ...(isAudio ? { sampleRate: 48_000, channels: 1 } : { video: { width, height, framerate: Math.round(frameRate) } }),
+      },
+    });
+    this.publications.set(streamId, { publication, message });
+    try {
+      await this.request({ case: "publish", value: message });
+    } catch (thrown) {
+      this.publications.delete(streamId);
+      publication.stop();
+      throw thrown;
+    }
+    void publication.run();
+  }
+
+  async unpublish({ streamId }: { streamId: string }): Promise<void> {
+    const found = this.publications.get(streamId);
+    if (found === undefined) return;
+    this.publications.delete(streamId);
+    found.publication.stop();
+    await this.request({ case: "unpublish", value: { streamId } });
+  }
+
+  async subscribe({ streamId }: { streamId: string }): Promise<void> {
+    const stream = this.roster.streams.find((it) => it.streamId === streamId);
+    if (stream === undefined) throw new DarkTowerError("NOT_FOUND", `there is no media stream ${streamId}`);
+    this.unsubscribed.delete(streamId);
+    this.openSubscription(stream);
+    await this.request({ case: "subscribe", value: { streamId } });
+  }
+
+  async unsubscribe({ streamId }: { streamId: string }): Promise<void> {
+    this.unsubscribed.add(streamId);
+    this.closeSubscription(streamId);
+    await this.request({ case: "unsubscribe", value: { streamId } });
+  }
+
+  attach({ streamId, canvas }: Requests["attach"]["takes"]): void {
+    if (canvas === undefined) this.canvases.delete(streamId);
+    else this.canvases.set(streamId, canvas);
+    const subscription = this.subscriptions.get(streamId);
+    if (subscription instanceof VideoSubscription) subscription.attach(canvas);
+  }
+
+  async chat({ clientMessageId, content }: Requests["chat"]["takes"]): Promise<ChatMessage> {
+    const body = await this.request({ case: "chat", value: { clientMessageId, content } });
+    if (body.case !== "chat") throw new DarkTowerError("INTERNAL_ERROR", "a chat message was not answered by itself");
+    return this.heardChat(body.value);
+  }
+
+  async state(change: Requests["state"]["takes"]): Promise<void> {
+    this.isMuted = change.isMuted ?? this.isMuted;
+    this.isVideoOn = change.isVideoOn ?? this.isVideoOn;
+    for (const { publication } of this.publications.values()) {
+      if (publication instanceof AudioPublication) publication.setMuted(this.isMuted);
+    }
+    await this.request({ case: "state", value: change });
+  }
+
+  async kick({ participantId }: Requests["kick"]["takes"]): Promise<void> {
+    await this.request({ case: "kick", value: { participantId } });
+  }
+
+  async relay(value: Requests["relay"]["takes"]): Promise<void> {
+    await this.request({ case: "relay", value });
+  }
+
+  async leave(): Promise<void> {
+    // Leaving must not depend on an answer; but one that comes tells that the others know.
+    await this.session?.request({ case: "leave", value: {} }, 1000).catch(() => undefined);
+    this.end("left");
+  }
+
+  private newLink(addresses: Addresses): MediaLink {
+    return new MediaLink(() => addresses.hashes, {
+      sink: (streamId) => this.sinkOf(streamId),
+      keyFrame: (streamId) => this.publications.get(streamId)?.publication.requestKey(),
+      paused: (streamId, paused) => this.publications.get(streamId)?.publication.setPaused(paused),
+      requestServer: async (failedUrl): Promise<MediaServerInfo> => {
+        const body = await this.request({ case: "mediaServer", value: { failedUrl } });
+        if (body.case !== "mediaServer") throw new DarkTowerError("INTERNAL_ERROR", "the controller named no handler");
+        addresses.learnHashes(body.value.certificateHashes);
+        return body.value;
+      },
+      moved: () => {
+        for (const { publication } of this.publications.values()) publication.restart();
+      },
+      state: (state) => {
+        this.mediaState = state;
+        this.tellQuality();
+      },
+    });
+  }
+
+  private async sendJoin(
+    session: SignalingSession,
+    token: { joinToken: string; resumeToken: string },
+  ): Promise<JoinResponse> {
+    const { args } = this;
+    if (args === undefined) throw new DarkTowerError("INTERNAL_ERROR", "join was not called");
+    const body = await session.request({
+      case: "join",
+      value: {
+        ...token,
+        meetingId: args.ticket.meeting_id,
+        participantName: args.displayName,
+        capabilities: { videoCodecs: ["VP8", "VP9", "AV1", "H264"], audioCodecs: ["Opus"] },
+        autoSubscribe: args.autoSubscribe,
+        chatAfterSequence: BigInt(this.chatAfter),
+      },
+    });
+    if (body.case !== "join") throw new DarkTowerError("INTERNAL_ERROR", "a join was not answered by a join response");
+    return body.value;
+  }
+
+  /** From now on `session` is the one. */
+  private adopt(session: SignalingSession, answer: JoinResponse): void {
+    const before = this.session;
+    this.session = session;
+    this.participantId = answer.participantId;
+    this.resumeToken = answer.resumeToken;
+    if (this.addresses !== undefined) {
+      this.addresses.alternates = answer.alternateControllerUrls;
+      if (answer.mediaServer !== undefined) this.addresses.learnHashes(answer.mediaServer.certificateHashes);
+    }
+    session.onMessage = (body) => this.receive(body);
+    session.onEnd = (end) => this.sessionEnded(session, end);
+    before?.close("a newer session stands");
+    const waiters = this.sessionWaiters;
+    this.sessionWaiters = [];
+    for (const wake of waiters) wake();
+  }
+
+  /** Sends on the session that stands; waits for one while resuming, and sends again what a break left unanswered. */
+  private async request(body: ClientBody): Promise<ServerBody> {
+    for (;;) {
+      if (this.over) throw new DarkTowerError("ENDED", "the meeting is over");
+      const { session } = this;
+      if (session === undefined || session.isOver) {
+        await new Promise<void>((resolve) => this.sessionWaiters.push(resolve));
+        continue;
+      }
+      try {
+        return await session.request(body);
+      } catch (thrown) {
+        if (!session.isOver) throw thrown;
+      }
+    }
+  }
+
+  private receive(body: ServerBody): void {
+    if (this.over) return;
+    switch (body.case) {
+      case "participantJoined":
+        if (body.value.participant !== undefined) this.apply(this.roster.joined(participantFromWire(body.value.participant)));
+        break;
+      case "participantLeft":
+        this.participantLeft(body.value.participantId, leaveReasonFromWire(body.value.reason));
+        break;
+      case "streamPublished":
+        if (body.value.stream !== undefined) {
+          this.apply(this.roster.published(streamFromWire(body.value.participantId, body.value.stream)));
+        }
+        break;
+      case "streamUnpublished":
+        this.apply(this.roster.unpublished(body.value.participantId, body.value.streamId));
+        break;
+      case "state":
+        this.apply(this.roster.changed(body.value.participantId, body.value));
+        break;
+      case "chat":
+        this.heardChat(body.value);
+        break;
+      case "relay":
+        this.emit({ type: "relay", detail: body.value });
+        break;
+      case "quality":
+        this.packetLoss = body.value.packetLoss;
+        break;
+      case "mediaServer":
+        this.addresses?.learnHashes(body.value.certificateHashes);
+        void this.link?.use(body.value);
+        break;
+      case "reconnect":
+        this.reconnect(body.value);
+        break;
+      default:
+        // An unasked Pong tells by coming that the controller lives; the rest belongs to requests.
+        break;
+    }
+  }
+
+  private participantLeft(participantId: string, reason: ReturnType<typeof leaveReasonFromWire>): void {
+    if (participantId !== this.participantId) {
+      this.apply(this.roster.left(participantId, reason));
+    } else if (reason === "kicked" || reason === "meeting-ended") {
+      this.end(reason);
+    }
+  }
+
+  private apply(events: MeetingEvent[]): void {
+    for (const event of events) {
+      this.follow(event);
+      this.emit(event);
+    }
+  }
+
+  /** Opens and closes subscriptions with the media streams they belong to. */
+  private follow(event: MeetingEvent): void {
+    if (event.type === "stream-published") {
+      const wanted = this.args?.autoSubscribe === true && !this.unsubscribed.has(event.detail.streamId);
+      if (wanted) this.openSubscription(event.detail);
+    } else if (event.type === "stream-unpublished") {
+      this.closeSubscription(event.detail.streamId);
+      this.canvases.delete(event.detail.streamId);
+    }
+  }
+
+  private openSubscription(stream: MediaStreamInfo): void {
+    const { streamId, codec } = stream;
+    if (this.subscriptions.has(streamId)) return;
+    let subscription: Subscription;
+    if (stream.type === "audio") {
+      subscription = new AudioSubscription(streamId, codec, this.args?.audioPort);
+    } else {
+      subscription = new VideoSubscription(streamId, codec, {
+        requestKeyFrame: (id) => this.link?.session?.requestKeyFrame(id),
+        size: (id, width, height) => this.emit({ type: "video-size", detail: { streamId: id, width, height } }),
+      });
+      subscription.attach(this.canvases.get(streamId));
+    }
+    this.subscriptions.set(streamId, subscription);
+    for (const frameId of stream.frameIds) this.sinks.set(frameId, subscription);
+    const waiters = this.sinkWaiters;
+    this.sinkWaiters = [];
+    for (const wake of waiters) wake();
+  }
+
+  private closeSubscription(streamId: string): void {
+    const subscription = this.subscriptions.get(streamId);
+    if (subscription === undefined) return;
+    this.subscriptions.delete(streamId);
+    for (const [frameId, sink] of this.sinks) if (sink === subscription) this.sinks.delete(frameId);
+    subscription.close();
+  }
+
+  private async sinkOf(frameId: string): Promise<FrameSink | undefined> {
+    const untilMs = performance.now() + UNKNOWN_STREAM_WAIT_MS;
+    for (;;) {
+      const found = this.sinks.get(frameId);
+      const leftMs = untilMs - performance.now();
+      if (found !== undefined || leftMs <= 0 || this.over || this.sinkWaiters.length >= UNKNOWN_STREAMS_MAX) return found;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(() => {
+          this.sinkWaiters = this.sinkWaiters.filter((it) => it !== wake);
+          resolve();
+        }, leftMs);
+        const wake = (): void => {
+          clearTimeout(timer);
+          resolve();
+        };
+        this.sinkWaiters.push(wake);
+      });
+    }
+  }
+
+  private heardChat(wire: WireChatMessage): ChatMessage {
+    const message = chatFromWire(wire);
+    if (this.noteChat(message)) this.emit({ type: "chat", detail: message });
+    return message;
+  }
+
+  /** False when it was seen before: the answer and the event may both tell of it, and a resume tells again. */
+  private noteChat(message: ChatMessage): boolean {
+    if (this.chatSeen.has(message.sequence)) return false;
+    this.chatSeen.add(message.sequence);
+    this.chatAfter = Math.max(this.chatAfter, message.sequence);
+    return true;
+  }
+
+  private tellState(): void {
+    const { isMuted, isVideoOn } = this;
+    void this.request({ case: "state", value: { isMuted, isVideoOn } }).catch(() => undefined);
+  }
+
+  private watch(): void {
+    const { session } = this;
+    if (session === undefined || this.over || this.resuming) return;
+    if (session.isOver || performance.now() - session.heardAtMs > SILENCE_MS) void this.resume();
+  }
+
+  private async ping(): Promise<void> {
+    const { session } = this;
+    if (session === undefined || session.isOver) return;
+    const sentAtMs = performance.now();
+    try {
+      await session.request({ case: "ping", value: { sentAtUs: BigInt(Math.round(sentAtMs * 1000)) } }, 5000);
+    } catch {
+      return;
+    }
+    const rttMs = performance.now() - sentAtMs;
+    this.rttMs = this.rttMs === undefined ? rttMs : this.rttMs + (rttMs - this.rttMs) / 4;
+    this.tellQuality();
+    // A group given up weighs for a few pings, not for ever.
+    this.groupsAborted = Math.floor(this.groupsAborted / 2);
+  }
+
+  private tellQuality(): void {
+    if (this.over) return;
+    const { rttMs, packetLoss, mediaState: media, groupsAborted } = this;
+    const signaling = this.resuming ? "reconnecting" : "connected";
+    this.emit({ type: "quality", detail: judgeQuality({ rttMs, packetLoss, signaling, media, groupsAborted }) });
+  }
+
+  private reportLevels(): void {
+    const nowMs = performance.now();
+    for (const subscription of this.subscriptions.values()) {
+      if (!(subscription instanceof AudioSubscription)) continue;
+      const { streamId, meter } = subscription;
+      const participantId = this.roster.streams.find((it) => it.streamId === streamId)?.participantId ?? "";
+      const detail = { streamId, participantId, level: meter.take(), speaking: meter.speaking(nowMs) };
+      this.emit({ type: "audio-level", detail });
+    }
+    for (const { publication } of this.publications.values()) {
+      if (!(publication instanceof AudioPublication)) continue;
+      const { streamId, meter } = publication;
+      const speaking = !this.isMuted && meter.speaking(nowMs);
+      const level = meter.take();
+      this.emit({ type: "audio-level", detail: { streamId, participantId: this.participantId, level, speaking } });
+      if (speaking !== this.speaking && nowMs - this.spokeAtMs >= SPEAKING_REPORT_INTERVAL_MS) {
+        this.speaking = speaking;
+        this.spokeAtMs = nowMs;
+        this.session?.notify({ case: "state", value: { audioLevel: speaking ? level : 0 } });
+      }
+    }
+  }
+
+  private sessionEnded(session: SignalingSession, end: End): void {
+    if (session !== this.session || this.over) return;
+    if (end.code === "NORMAL") this.end("meeting-ended");
+    else if (end.code === "MOVED") this.end("moved");
+    else if (end.code === "FORBIDDEN") this.end("kicked");
+    else void this.resume();
+  }
+
+  /** Dials anew, beside the silent session if it is still there; the first to speak wins. */
+  private async resume(): Promise<void> {
+    const { addresses } = this;
+    if (this.resuming || this.over || addresses === undefined) return;
+    this.resuming = true;
+    this.emit({ type: "connection", detail: { state: "reconnecting" } });
+    this.tellQuality();
+    const untilMs = performance.now() + RESUME_FOR_MS;
+    let failure: DarkTowerError | undefined;
+    for (let attempt = 0; performance.now() < untilMs && !this.over; attempt += 1) {
+      await delay(backoffMs(attempt, Math.random()));
+      if (this.spokeAgain()) break;
+      try {
+        const session = new SignalingSession(await addresses.dial());
+        if (this.spokeAgain() || this.over) {
+          session.close("the older session lives");
+          break;
+        }
+        const answer = await this.sendJoin(session, { joinToken: "", resumeToken: this.resumeToken });
+        if (this.over) {
+          session.close("left");
+          break;
+        }
+        this.resumed(session, answer);
+        break;
+      } catch (thrown) {
+        failure = DarkTowerError.from(thrown);
+        const final = failure.code === "UNAUTHORIZED" || failure.code === "FORBIDDEN" || failure.code === "NOT_FOUND";
+        if (final && !worthRetrying(failure.code as "UNAUTHORIZED")) break;
+      }
+    }
+    this.resuming = false;
+    if (this.over) return;
+    if (this.session === undefined || this.session.isOver) {
+      this.end("connection-lost", failure);
+      return;
+    }
+    this.emit({ type: "connection", detail: { state: "connected" } });
+    this.tellQuality();
+  }
+
+  private spokeAgain(): boolean {
+    return this.session !== undefined && !this.session.isOver && performance.now() - this.session.heardAtMs < SILENCE_MS;
+  }
+
+  private resumed(session: SignalingSession, answer: JoinResponse): void {
+    this.adopt(session, answer);
+    const everybody = answer.existingParticipants.map(participantFromWire);
+    const own = everybody.find((participant) => participant.participantId === this.participantId);
+    this.apply(this.roster.replace(everybody.filter((participant) => participant !== own)));
+    for (const message of answer.chat) this.heardChat(message);
+    const known = new Set(own?.streams.map((stream) => stream.streamId));
+    for (const [streamId, { message }] of this.publications) {
+      if (!known.has(streamId)) void this.request({ case: "publish", value: message }).catch(() => undefined);
+    }
+    if (own?.isMuted !== this.isMuted || own.isVideoOn !== this.isVideoOn) this.tellState();
+    if (answer.mediaServer !== undefined) void this.link?.use(answer.mediaServer);
+  }
+
+  /** The controller asks to go elsewhere; the session here stands until the new one does. */
+  private reconnect(message: Reconnect): void {
+    if (message.mediaServer !== undefined) {
+      this.addresses?.learnHashes(message.mediaServer.certificateHashes);
+      void this.link?.use(message.mediaServer);
+    }
+    const { addresses } = this;
+    if (message.meetingControllerUrl === "" || addresses === undefined) return;
+    addresses.controllerUrl = message.meetingControllerUrl;
+    addresses.learnHashes(message.certificateHashes);
+    void (async () => {
+      try {
+        const session = new SignalingSession(await addresses.dial());
+        this.resumed(session, await this.sendJoin(session, { joinToken: "", resumeToken: this.resumeToken }));
+      } catch {
+        // The session here still stands; when it ends, resuming tries the same address.
+      }
+    })();
+  }
+
+  private end(reason: EndReason, error?: DarkTowerError): void {
+    if (this.over) return;
+    this.shut();
+    this.emit({ type: "ended", detail: { reason, error: error?.toData() } });
+  }
+
+  private shut(): void {
+    this.over = true;
+    for (const timer of this.timers) clearInterval(timer);
+    for (const { publication } of this.publications.values()) publication.stop();
+    for (const subscription of this.subscriptions.values()) subscription.close();
+    this.publications.clear();
+    this.subscriptions.clear();
+    this.sinks.clear();
+    this.link?.close();
+    this.session?.close("left");
+    for (const wake of [...this.sessionWaiters, ...this.sinkWaiters]) wake();
+  }
+}

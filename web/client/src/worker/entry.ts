@@ -1,0 +1,49 @@
+// The worker's door: requests of the page to the engine, answers and events back. One worker, one meeting.
+
+import { DarkTowerError } from "../error.ts";
+import type { ToPage, ToWorker } from "../messages.ts";
+import { Engine } from "./engine.ts";
+
+declare const self: DedicatedWorkerGlobalScope;
+
+function post(message: ToPage): void {
+  self.postMessage(message);
+}
+
+const engine = new Engine((event) => post({ kind: "event", event }));
+
+function handle(message: ToWorker): unknown {
+  switch (message.name) {
+    case "join":
+      return engine.join(message.value);
+    case "publish":
+      return engine.publish(message.value);
+    case "unpublish":
+      return engine.unpublish(message.value);
+    case "subscribe":
+      return engine.subscribe(message.value);
+    case "unsubscribe":
+      return engine.unsubscribe(message.value);
+    case "attach":
+      return engine.attach(message.value);
+    case "chat":
+      return engine.chat(message.value);
+    case "state":
+      return engine.state(message.value);
+    case "kick":
+      return engine.kick(message.value);
+    case "relay":
+      return engine.relay(message.value);
+    case "leave":
+      return engine.leave();
+  }
+}
+
+self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
+  const { id } = data;
+  try {
+    post({ kind: "answer", id, value: await handle(data) });
+  } catch (thrown) {
+    post({ kind: "refusal", id, error: DarkTowerError.from(thrown).toData() });
+  }
+};

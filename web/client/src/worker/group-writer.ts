@@ -1,0 +1,136 @@
+// Writes the frames of one media stream of ours, each group on a stream of its own. In: encoded frames in order. Out: records.
+// Counts the sequence across sessions, knows how long the oldest frame is unsent, and gives a late group up. Bounded: what is
+// handed in after the backlog grew too old is refused.
+
+import { encodeFrameHeader, FLAG_END_OF_FRAME, FRAME_HEADER_BYTES, type FrameKind } from "../frame.ts";
+import { type MediaSession, streamError } from "./media-session.ts";
+
+/** Frames handed in and not yet taken by the transport; beyond, the group is given up whatever its age. */
+const QUEUED_FRAMES_MAX = 64;
+
+export interface EncodedFrame {
+  kind: FrameKind;
+  /** Whether it begins a group. */
+  startsGroup: boolean;
+  /** Microseconds since the epoch. */
+  timestampUs: bigint;
+  payload: Uint8Array;
+}
+
+const RESERVED = new Uint8Array(6);
+
+export class GroupWriter {
+  private readonly streamId: string;
+  private readonly session: () => MediaSession | undefined;
+  private sequence = 0n;
+  private queue: { frame: EncodedFrame; queuedAtMs: number }[] = [];
+  private pumping = false;
+  private writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  private writerSession: MediaSession | undefined;
+  /** Counts groups given up, so that a write under way knows that it is no longer wanted. */
+  private epoch = 0;
+
+  constructor(streamId: string, session: () => MediaSession | undefined) {
+    this.streamId = streamId;
+    this.session = session;
+  }
+
+  /** Milliseconds for which the oldest frame is unsent. */
+  backlogMs(nowMs: number): number {
+    const [oldest] = this.queue;
+    return oldest === undefined ? 0 : nowMs - oldest.queuedAtMs;
+  }
+
+  /** Takes a frame; false when it can only go on with a frame that starts a group. */
+  push(nowMs: number, frame: EncodedFrame): boolean {
+    const broken = this.writerSession === undefined || this.writerSession !== this.session() || this.writerSession.isOver;
+    if (!frame.startsGroup && broken && !this.queue.some((it) => it.frame.startsGroup)) return false;
+    if (this.queue.length >= QUEUED_FRAMES_MAX) return false;
+    this.queue.push({ frame, queuedAtMs: nowMs });
+    if (!this.pumping) void this.pump();
+    return true;
+  }
+
+  /** Gives the group up: what is unsent is dropped, its stream reset. The next frame must start a group. */
+  abort(): void {
+    this.epoch += 1;
+    this.queue = [];
+    this.writer?.abort(streamError("EXPIRED")).catch(() => undefined);
+    this.writer = undefined;
+    this.writerSession = undefined;
+  }
+
+  /** Ends the group in order. */
+  finish(): void {
+    this.queue = [];
+    this.closeGroup();
+  }
+
+  private closeGroup(): void {
+    // Closing waits for the last byte to be taken; nobody needs to.
+    this.writer?.close().catch(() => undefined);
+    this.writer = undefined;
+    this.writerSession = undefined;
+  }
+
+  private async pump(): Promise<void> {
+    this.pumping = true;
+    for (;;) {
+      const next = this.queue[0];
+      if (next === undefined) break;
+      const { epoch } = this;
+      const sent = await this.write(next.frame, epoch);
+      if (epoch !== this.epoch) continue;
+      if (this.queue[0] === next) this.queue.shift();
+      if (!sent) this.skipToGroup();
+    }
+    this.pumping = false;
+  }
+
+  /** The rest of a broken group is of no use. */
+  private skipToGroup(): void {
+    const start = this.queue.findIndex((it) => it.frame.startsGroup);
+    this.queue = start < 0 ? [] : this.queue.slice(start);
+  }
+
+  private async write(frame: EncodedFrame, epoch: number): Promise<boolean> {
+    try {
+      if (frame.startsGroup) {
+        this.closeGroup();
+        const session = this.session();
+        if (session === undefined || session.isOver) return false;
+        const writer = await session.openGroup();
+        if (epoch !== this.epoch) {
+          writer.abort(streamError("EXPIRED")).catch(() => undefined);
+          return false;
+        }
+        this.writer = writer;
+        this.writerSession = session;
+      }
+      const { writer } = this;
+      if (writer === undefined) return false;
+      await writer.write(this.record(frame));
+      return true;
+    } catch {
+      // The handler stopped the stream, or the session is over: the next group tries again.
+      if (epoch === this.epoch) {
+        this.writer = undefined;
+        this.writerSession = undefined;
+      }
+      return false;
+    }
+  }
+
+  private record(frame: EncodedFrame): Uint8Array {
+    const { kind, timestampUs, payload } = frame;
+    const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
+    const { streamId, sequence } = this;
+    encodeFrameHeader(
+      { kind, streamId, timestampUs, sequence, payloadLength: payload.length, flags: FLAG_END_OF_FRAME, reserved: RESERVED },
+      bytes,
+    );
+    bytes.set(payload, FRAME_HEADER_BYTES);
+    this.sequence += 1n;
+    return bytes;
+  }
+}

@@ -1,0 +1,177 @@
+// One media session with a handler: hello, control messages, groups out, groups in. In: a standing WebTransport session and a
+// token. Out: frames with the group they belong to. Never decodes or encodes media.
+
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+
+import { codeNumber, type Code } from "../code.ts";
+import { DarkTowerError } from "../error.ts";
+import { type Frame, FrameReader } from "../frame.ts";
+import {
+  MediaClientMessageSchema,
+  type MediaServerMessage,
+  MediaServerMessageSchema,
+} from "../generated/darktower/v1/media_pb.ts";
+import { MessageReader, withLength } from "../length-prefix.ts";
+import { endOf, type End } from "./channel.ts";
+import { within } from "./deadline.ts";
+import { errorFromWire } from "./signaling.ts";
+
+const PROTOCOL_VERSION = 1;
+const WELCOME_TIMEOUT_MS = 5000;
+
+/** Where frames of one media stream go. */
+export interface FrameSink {
+  push(group: bigint, frame: Frame): void;
+  /** The stream of this group is over, whole or reset. */
+  end(group: bigint): void;
+}
+
+export interface MediaSessionEvents {
+  /** The sink of a frame id; `undefined` once it is sure that nobody wants it. */
+  sink(streamId: string): Promise<FrameSink | undefined>;
+  /** The handler asks the publisher of this id for a key frame. */
+  keyFrame(streamId: string): void;
+  /** Nobody takes this id any more, or somebody does again. */
+  paused(streamId: string, paused: boolean): void;
+  ended(end: End): void;
+}
+
+/** The error that resets or stops a stream with a code that the other side reads. */
+export function streamError(code: Code): WebTransportError {
+  return new WebTransportError(code, { streamErrorCode: codeNumber(code) });
+}
+
+export class MediaSession {
+  readonly url: string;
+  private readonly transport: WebTransport;
+  private readonly events: MediaSessionEvents;
+  private control: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  private over = false;
+  private welcomed: (() => void) | undefined;
+  private refused: ((error: DarkTowerError) => void) | undefined;
+
+  constructor(url: string, transport: WebTransport, events: MediaSessionEvents) {
+    this.url = url;
+    this.transport = transport;
+    this.events = events;
+  }
+
+  get isOver(): boolean {
+    return this.over;
+  }
+
+  /** Says hello and waits for the welcome; media may flow both ways right behind the hello. */
+  async open(connectionToken: string): Promise<void> {
+    const welcome = new Promise<void>((resolve, reject) => {
+      this.welcomed = resolve;
+      this.refused = reject;
+    });
+    welcome.catch(() => undefined);
+    void endOf(this.transport).then((end) => this.end(end));
+    void this.acceptGroups();
+    const stream = await this.transport.createBidirectionalStream();
+    this.control = stream.writable.getWriter();
+    void this.readControl(stream.readable);
+    this.send({ case: "hello", value: { connectionToken } });
+    await within(WELCOME_TIMEOUT_MS, "the handler's welcome", welcome);
+  }
+
+  requestKeyFrame(streamId: string): void {
+    this.send({ case: "keyFrame", value: { streamId } });
+  }
+
+  /** A stream for one group of ours. */
+  async openGroup(): Promise<WritableStreamDefaultWriter<Uint8Array>> {
+    const stream = await this.transport.createUnidirectionalStream();
+    return stream.getWriter();
+  }
+
+  close(): void {
+    try {
+      this.transport.close({ closeCode: 0, reason: "" });
+    } catch {
+      // Over already.
+    }
+    this.end({ code: "NORMAL", message: "closed here" });
+  }
+
+  private send(body: MessageInitShape<typeof MediaClientMessageSchema>["body"]): void {
+    const message = create(MediaClientMessageSchema, { version: PROTOCOL_VERSION, body });
+    // A failed write is an end of the session, and told as that.
+    this.control?.write(withLength(toBinary(MediaClientMessageSchema, message))).catch(() => undefined);
+  }
+
+  private async readControl(readable: ReadableStream<Uint8Array>): Promise<void> {
+    const reader = readable.getReader();
+    const messages = new MessageReader();
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        for (const message of messages.push(value)) this.receive(fromBinary(MediaServerMessageSchema, message));
+      }
+    } catch {
+      // Broken off, or no protobuf: without control a session is of no use.
+      this.close();
+    }
+  }
+
+  private receive(message: MediaServerMessage): void {
+    const { body } = message;
+    if (body.case === "welcome") this.welcomed?.();
+    else if (body.case === "keyFrame") this.events.keyFrame(body.value.streamId);
+    else if (body.case === "layerControl") this.events.paused(body.value.streamId, body.value.paused);
+    else if (body.case === "error") this.refused?.(errorFromWire(body.value));
+  }
+
+  private async acceptGroups(): Promise<void> {
+    const reader = (this.transport.incomingUnidirectionalStreams as ReadableStream<ReadableStream<Uint8Array>>).getReader();
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        void this.readGroup(value);
+      }
+    } catch {
+      // The session is over, and says so itself.
+    }
+  }
+
+  private async readGroup(readable: ReadableStream<Uint8Array>): Promise<void> {
+    const reader = readable.getReader();
+    const frames = new FrameReader();
+    let sink: FrameSink | undefined;
+    let group: bigint | undefined;
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        for (const frame of frames.push(value)) {
+          if (group === undefined) {
+            sink = await this.events.sink(frame.streamId);
+            if (sink === undefined) {
+              await reader.cancel(streamError("NOT_FOUND"));
+              return;
+            }
+          }
+          if (group === undefined || frame.kind === "video_key") {
+            if (group !== undefined) sink?.end(group);
+            group = frame.sequence;
+          }
+          sink?.push(group, frame);
+        }
+      }
+    } catch {
+      // Reset as too late, the session's end, or bytes that are no frames: what came whole is given out already.
+      reader.cancel(streamError("STREAM_ERROR")).catch(() => undefined);
+    }
+    if (group !== undefined) sink?.end(group);
+  }
+
+  private end(end: End): void {
+    if (this.over) return;
+    this.over = true;
+    this.refused?.(new DarkTowerError(end.code === undefined || end.code === "NORMAL" ? "CONNECTION_LOST" : end.code, end.message));
+    this.events.ended(end);
+  }
+}

@@ -1,0 +1,117 @@
+// What people read when something goes wrong: what happened, and what they can do. Pure.
+
+import type { DarkTowerError, EndReason, Quality } from "@dark-tower/client";
+
+export interface Words {
+  title: string;
+  advice: string;
+}
+
+const say = (title: string, advice: string): Words => ({ title, advice });
+
+/** For a refusal or failure while creating or joining. */
+export function errorWords(error: Pick<DarkTowerError, "code" | "message" | "details">): Words {
+  switch (error.code) {
+    case "MEETING_NOT_FOUND":
+    case "NOT_FOUND":
+      return say("This meeting does not exist.", "Check the link, or ask whoever invited you to send it again.");
+    case "MEETING_ENDED":
+    case "ENDED":
+      return say("This meeting has ended.", "Ask for a new link, or start a meeting of your own.");
+    case "CAPACITY_EXCEEDED":
+      return say("This meeting is full.", "Try again when somebody has left, or ask the host to make room.");
+    case "UNAUTHORIZED":
+      return say("You could not be let in.", "This meeting asks for an account, or your invitation is too old. Reload the page and try again.");
+    case "FORBIDDEN":
+      return say("You are not allowed into this meeting.", "The host may have removed you. Ask the host for a new invitation.");
+    case "CONFLICT":
+      return say("You are in this meeting already.", "Close the other window, or reload this page.");
+    case "RATE_LIMITED": {
+      const seconds = error.details.retry_after;
+      return say("That was too often in a short time.", seconds ? `Try again in ${seconds} seconds.` : "Wait a minute, then try again.");
+    }
+    case "INVALID_REQUEST":
+      return say("That did not work.", `Please check what you typed: ${error.message}`);
+    case "UNAVAILABLE":
+      return say("The meeting service is busy or restarting.", "Try again in a few seconds.");
+    case "UNSUPPORTED_BROWSER":
+      return say("This browser cannot take part.", "Dark Tower needs WebTransport and WebCodecs. Use a current Chrome, Edge or another Chromium browser.");
+    case "CONNECTION_FAILED":
+    case "TIMED_OUT":
+      return say("The meeting could not be reached.", "Check your internet connection. Some company networks block UDP; if yours does, try another one.");
+    case "CONNECTION_LOST":
+      return say("The connection was lost.", "Check your internet connection, then join again.");
+    default:
+      return say("Something went wrong on our side.", "Try again. If it stays like this, tell whoever runs this service.");
+  }
+}
+
+/** For the end of a stay. */
+export function endWords(reason: EndReason, error?: { code: string }): Words {
+  switch (reason) {
+    case "left":
+      return say("You left the meeting.", "You can come back at any time with the same link.");
+    case "kicked":
+      return say("The host removed you from the meeting.", "If that was a mistake, ask the host to invite you again.");
+    case "meeting-ended":
+      return say("The meeting has ended.", "Thank you for being here.");
+    case "moved":
+      return say("You joined from another window.", "This one is no longer connected. Go on there, or join again here.");
+    default:
+      if (error?.code === "MEETING_ENDED" || error?.code === "NOT_FOUND") return endWords("meeting-ended");
+      return say("The connection was lost.", "We tried to bring it back and could not. Check your internet connection, then join again.");
+  }
+}
+
+/** For a camera, microphone or screen that does not come. `what` starts a sentence. */
+export function captureWords(what: string, errorName: string): Words {
+  switch (errorName) {
+    case "NotAllowedError":
+    case "SecurityError":
+      return say(`${what} access is blocked.`, "Allow it with the icon beside the address, then press the button again. You can join without it.");
+    case "NotFoundError":
+    case "OverconstrainedError":
+      return say(`No ${what.toLowerCase()} was found.`, "Plug one in and press the button again. You can join without it.");
+    case "NotReadableError":
+    case "AbortError":
+      return say(`${what} is in use.`, "Close other programs that use it, then press the button again. You can join without it.");
+    default:
+      return say(`${what} could not be started.`, "Press the button to try again. You can join without it.");
+  }
+}
+
+const REASONS: Record<Quality["reason"], string> = {
+  "": "",
+  signaling: "reconnecting",
+  media: "no sound and pictures at the moment",
+  latency: "long delay",
+  loss: "data gets lost on the way",
+  uplink: "your upload is slow",
+};
+
+const LEVELS: Record<Quality["level"], string> = {
+  good: "Good connection",
+  fair: "Fair connection",
+  poor: "Poor connection",
+  lost: "Connection lost",
+};
+
+export function qualityWords(quality: Quality): string {
+  const reason = REASONS[quality.reason];
+  return reason === "" ? LEVELS[quality.level] : `${LEVELS[quality.level]}: ${reason}`;
+}
+
+/** Two letters for a person without a picture. */
+export function initials(name: string): string {
+  const parts = name.trim().split(/\s+/u);
+  const letters = parts.length > 1 ? [parts[0], parts[parts.length - 1]] : [parts[0]];
+  const text = letters.map((part) => [...(part ?? "")][0] ?? "").join("");
+  return text === "" ? "?" : text.toUpperCase();
+}
+
+/** A hue of one's own, the same on every screen. */
+export function hue(id: string): number {
+  let sum = 0;
+  for (const character of id) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) % 360;
+  return sum;
+}

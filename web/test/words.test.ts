@@ -1,0 +1,110 @@
+// Small pure parts: codes, ids, lengths, names of codecs, waiting, loudness, quality, layout, words.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { backoffMs } from "../client/src/backoff.ts";
+import { codeFromNumber, codeFromWebSocket, codeNumber, CODES, worthRetrying } from "../client/src/code.ts";
+import { codecName, decoderCodec } from "../client/src/codec.ts";
+import { ErrorCode as WireCode } from "../client/src/generated/darktower/v1/signaling_pb.ts";
+import { MessageReader, withLength } from "../client/src/length-prefix.ts";
+import { judgeQuality, type QualityInput } from "../client/src/quality.ts";
+import { soundLevel, SoundMeter } from "../client/src/sound.ts";
+import { UplinkRate } from "../client/src/uplink.ts";
+import { uuidFromBytes, uuidToBytes } from "../client/src/uuid.ts";
+import { codeOf } from "../page/src/home.ts";
+import { bestGrid } from "../page/src/layout.ts";
+import { captureWords, endWords, errorWords, initials, qualityWords } from "../page/src/words.ts";
+
+test("codes are the contract's", () => {
+  for (const code of CODES) {
+    if (code !== "NORMAL") assert.equal(WireCode[code as keyof typeof WireCode], codeNumber(code));
+    assert.equal(codeFromNumber(codeNumber(code)), code);
+  }
+  assert.equal(codeFromNumber(13), undefined);
+  assert.deepEqual([codeFromWebSocket(1000), codeFromWebSocket(4012), codeFromWebSocket(1006)], ["NORMAL", "MOVED", undefined]);
+  assert.deepEqual(CODES.filter(worthRetrying).map(codeNumber), [6, 7, 9, 11]);
+});
+
+test("ids are lower-case UUIDs", () => {
+  const text = "550e8400-e29b-41d4-a716-446655440000";
+  assert.equal(uuidFromBytes(uuidToBytes(text)), text);
+  for (const wrong of ["", text.toUpperCase(), `${text}0`, text.replace("5", "g")]) assert.throws(() => uuidToBytes(wrong), RangeError);
+});
+
+test("messages are split however they arrive, and refused by their length alone", () => {
+  const wire = Uint8Array.from([...withLength(Uint8Array.from([1])), ...withLength(Uint8Array.from([2, 3]))]);
+  for (let step = 1; step <= wire.length; step += 1) {
+    const reader = new MessageReader();
+    const messages = [];
+    for (let at = 0; at < wire.length; at += step) messages.push(...reader.push(wire.subarray(at, at + step)));
+    assert.deepEqual(messages.map((message) => [...message]), [[1], [2, 3]]);
+  }
+  for (const prefix of [[0, 0, 0, 0], [255, 255, 255, 255]]) assert.throws(() => new MessageReader().push(Uint8Array.from(prefix)), RangeError);
+  assert.throws(() => withLength(new Uint8Array(64 * 1024 + 1)), RangeError);
+});
+
+test("codecs are compared before the first dot, case-blind", () => {
+  assert.deepEqual(["VP8", "vp9", "vp09.02.10.10", "H264", "Opus", "theora"].map(decoderCodec), ["vp8", "vp09.00.40.08", "vp09.02.10.10", "avc1.42E028", "opus", undefined]);
+  assert.deepEqual(["vp8", "vp09.00.40.08", "avc1.42E028"].map(codecName), ["VP8", "VP9", "H264"]);
+});
+
+test("the first attempt is at once, later ones spread and bounded", () => {
+  assert.equal(backoffMs(0, 0.9), 0);
+  assert.deepEqual([backoffMs(1, 0), backoffMs(1, 1), backoffMs(20, 1)], [100, 300, 3000]);
+});
+
+test("silence is 0, full scale is 1, speech is noticed and ends", () => {
+  const tone = (amplitude: number): Float32Array => Float32Array.from({ length: 960 }, (_, index) => amplitude * Math.sin(index / 7));
+  assert.equal(soundLevel(new Float32Array(960)), 0);
+  assert.ok(soundLevel(tone(1)) > 0.9 && soundLevel(tone(0.0001)) === 0);
+  const meter = new SoundMeter();
+  meter.hear(0, tone(0.2));
+  assert.ok(meter.speaking(10) && meter.take() > 0.3);
+  assert.ok(!meter.speaking(500) && meter.take() === 0);
+});
+
+test("the bitrate falls at once and rises slowly, within bounds", () => {
+  const rate = new UplinkRate(800_000);
+  rate.lower(1000);
+  assert.equal(rate.bitrate, 560_000);
+  assert.equal(rate.calm(1500, 0), false);
+  assert.equal(rate.calm(3000, 200), false);
+  assert.equal(rate.calm(3000, 0), true);
+  for (let index = 0; index < 50; index += 1) rate.lower(4000);
+  assert.equal(rate.bitrate, 100_000);
+  for (let index = 0; index < 200; index += 1) rate.calm(10_000 + index * 2000, 0);
+  assert.equal(rate.bitrate, 800_000);
+});
+
+test("quality is said in plain words with its reason", () => {
+  const calm: QualityInput = { rttMs: 20, packetLoss: 0, signaling: "connected", media: "connected", groupsAborted: 0 };
+  const check = (change: Partial<QualityInput>, expected: string): void => assert.equal(qualityWords(judgeQuality({ ...calm, ...change })), expected);
+  check({}, "Good connection");
+  check({ rttMs: 300 }, "Fair connection: long delay");
+  check({ packetLoss: 0.1 }, "Poor connection: data gets lost on the way");
+  check({ signaling: "reconnecting" }, "Connection lost: reconnecting");
+  check({ media: "lost" }, "Connection lost: no sound and pictures at the moment");
+});
+
+test("tiles are as large as the area allows", () => {
+  assert.deepEqual(bestGrid(1, 1600, 900, 12), { columns: 1, width: 1600, height: 900 });
+  assert.equal(bestGrid(2, 1600, 500, 12).columns, 2);
+  assert.equal(bestGrid(2, 500, 1600, 12).columns, 1);
+  assert.equal(bestGrid(4, 1600, 900, 12).columns, 2);
+  assert.equal(bestGrid(9, 1600, 900, 12).columns, 3);
+});
+
+test("every refusal has words, and says what to do", () => {
+  const codes = [...CODES.slice(1), "MEETING_NOT_FOUND", "MEETING_ENDED", "UNSUPPORTED_BROWSER", "CONNECTION_FAILED", "CONNECTION_LOST", "TIMED_OUT", "ENDED"] as const;
+  for (const code of codes) {
+    const { title, advice } = errorWords({ code, message: "a field", details: {} });
+    assert.ok(title.endsWith(".") && advice.length > 20 && !title.includes("_"), code);
+  }
+  for (const name of ["NotAllowedError", "NotFoundError", "NotReadableError", "Whatever"]) assert.match(captureWords("Camera", name).advice, /join without it/u);
+  assert.match(endWords("kicked").title, /removed you/u);
+  assert.match(endWords("connection-lost", { code: "MEETING_ENDED" }).title, /ended/u);
+});
+
+test("initials and codes are taken from what people type", () => {
+  assert.deepEqual(["Ana Maria Sousa", "bo", "", "王 小明"].map(initials), ["AS", "B", "?", "王小"]);
+  assert.deepEqual(["abc", " https://x/m/abc ", "https://x/m/abc/?a#k=1"].map(codeOf), ["abc", "abc", "abc"]);
+});
