@@ -1,0 +1,279 @@
+//! The part of the public API that a participant needs: from a meeting's URL to an admission (DESIGN section 3).
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use common_core::name::escape;
+use reqwest::{StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::options::JoinOptions;
+use crate::trust::{HASH_BYTES, Trust, TrustError};
+
+/// A call that takes longer has failed.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer that is read: a join's answer has a few hundred bytes.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// Longest text of a server that is shown, in characters.
+const SHOWN_CHARS_MAX: usize = 300;
+
+/// Why the API did not admit.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// Not a meeting's URL.
+    #[error("{url} is not a meeting URL: {problem}")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong, and what would be right.
+        problem: &'static str,
+    },
+    /// Trust could not be set up.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Nobody answered, or the certificate is not believed.
+    #[error("cannot reach {url}: {cause}")]
+    Unreachable {
+        /// What was called.
+        url: String,
+        /// Why, with the causes behind it.
+        cause: String,
+    },
+    /// The API refused, with its error body.
+    #[error("{message} ({code}, HTTP {status})")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Such as `MEETING_NOT_FOUND`.
+        code: String,
+        /// In words, escaped.
+        message: String,
+    },
+    /// The answer is not what the API's document says.
+    #[error("{url} answered with something else than an admission: {cause}")]
+    Answer {
+        /// What was called.
+        url: String,
+        /// What was wrong.
+        cause: String,
+    },
+}
+
+/// A meeting's address: `https://HOST[:PORT]/m/CODE`. What follows a `#` (a secret) never leaves this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeetingUrl {
+    origin: Url,
+    code: String,
+}
+
+impl MeetingUrl {
+    /// Parses what people are sent. `http` is for this machine alone.
+    pub fn parse(text: &str) -> Result<Self, ApiError> {
+        let fail = |problem| ApiError::Url { url: escape(text, SHOWN_CHARS_MAX), problem };
+        const SHAPE: &str = "https://HOST/m/CODE is needed";
+        let url = Url::parse(text.trim()).map_err(|_| fail(SHAPE))?;
+        let host = url.host_str().ok_or_else(|| fail(SHAPE))?.trim_matches(['[', ']']);
+        let is_here = host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+        match url.scheme() {
+            "https" => {}
+            "http" if is_here => {}
+            "http" => return Err(fail("http is for localhost alone; https is needed")),
+            _ => return Err(fail(SHAPE)),
+        }
+        let segments: Vec<&str> = url.path_segments().map(|it| it.filter(|segment| !segment.is_empty()).collect()).unwrap_or_default();
+        let code = match segments.as_slice() {
+            [.., "m", code] => (*code).to_owned(),
+            _ => return Err(fail("the path must be /m/CODE, as in the meeting_url of the API")),
+        };
+        if !code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(fail("a meeting's code has letters and digits alone"));
+        }
+        let mut origin = url.clone();
+        origin.set_path("/");
+        origin.set_query(None);
+        origin.set_fragment(None);
+        Ok(Self { origin, code })
+    }
+
+    /// The short code (or the meeting's id).
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    fn call(&self, path: &str) -> String {
+        format!("{}api/v1/meetings/{}{path}", self.origin, self.code)
+    }
+}
+
+/// What the API answers to a join.
+#[derive(Clone, Deserialize)]
+pub struct Admission {
+    /// The meeting (UUID).
+    pub meeting_id: String,
+    /// Good for a few minutes, for one join.
+    pub join_token: String,
+    /// RFC 3339.
+    #[serde(default)]
+    pub expires_at: String,
+    /// `https://…/wt`.
+    pub meeting_controller_url: String,
+    /// `wss://…/ws`; may be empty.
+    #[serde(default)]
+    pub signaling_fallback_url: String,
+    /// To be dialled while joining, best first.
+    #[serde(default)]
+    pub media_handler_urls: Vec<String>,
+    /// Base64 of SHA-256; empty under a public authority.
+    #[serde(default)]
+    pub certificate_hashes: Vec<String>,
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission")
+            .field("meeting_id", &self.meeting_id)
+            .field("meeting_controller_url", &self.meeting_controller_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Admission {
+    /// Options with which to join. A hash that is none is left out: it could match nothing.
+    pub fn into_options(self, name: &str) -> JoinOptions {
+        let hashes = self.certificate_hashes.iter().filter_map(|text| <[u8; HASH_BYTES]>::try_from(STANDARD.decode(text).ok()?).ok());
+        JoinOptions {
+            signaling_fallback_url: Some(self.signaling_fallback_url).filter(|url| !url.is_empty()),
+            certificate_hashes: hashes.collect(),
+            media_handler_urls: self.media_handler_urls,
+            name: name.to_owned(),
+            ..JoinOptions::new(self.meeting_controller_url, self.meeting_id, self.join_token)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct JoinBody<'a> {
+    display_name: &'a str,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    error: ErrorFields,
+}
+
+#[derive(Deserialize)]
+struct ErrorFields {
+    code: String,
+    message: String,
+}
+
+/// Calls the public API. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api {
+    http: reqwest::Client,
+}
+
+impl Api {
+    /// An API client that believes `trust`; hashes in it are those of the API's own certificate.
+    pub fn new(trust: &Trust) -> Result<Self, TrustError> {
+        let tls = trust.tls_config(&[b"h2", b"http/1.1"])?;
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .timeout(CALL_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("dark-tower/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| TrustError::Verifier(rustls::Error::General(causes(&error))))?;
+        Ok(Self { http })
+    }
+
+    /// Asks to be let into a meeting under a name. `bearer` is an access token, needed where the meeting asks for one.
+    pub async fn join(&self, meeting: &MeetingUrl, display_name: &str, bearer: Option<&str>) -> Result<Admission, ApiError> {
+        let url = meeting.call("/join");
+        let mut request = self.http.post(&url).json(&JoinBody { display_name });
+        if let Some(token) = bearer {
+            request = request.bearer_auth(token);
+        }
+        let unreachable = |error: reqwest::Error| ApiError::Unreachable { url: url.clone(), cause: causes(&error) };
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(ApiError::Answer { url, cause: format!("over {ANSWER_BYTES_MAX} bytes") });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| ApiError::Answer { url, cause: error.to_string() });
+        }
+        Err(refusal(status, &body))
+    }
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> ApiError {
+    let fields = match serde_json::from_slice::<ErrorBody>(body) {
+        Ok(body) => body.error,
+        Err(_) => ErrorFields { code: "no code".into(), message: status.canonical_reason().unwrap_or("refused").to_owned() },
+    };
+    ApiError::Refused { status: status.as_u16(), code: escape(&fields.code, 64), message: escape(&fields.message, SHOWN_CHARS_MAX) }
+}
+
+/// An error with the causes behind it: reqwest's own words say too little.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    escape(&text, SHOWN_CHARS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meeting_urls_are_what_people_are_sent() {
+        fn call(text: &str) -> String {
+            MeetingUrl::parse(text).expect("a meeting URL").call("/join")
+        }
+        assert_eq!(call("https://meet.example/m/abcdefghij"), "https://meet.example/api/v1/meetings/abcdefghij/join");
+        assert_eq!(call(" https://meet.example:8443/m/abc?x=1#k=secret "), "https://meet.example:8443/api/v1/meetings/abc/join");
+        assert_eq!(call("http://localhost:8080/m/abc/"), "http://localhost:8080/api/v1/meetings/abc/join");
+        assert_eq!(call("http://[::1]:8080/m/abc"), "http://[::1]:8080/api/v1/meetings/abc/join");
+        for (text, problem) in [
+            ("meet.example/m/abc", "https://HOST/m/CODE is needed"),
+            ("ftp://meet.example/m/abc", "https://HOST/m/CODE is needed"),
+            ("http://meet.example/m/abc", "http is for localhost alone"),
+            ("https://meet.example/", "the path must be /m/CODE"),
+            ("https://meet.example/m/a%2Fb", "letters and digits alone"),
+        ] {
+            let error = MeetingUrl::parse(text).expect_err("no meeting URL").to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn admissions_become_options() {
+        let body = format!(
+            r#"{{"meeting_id":"m","join_token":"t","expires_at":"","meeting_controller_url":"https://a/wt","signaling_fallback_url":"",
+                "media_handler_urls":["https://b/media"],"certificate_hashes":["{}","short"],"more":1}}"#,
+            STANDARD.encode([7; 32])
+        );
+        let admission: Admission = serde_json::from_str(&body).expect("as the API answers");
+        assert!(!format!("{admission:?}").contains("\"t\""), "a token is never shown");
+        let options = admission.into_options("Ana");
+        assert_eq!((options.signaling_fallback_url, options.certificate_hashes), (None, vec![[7; 32]]));
+    }
+
+    #[test]
+    fn refusals_say_the_servers_words() {
+        let body = br#"{"error":{"code":"MEETING_ENDED","message":"it is over","details":{}}}"#;
+        assert_eq!(refusal(StatusCode::GONE, body).to_string(), "it is over (MEETING_ENDED, HTTP 410)");
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").to_string(), "Bad Gateway (no code, HTTP 502)");
+    }
+}

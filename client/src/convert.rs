@@ -1,0 +1,149 @@
+//! From a server's messages to words. What a server gets wrong is an error with its field, never a panic.
+
+use common_core::ParticipantId;
+use common_core::media::MediaStream;
+use proto::convert::{FieldError, id, media_stream};
+use proto::v1;
+
+use crate::event::Event;
+use crate::roster::{Change, LeaveReason, Participant, StateUpdate};
+
+/// A participant. A media stream that makes no sense is left out with a line in the log: the others are worth having.
+pub(crate) fn participant(participant: v1::Participant) -> Result<Participant, FieldError> {
+    let participant_id: ParticipantId = id("participant_id", &participant.participant_id)?;
+    let streams = participant.streams.into_iter().filter_map(|stream| match stream_of(participant_id, stream) {
+        Ok(stream) => Some((stream.stream_id, stream)),
+        Err(error) => {
+            tracing::warn!(%error, %participant_id, "a media stream of the roster is left out");
+            None
+        }
+    });
+    Ok(Participant {
+        participant_id,
+        name: participant.name,
+        role: participant.role,
+        user_id: participant.user_id,
+        joined_at_ms: participant.joined_at,
+        is_muted: participant.is_muted,
+        is_video_on: participant.is_video_on,
+        streams: streams.collect(),
+    })
+}
+
+/// The participants of a snapshot; one that makes no sense is left out.
+pub(crate) fn participants(all: Vec<v1::Participant>) -> Vec<Participant> {
+    let sound = all
+        .into_iter()
+        .filter_map(|one| participant(one).inspect_err(|error| tracing::warn!(%error, "a participant of the roster is left out")).ok());
+    sound.collect()
+}
+
+fn stream_of(participant_id: ParticipantId, stream: v1::MediaStream) -> Result<MediaStream, FieldError> {
+    media_stream(participant_id, &stream.stream_id, stream.stream_type, stream.metadata)
+}
+
+/// What an unasked message (or a reply that tells everybody) means.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Heard {
+    /// For the roster.
+    Change(Change),
+    /// For the application as it is.
+    Event(Event),
+    /// To be sorted by sequence.
+    Chat(v1::ChatMessage),
+    /// Go elsewhere.
+    Reconnect(v1::Reconnect),
+    /// Media goes elsewhere.
+    MediaServer(v1::MediaServerInfo),
+    /// A sign of life.
+    Pong(v1::Pong),
+    /// An error that answers no request.
+    Error(v1::ErrorMessage),
+    /// Of a later version, or an answer that nobody waits for.
+    Nothing,
+}
+
+/// Sorts a message by what it is about.
+pub(crate) fn heard(body: v1::server_message::Body) -> Result<Heard, FieldError> {
+    use v1::server_message::Body;
+    Ok(match body {
+        Body::ParticipantJoined(joined) => {
+            let joined = joined.participant.ok_or_else(|| FieldError::new("participant", "is missing"))?;
+            Heard::Change(Change::Joined(participant(joined)?))
+        }
+        Body::ParticipantLeft(left) => {
+            let reason = match left.reason() {
+                v1::LeaveReason::Voluntary => LeaveReason::Voluntary,
+                v1::LeaveReason::Kicked => LeaveReason::Kicked,
+                v1::LeaveReason::ConnectionLost => LeaveReason::ConnectionLost,
+                v1::LeaveReason::MeetingEnded => LeaveReason::MeetingEnded,
+            };
+            Heard::Change(Change::Left { participant_id: id("participant_id", &left.participant_id)?, reason })
+        }
+        Body::StreamPublished(published) => {
+            let stream = published.stream.ok_or_else(|| FieldError::new("stream", "is missing"))?;
+            Heard::Change(Change::Published(stream_of(id("participant_id", &published.participant_id)?, stream)?))
+        }
+        Body::StreamUnpublished(unpublished) => Heard::Change(Change::Unpublished {
+            participant_id: id("participant_id", &unpublished.participant_id)?,
+            stream_id: id("stream_id", &unpublished.stream_id)?,
+        }),
+        Body::State(state) => Heard::Change(Change::State {
+            participant_id: id("participant_id", &state.participant_id)?,
+            update: StateUpdate { is_muted: state.is_muted, is_video_on: state.is_video_on, audio_level: state.audio_level },
+        }),
+        Body::Quality(quality) => Heard::Event(Event::Quality {
+            stream_id: id("stream_id", &quality.stream_id)?,
+            available_bitrate: quality.available_bitrate,
+            packet_loss: quality.packet_loss,
+            rtt_ms: quality.rtt_ms,
+        }),
+        Body::Relay(relay) => {
+            Heard::Event(Event::Relay { source: id("source_id", &relay.source_id)?, kind: relay.kind, payload: relay.payload })
+        }
+        Body::Chat(chat) => Heard::Chat(chat),
+        Body::Reconnect(reconnect) => Heard::Reconnect(reconnect),
+        Body::MediaServer(info) => Heard::MediaServer(info),
+        Body::Pong(pong) => Heard::Pong(pong),
+        Body::Error(error) => Heard::Error(error),
+        Body::Join(_) | Body::Ack(_) => Heard::Nothing,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever a server sends, the client lives.
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+            if let Ok(message) = v1::ServerMessage::decode(bytes.as_slice())
+                && let Some(body) = message.body
+            {
+                let _ = heard(body);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_media_stream_does_not_hide_its_participant() {
+        let good = v1::MediaStream {
+            stream_id: "550e8400-e29b-41d4-a716-446655440000".into(),
+            stream_type: v1::StreamType::Audio.into(),
+            metadata: Some(v1::StreamMetadata { codec: "Opus".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let bad = v1::MediaStream { stream_id: "nonsense".into(), ..good.clone() };
+        let wire = v1::Participant {
+            participant_id: "550e8400-e29b-41d4-a716-446655440001".into(),
+            streams: vec![bad, good],
+            ..Default::default()
+        };
+        assert_eq!(participant(wire.clone()).map(|it| it.streams.len()), Ok(1));
+        assert_eq!(participants(vec![v1::Participant::default(), wire]).len(), 1);
+    }
+}

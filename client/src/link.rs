@@ -1,0 +1,284 @@
+//! The participant's way to a handler: dials, says hello, reads groups, and finds another handler when one fails.
+//!
+//! In: [`MediaServerInfo`](v1::MediaServerInfo) from signaling. Out: the present [`Link`] for publishers, records, events.
+//! Make before break: the old session is kept until the new one stands, and a while longer for groups under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common_core::{Code, Moment};
+use proto::v1::{self, media_server_message};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backoff::{Backoff, random};
+use crate::dial::{DialError, Dialer};
+use crate::end::SessionEnd;
+use crate::event::Event;
+use crate::media::{ControlSender, MediaConnection, MediaControl, RecordReader};
+use crate::options::JoinOptions;
+use crate::records::{Pushed, RecordQueue};
+use crate::session::Requests;
+use crate::silence::{CHECK_INTERVAL, Silence};
+
+/// How long an old session is kept for groups under way: a publisher starts on the new one at its next key frame.
+const RETIRE_AFTER: Duration = Duration::from_secs(5);
+
+/// A session with a handler on which media flows.
+#[derive(Clone)]
+pub(crate) struct Link {
+    /// Counts the sessions of this meeting, from 1.
+    pub(crate) number: u64,
+    pub(crate) connection: MediaConnection,
+    pub(crate) control: ControlSender,
+}
+
+/// A handler that was dialled while joining.
+pub(crate) type Standby = AbortOnDropHandle<Result<MediaConnection, DialError>>;
+
+/// Dials a handler before its token is known.
+pub(crate) fn standby(dialer: &Dialer, options: &JoinOptions) -> Option<(String, Standby)> {
+    let url = options.media_handler_urls.first()?.clone();
+    let (dialer, trust, dialled) = (dialer.clone(), options.trust_for(&options.certificate_hashes), url.clone());
+    let dial = async move { MediaConnection::open(&dialer, &dialled, &trust).await };
+    Some((url, AbortOnDropHandle::new(tokio::spawn(dial))))
+}
+
+/// Keeps a link standing until the channel of infos closes.
+pub(crate) struct LinkKeeper {
+    pub(crate) dialer: Dialer,
+    pub(crate) options: Arc<JoinOptions>,
+    pub(crate) requests: Requests,
+    pub(crate) infos: mpsc::Receiver<v1::MediaServerInfo>,
+    pub(crate) link: watch::Sender<Option<Link>>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) records: Arc<RecordQueue>,
+    pub(crate) standby: Option<(String, Standby)>,
+}
+
+/// The session that is in use.
+struct Current {
+    connection: MediaConnection,
+    control: MediaControl,
+    silence: Silence,
+    /// Dropping it ends the reading.
+    _reader: AbortOnDropHandle<()>,
+}
+
+type Attempt = AbortOnDropHandle<Result<(MediaConnection, MediaControl), String>>;
+
+/// What the keeper woke up for.
+enum Step {
+    Info(Option<v1::MediaServerInfo>),
+    Control(Result<v1::MediaServerMessage, SessionEnd>),
+    Attempted(Result<(MediaConnection, MediaControl), String>),
+    Tick,
+}
+
+impl LinkKeeper {
+    pub(crate) async fn run(mut self) {
+        let origin = Instant::now();
+        let now = || Moment::from_micros(u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let groups = Arc::new(AtomicU64::new(0));
+        let mut current: Option<Current> = None;
+        let mut attempt: Option<Attempt> = None;
+        let mut backoff = Backoff::default();
+        let mut number = 0;
+        // The attempt under way was begun because the session in use fell silent; should it speak again, it stays.
+        let mut by_silence = false;
+        let mut ticks = tokio::time::interval(CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                info = self.infos.recv() => Step::Info(info),
+                message = next_control(&mut current) => Step::Control(message),
+                attempted = finish(&mut attempt) => Step::Attempted(attempted),
+                _ = ticks.tick() => Step::Tick,
+            };
+            match step {
+                Step::Info(None) => break,
+                Step::Info(Some(info)) => {
+                    let stands = current.as_ref().is_some_and(|it| it.connection.url() == info.media_handler_url);
+                    // After a resume the live session stays as it is if the handler is the same (DESIGN section 4).
+                    if !(stands && attempt.is_none()) {
+                        by_silence = false;
+                        backoff = Backoff::default();
+                        attempt = Some(self.attempt(Some(info), String::new(), &mut backoff));
+                    }
+                }
+                Step::Control(Ok(message)) => {
+                    if let Some(current) = &mut current {
+                        current.silence.heard(now());
+                    }
+                    self.control(message);
+                }
+                Step::Control(Err(end)) => {
+                    let failed = current.take().map(|it| it.connection.url().to_owned()).unwrap_or_default();
+                    self.link.send_replace(None);
+                    self.tell(Event::MediaLost { reason: end.to_string() });
+                    if attempt.is_none() {
+                        backoff = Backoff::default();
+                        attempt = Some(self.attempt(None, failed, &mut backoff));
+                    }
+                }
+                Step::Attempted(Ok((connection, control))) => {
+                    attempt = None;
+                    by_silence = false;
+                    backoff = Backoff::default();
+                    number += 1;
+                    let reader =
+                        AbortOnDropHandle::new(tokio::spawn(read_groups(connection.clone(), self.records.clone(), groups.clone())));
+                    let link = Link { number, connection: connection.clone(), control: control.sender() };
+                    let url = connection.url().to_owned();
+                    let old = current.replace(Current { connection, control, silence: Silence::new(now()), _reader: reader });
+                    self.link.send_replace(Some(link));
+                    self.tell(Event::MediaServerChanged { url });
+                    if let Some(old) = old {
+                        tokio::spawn(retire(old));
+                    }
+                }
+                Step::Attempted(Err(reason)) => {
+                    tracing::debug!(%reason, "no session with a handler");
+                    if current.is_none() {
+                        self.tell(Event::MediaLost { reason });
+                    }
+                    // Any handler now: the one that failed may be back, and may be the only one.
+                    attempt = Some(self.attempt(None, String::new(), &mut backoff));
+                }
+                Step::Tick => {
+                    let Some(current) = &mut current else { continue };
+                    let silent = current.silence.check(current.connection.packets_received(), now());
+                    match (silent, &attempt) {
+                        (true, None) => {
+                            let failed = current.connection.url().to_owned();
+                            by_silence = true;
+                            attempt = Some(self.attempt(None, failed, &mut backoff));
+                        }
+                        (false, Some(_)) if by_silence => {
+                            by_silence = false;
+                            attempt = None;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        self.link.send_replace(None);
+        if let Some(current) = current {
+            current.connection.close(Code::Normal, "").await;
+        }
+    }
+
+    /// Waits as `backoff` says, asks for a token unless `info` has one, dials unless that handler stands by, says hello.
+    fn attempt(&mut self, info: Option<v1::MediaServerInfo>, failed_url: String, backoff: &mut Backoff) -> Attempt {
+        let wait = backoff.next_wait(random());
+        let (dialer, options, requests, standby) = (self.dialer.clone(), self.options.clone(), self.requests.clone(), self.standby.take());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let info = match info {
+                Some(info) => info,
+                None => requests.media_server(failed_url).await.map_err(|error| error.to_string())?,
+            };
+            let connection = match standby {
+                Some((url, dialled)) if url == info.media_handler_url => match dialled.await {
+                    Ok(Ok(connection)) => connection,
+                    // It failed before there was a token; once more with what the controller says about its certificates.
+                    _ => dial(&dialer, &options, &info).await?,
+                },
+                _ => dial(&dialer, &options, &info).await?,
+            };
+            let control = connection.hello(&info.connection_token).await.map_err(|end| end.to_string())?;
+            Ok((connection, control))
+        }))
+    }
+
+    fn control(&self, message: v1::MediaServerMessage) {
+        use media_server_message::Body;
+        let id = |text: &str| proto::convert::id("stream_id", text).inspect_err(|error| tracing::warn!(%error, "from the handler")).ok();
+        match message.body {
+            Some(Body::KeyFrame(request)) => {
+                if let Some(stream_id) = id(&request.stream_id) {
+                    self.tell(Event::KeyFrameRequested { stream_id });
+                }
+            }
+            Some(Body::LayerControl(layer)) => {
+                if let Some(stream_id) = id(&layer.stream_id) {
+                    self.tell(Event::LayerPaused { stream_id, paused: layer.paused });
+                }
+            }
+            Some(Body::Report(report)) => self.tell(Event::SubscriptionReport(report)),
+            Some(Body::Error(error)) => {
+                tracing::warn!(code = error.code, message = %common_core::name::escape(&error.message, 200), "the handler reports an error");
+            }
+            Some(Body::Welcome(_) | Body::Pong(_)) | None => {}
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listening is fine.
+        let _ = self.events.send(event);
+    }
+}
+
+async fn dial(dialer: &Dialer, options: &JoinOptions, info: &v1::MediaServerInfo) -> Result<MediaConnection, String> {
+    let trust = options.trust_for(&info.certificate_hashes);
+    MediaConnection::open(dialer, &info.media_handler_url, &trust).await.map_err(|error| error.to_string())
+}
+
+async fn next_control(current: &mut Option<Current>) -> Result<v1::MediaServerMessage, SessionEnd> {
+    match current {
+        Some(current) => current.control.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finish(attempt: &mut Option<Attempt>) -> Result<(MediaConnection, MediaControl), String> {
+    match attempt {
+        Some(running) => running.await.unwrap_or_else(|error| Err(error.to_string())),
+        None => std::future::pending().await,
+    }
+}
+
+async fn retire(old: Current) {
+    tokio::time::sleep(RETIRE_AFTER).await;
+    old.connection.close(Code::Normal, "").await;
+}
+
+/// Accepts group streams and reads each in a task of its own; QUIC's stream limit bounds how many.
+async fn read_groups(connection: MediaConnection, records: Arc<RecordQueue>, groups: Arc<AtomicU64>) {
+    let mut readers = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = connection.accept_stream() => match accepted {
+                Ok(stream) => {
+                    let group = groups.fetch_add(1, Ordering::Relaxed);
+                    readers.spawn(read_group(RecordReader::new(stream, group), records.clone()));
+                }
+                Err(_) => break,
+            },
+            // Finished readers are let go of.
+            Some(_) = readers.join_next() => {}
+        }
+    }
+    // What came whole before the end is delivered.
+    while readers.join_next().await.is_some() {}
+}
+
+async fn read_group(mut reader: RecordReader, records: Arc<RecordQueue>) {
+    loop {
+        match reader.next().await {
+            Ok(Some(record)) => match records.push(record) {
+                Pushed::Taken => {}
+                Pushed::Full => return reader.stop(Code::Expired),
+                Pushed::Closed => return reader.stop(Code::Normal),
+            },
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "a group ends early");
+                return reader.stop(Code::StreamError);
+            }
+        }
+    }
+}

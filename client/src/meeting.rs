@@ -1,0 +1,352 @@
+//! What an application holds: a [`Client`] that joins, a [`Meeting`] to act in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common_core::media::{MediaStream, StreamType, SubscriptionOptions, VideoShape};
+use common_core::{Code, ParticipantId, StreamId};
+use proto::convert::FieldError;
+use proto::v1::{self, client_message::Body, server_message};
+use thiserror::Error;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use crate::dial::{DialError, Dialer};
+use crate::end::SessionEnd;
+use crate::event::{EVENTS_MAX, Event, Events};
+use crate::link::{Link, LinkKeeper, standby};
+use crate::options::JoinOptions;
+use crate::publisher::Publisher;
+use crate::records::{RecordQueue, Records};
+use crate::roster::{Roster, StateUpdate};
+use crate::session::{COMMANDS_MAX, Command, Outlets, Requests, Session, dial_controller, enter};
+
+/// Handlers on offer that the link keeper has not looked at: one by the snapshot, one by an order to move, and some room.
+const INFOS_MAX: usize = 4;
+
+/// Why joining failed.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    /// No session with the controller.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The controller refused.
+    #[error("the controller refused: {message} ({code})")]
+    Refused {
+        /// Why, by number.
+        code: Code,
+        /// Why, in words, escaped.
+        message: String,
+    },
+    /// The session ended before the answer.
+    #[error("the session ended before the answer: {0}")]
+    Ended(SessionEnd),
+    /// The controller did not answer.
+    #[error("the controller did not answer in time")]
+    Timeout,
+    /// The answer is not what the contract says.
+    #[error("the controller's answer makes no sense: {0}")]
+    Answer(String),
+    /// No UDP socket.
+    #[error("no UDP socket: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Why a request was not granted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// The server refused.
+    #[error("{message} ({code})")]
+    Refused {
+        /// Why, by number.
+        code: Code,
+        /// Why, in words, escaped.
+        message: String,
+        /// As the server gave them.
+        details: BTreeMap<String, String>,
+    },
+    /// No answer came in time.
+    #[error("no answer came in time")]
+    Timeout,
+    /// The session was lost before the answer; it may or may not have been done, and twice would be wrong.
+    #[error("the session was lost before the answer came; it may have been done")]
+    Interrupted,
+    /// The answer is of another kind than the contract says.
+    #[error("the answer is of the wrong kind")]
+    Answer,
+    /// Too many requests are under way.
+    #[error("too many requests are under way")]
+    TooMany,
+    /// The meeting is over for this participant.
+    #[error("the meeting is over")]
+    Ended,
+}
+
+impl RequestError {
+    /// The server's code, if it refused.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// Joins meetings, all from one UDP socket. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    dialer: Dialer,
+}
+
+/// A meeting that has been joined.
+pub struct Joined {
+    /// To act.
+    pub meeting: Meeting,
+    /// What happens, from the snapshot on; chat that was asked for comes first.
+    pub events: Events,
+    /// What is received.
+    pub records: Records,
+}
+
+impl Client {
+    /// A client with a socket of its own. Needs a tokio runtime.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { dialer: Dialer::new()? })
+    }
+
+    /// A client that dials by `dialer`.
+    pub fn with_dialer(dialer: Dialer) -> Self {
+        Self { dialer }
+    }
+
+    /// What it dials by, for raw protocol.
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// Joins. Dials the controller and the best handler at once, and sends each token as soon as a session takes it: to the
+    /// first frame it is four round trips. When the future is dropped, nothing is left behind.
+    pub async fn join(&self, options: JoinOptions) -> Result<Joined, JoinError> {
+        let standby = standby(&self.dialer, &options);
+        let (connection, url) = dial_controller(&self.dialer, &options).await?;
+        let request = v1::JoinRequest {
+            meeting_id: options.meeting_id.clone(),
+            join_token: options.join_token.clone(),
+            participant_name: options.name.clone(),
+            capabilities: Some(options.capabilities.clone()),
+            resume_token: String::new(),
+            auto_subscribe: options.auto_subscribe,
+            chat_after_sequence: options.chat_after_sequence,
+            e2ee_key_id: options.e2ee_key_id.clone(),
+        };
+        let entered = enter(connection, url, request).await?;
+        let me: ParticipantId = proto::convert::id("participant_id", &entered.response.participant_id)
+            .map_err(|error: FieldError| JoinError::Answer(error.to_string()))?;
+
+        let options = Arc::new(options);
+        let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
+        let (events_tx, events) = broadcast::channel(EVENTS_MAX);
+        let (roster_tx, roster) = watch::channel(Arc::new(Roster::default()));
+        let (round_trip_tx, round_trip) = watch::channel(None);
+        let (infos_tx, infos) = mpsc::channel(INFOS_MAX);
+        let (link_tx, link) = watch::channel(None);
+        let queue = Arc::new(RecordQueue::default());
+        let requests = Requests { commands };
+        let dropped = CancellationToken::new();
+        let outlets =
+            Outlets { roster: roster_tx, round_trip: round_trip_tx, events: events_tx.clone(), infos: infos_tx, records: queue.clone() };
+        let keeper = LinkKeeper {
+            dialer: self.dialer.clone(),
+            options: options.clone(),
+            requests: requests.clone(),
+            infos,
+            link: link_tx,
+            events: events_tx.clone(),
+            records: queue.clone(),
+            standby,
+        };
+        let session = Session::new(self.dialer.clone(), options, me, entered, outlets, commands_rx, dropped.clone());
+        tokio::spawn(keeper.run());
+        tokio::spawn(session.run());
+
+        let guard = dropped.drop_guard();
+        let inner = Inner { me, requests, roster, round_trip, link, events: events_tx.downgrade(), _guard: guard };
+        Ok(Joined { meeting: Meeting { inner: Arc::new(inner) }, events: Events::new(events), records: Records { queue } })
+    }
+}
+
+/// What a new media stream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamDescription {
+    /// Unique in the meeting; [`StreamDescription::new`] makes a random one.
+    pub stream_id: StreamId,
+    /// Sound, camera or screen.
+    pub stream_type: StreamType,
+    /// "VP8", "VP9", "AV1", "H264", "Opus", or a WebCodecs string.
+    pub codec: String,
+    /// Bits per second; 0: not stated.
+    pub max_bitrate: u32,
+    /// Pixels and frames per second, of a picture.
+    pub video: Option<VideoShape>,
+    /// In Hz, of sound.
+    pub sample_rate: u32,
+    /// Of sound.
+    pub channels: u32,
+}
+
+impl StreamDescription {
+    /// A media stream with a random id and nothing but a codec.
+    pub fn new(stream_type: StreamType, codec: impl Into<String>) -> Self {
+        Self {
+            stream_id: StreamId::new(Uuid::new_v4()),
+            stream_type,
+            codec: codec.into(),
+            max_bitrate: 0,
+            video: None,
+            sample_rate: 0,
+            channels: 0,
+        }
+    }
+}
+
+/// A meeting to act in. Cheap to clone; when the last one is dropped, the participant leaves.
+#[derive(Clone)]
+pub struct Meeting {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    me: ParticipantId,
+    requests: Requests,
+    roster: watch::Receiver<Arc<Roster>>,
+    round_trip: watch::Receiver<Option<Duration>>,
+    link: watch::Receiver<Option<Link>>,
+    /// Weak, so that the events end with the tasks that tell them.
+    events: broadcast::WeakSender<Event>,
+    _guard: DropGuard,
+}
+
+impl Meeting {
+    /// Oneself.
+    pub fn participant_id(&self) -> ParticipantId {
+        self.inner.me
+    }
+
+    /// Everybody else, as of the event that was told last.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.inner.roster.borrow().clone()
+    }
+
+    /// Events from now on, for one more listener.
+    pub fn events(&self) -> Events {
+        let receiver = match self.inner.events.upgrade() {
+            Some(events) => events.subscribe(),
+            // The meeting is over: a channel without a sender ends at once.
+            None => broadcast::channel(1).1,
+        };
+        Events::new(receiver)
+    }
+
+    /// To the controller and back, when it was measured.
+    pub fn round_trip(&self) -> Option<Duration> {
+        *self.inner.round_trip.borrow()
+    }
+
+    /// Whether a session with a handler stands; media flows only then.
+    pub fn has_media(&self) -> bool {
+        self.inner.link.borrow().is_some()
+    }
+
+    async fn acked(&self, body: Body) -> Result<(), RequestError> {
+        match self.inner.requests.request(body).await? {
+            server_message::Body::Ack(_) => Ok(()),
+            _ => Err(RequestError::Answer),
+        }
+    }
+
+    /// Publishes a media stream. When it returns, the handler takes frames.
+    pub async fn publish(&self, description: StreamDescription) -> Result<Publisher, RequestError> {
+        let stream = MediaStream {
+            stream_id: description.stream_id,
+            participant_id: self.inner.me,
+            stream_type: description.stream_type,
+            codec: description.codec,
+            max_bitrate: description.max_bitrate,
+            video: description.video,
+            sample_rate: description.sample_rate,
+            channels: description.channels,
+        };
+        let wire = v1::MediaStream::from(&stream);
+        self.acked(Body::Publish(v1::PublishStream { stream_id: wire.stream_id, stream_type: wire.stream_type, metadata: wire.metadata }))
+            .await?;
+        let events = self.inner.events.upgrade().ok_or(RequestError::Ended)?;
+        Ok(Publisher::start(self.clone(), stream, self.inner.link.clone(), events))
+    }
+
+    /// Takes a media stream back.
+    pub async fn unpublish(&self, stream_id: StreamId) -> Result<(), RequestError> {
+        self.acked(Body::Unpublish(v1::UnpublishStream { stream_id: stream_id.to_string() })).await
+    }
+
+    /// Subscribes, or changes the options of a subscription. When it returns, frames flow.
+    pub async fn subscribe(&self, stream_id: StreamId, options: &SubscriptionOptions) -> Result<(), RequestError> {
+        self.acked(Body::Subscribe(v1::SubscribeStream { stream_id: stream_id.to_string(), options: Some(options.into()) })).await
+    }
+
+    /// Ends a subscription.
+    pub async fn unsubscribe(&self, stream_id: StreamId) -> Result<(), RequestError> {
+        self.acked(Body::Unsubscribe(v1::UnsubscribeStream { stream_id: stream_id.to_string() })).await
+    }
+
+    /// Says something to everybody. When it returns, the message is stored; it comes as an event too, at its place in the order.
+    pub async fn chat(&self, content: impl Into<String>) -> Result<v1::ChatMessage, RequestError> {
+        let client_message_id = Uuid::new_v4().to_string();
+        match self.inner.requests.request(Body::Chat(v1::SendChat { client_message_id, content: content.into() })).await? {
+            server_message::Body::Chat(chat) => Ok(chat),
+            _ => Err(RequestError::Answer),
+        }
+    }
+
+    /// Says whether one is muted, shows a picture, speaks.
+    pub async fn update_state(&self, update: StateUpdate) -> Result<(), RequestError> {
+        let StateUpdate { is_muted, is_video_on, audio_level } = update;
+        self.acked(Body::State(v1::UpdateState { is_muted, is_video_on, audio_level })).await
+    }
+
+    /// Removes somebody; for hosts.
+    pub async fn kick(&self, participant_id: ParticipantId) -> Result<(), RequestError> {
+        self.acked(Body::Kick(v1::KickParticipant { participant_id: participant_id.to_string() })).await
+    }
+
+    /// Sends a message to one participant, at most 48 KiB.
+    pub async fn relay(&self, target: ParticipantId, kind: impl Into<String>, payload: impl Into<Bytes>) -> Result<(), RequestError> {
+        let relay =
+            v1::RelayMessage { target_id: target.to_string(), source_id: String::new(), kind: kind.into(), payload: payload.into() };
+        self.acked(Body::Relay(relay)).await
+    }
+
+    /// Tells how a subscribed media stream arrives.
+    pub async fn report_quality(&self, quality: v1::StreamQualityUpdate) {
+        // The meeting being over is told by events.
+        let _ = self.inner.requests.commands.send(Command::Tell(Body::Quality(quality))).await;
+    }
+
+    /// Asks for a key frame of a subscribed media stream. No answer comes but the key frame.
+    pub fn request_key_frame(&self, stream_id: StreamId) {
+        if let Some(link) = self.inner.link.borrow().as_ref() {
+            link.control.request_key_frame(stream_id.to_string());
+        }
+    }
+
+    /// Leaves. Returns when the controller knows, or after a second.
+    pub async fn leave(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.inner.requests.commands.send(Command::Leave(done)).await.is_ok() {
+            // An error means that the meeting was over already.
+            let _ = wait.await;
+        }
+    }
+}

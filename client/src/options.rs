@@ -1,0 +1,77 @@
+//! What is needed to join, and what may be wished.
+
+use std::time::Duration;
+
+use proto::v1;
+
+use crate::trust::{HASH_BYTES, Trust};
+
+/// Everything that [`join`](crate::Client::join) needs. Mostly made from an [`Admission`](crate::api::Admission).
+#[derive(Clone, Debug)]
+pub struct JoinOptions {
+    /// The meeting (UUID); must fit the token.
+    pub meeting_id: String,
+    /// `https://…/wt` (WebTransport), or `wss://…/ws`.
+    pub meeting_controller_url: String,
+    /// `wss://…/ws`, dialled besides when the controller does not stand after [`fallback_after`](Self::fallback_after).
+    pub signaling_fallback_url: Option<String>,
+    /// How long the controller's URL is tried alone.
+    pub fallback_after: Duration,
+    /// Best first: the first is dialled while joining.
+    pub media_handler_urls: Vec<String>,
+    /// SHA-256 of the certificates that are believed; empty: what [`trust`](Self::trust) believes.
+    pub certificate_hashes: Vec<[u8; HASH_BYTES]>,
+    /// Whose certificates are believed where no hashes are given.
+    pub trust: Trust,
+    /// Used up by joining.
+    pub join_token: String,
+    /// Shown to others; empty: the token's.
+    pub name: String,
+    /// Subscribe to every present and future media stream of others, with default options.
+    pub auto_subscribe: bool,
+    /// What this client can play.
+    pub capabilities: v1::ParticipantCapabilities,
+    /// Chat newer than this comes as events right after joining, the newest 100 at most.
+    pub chat_after_sequence: u64,
+    /// Of the secret that this client holds; empty: none.
+    pub e2ee_key_id: String,
+    /// A request that was not answered within this fails.
+    pub request_timeout: Duration,
+    /// After a loss, how long to try before giving up. The server forgets a participant 5 s after it notices (DESIGN section 7).
+    pub resume_within: Duration,
+}
+
+impl JoinOptions {
+    /// Options with which `join_token` admits to `meeting_id`; everything else by default.
+    pub fn new(meeting_controller_url: impl Into<String>, meeting_id: impl Into<String>, join_token: impl Into<String>) -> Self {
+        Self {
+            meeting_id: meeting_id.into(),
+            meeting_controller_url: meeting_controller_url.into(),
+            signaling_fallback_url: None,
+            fallback_after: Duration::from_secs(1),
+            media_handler_urls: Vec::new(),
+            certificate_hashes: Vec::new(),
+            trust: Trust::System,
+            join_token: join_token.into(),
+            name: String::new(),
+            auto_subscribe: true,
+            capabilities: v1::ParticipantCapabilities {
+                video_codecs: ["VP9", "AV1", "H264", "VP8"].map(str::to_owned).to_vec(),
+                audio_codecs: vec!["Opus".to_owned()],
+                supports_simulcast: false,
+                max_video_streams: 0,
+            },
+            chat_after_sequence: 0,
+            e2ee_key_id: String::new(),
+            request_timeout: Duration::from_secs(10),
+            resume_within: Duration::from_secs(30),
+        }
+    }
+}
+
+impl JoinOptions {
+    /// Who is believed at nodes whose certificates have these hashes.
+    pub(crate) fn trust_for<T: AsRef<[u8]>>(&self, hashes: &[T]) -> Trust {
+        if hashes.is_empty() { self.trust.clone() } else { Trust::from_hashes(hashes) }
+    }
+}
