@@ -248,6 +248,13 @@ impl MessageWriter {
         // An error means that the stream is over already.
         let _ = self.stream.finish();
     }
+
+    /// Waits until the peer has acknowledged everything up to [`finish`](Self::finish), or wants no more of it: closing a
+    /// session drops what is still under way.
+    pub async fn delivered(&mut self) {
+        // An error means that the session is gone, and nothing is under way any more.
+        let _ = self.stream.stopped().await;
+    }
 }
 
 #[cfg(test)]

@@ -189,8 +189,8 @@ impl Operations {
         self.marks.keys().copied().collect()
     }
 
-    /// Operations that are not answered yet.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
+    /// Whether an operation is not answered yet, or must be repeated.
+    pub fn has_work(&self) -> bool {
+        !self.in_flight.is_empty() || !self.marks.is_empty()
     }
 }

@@ -4,6 +4,7 @@
 //! [`Meeting`] is one gathering on one controller. It reads no clock, makes no random number, knows no transport and no
 //! encoding: its words are in [`message`], and a shell's codec turns them into protobuf (or, for another dialect, JSON).
 
+#![deny(clippy::iter_over_hash_type)]
 #![warn(missing_docs)]
 
 mod chat;

@@ -334,9 +334,9 @@ impl Meeting {
         self.roster.len() == 0 && self.joins.is_empty()
     }
 
-    /// Operations that the handler has not answered yet.
-    pub fn operations_in_flight(&self) -> usize {
-        self.operations.in_flight()
+    /// Whether the handler has something left to answer or to be told again.
+    pub fn has_handler_work(&self) -> bool {
+        self.operations.has_work()
     }
 
     /// Who takes which media stream, in order: what a handler ends up knowing.

@@ -1,0 +1,92 @@
+//! One telemetry stream per handler in use: figures for participants, and a sign of life.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common_core::{MeetingId, NodeId, ParticipantId};
+use meeting_controller_core::message::StreamQuality;
+use proto::cluster::{MediaTelemetry, TelemetryRequest};
+use tokio_util::sync::CancellationToken;
+
+use super::{Handler, Handlers};
+
+/// Reports come once a second: three missing ones are no accident.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Between two attempts to open the stream.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Who wants figures.
+pub(crate) trait TelemetrySink: Send + Sync {
+    /// One figure; must not block.
+    fn figure(&self, meeting_id: MeetingId, participant_id: ParticipantId, quality: StreamQuality);
+}
+
+impl Handlers {
+    /// Listens to a handler from now on, until it is listed no more.
+    pub fn listen_to(self: &Arc<Self>, handler: &Arc<Handler>) {
+        let mut telemetry = self.telemetry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !telemetry.contains_key(&handler.id) {
+            let stop = self.stop.child_token();
+            telemetry.insert(handler.id.clone(), stop.clone());
+            self.tasks.spawn(listen(self.clone(), handler.id.clone(), stop));
+        }
+    }
+}
+
+async fn listen(handlers: Arc<Handlers>, id: NodeId, stop: CancellationToken) {
+    loop {
+        // The entry may be a newer one by now: another endpoint, a restart.
+        let Some(handler) = handlers.find(&id) else { return };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            reason = listen_once(&handlers, &handler) => {
+                let was_reachable = handler.is_reachable();
+                handler.note(false);
+                if was_reachable {
+                    tracing::warn!(handler = %id, reason, "telemetry broke off");
+                    handlers.changed();
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+        }
+    }
+}
+
+/// Listens until the stream ends; says why.
+async fn listen_once(handlers: &Handlers, handler: &Handler) -> String {
+    let mut client = handler.client.clone();
+    let mut reports = match tokio::time::timeout(SILENCE_MAX, client.telemetry(TelemetryRequest {})).await {
+        Ok(Ok(response)) => response.into_inner(),
+        Ok(Err(status)) => return status.to_string(),
+        Err(_) => return "no answer".to_owned(),
+    };
+    loop {
+        match tokio::time::timeout(SILENCE_MAX, reports.message()).await {
+            Ok(Ok(Some(report))) => {
+                if !handler.is_reachable() {
+                    handler.note(true);
+                    handlers.changed();
+                }
+                if let Some(sink) = handlers.sink.get() {
+                    report.streams.iter().filter_map(figure).for_each(|(meeting, participant, quality)| sink.figure(meeting, participant, quality));
+                }
+            }
+            Ok(Ok(None)) => return "the handler ended it".to_owned(),
+            Ok(Err(status)) => return status.to_string(),
+            Err(_) => return "no report".to_owned(),
+        }
+    }
+}
+
+fn figure(it: &MediaTelemetry) -> Option<(MeetingId, ParticipantId, StreamQuality)> {
+    let quality = StreamQuality {
+        stream_id: it.stream_id.parse().ok()?,
+        available_bitrate: it.available_bitrate,
+        packet_loss: if it.packet_loss.is_finite() { it.packet_loss.clamp(0.0, 1.0) } else { 0.0 },
+        rtt_ms: it.rtt_ms,
+    };
+    Some((it.meeting_id.parse().ok()?, it.participant_id.parse().ok()?, quality))
+}

@@ -1,0 +1,54 @@
+use super::*;
+use common::tls::{ClusterAuthority, NodeKind};
+
+fn handlers() -> Arc<Handlers> {
+    common::tls::install_crypto_provider();
+    let authority = ClusterAuthority::generate().expect("an authority");
+    let identity = authority.issue(&"mc-1".parse().expect("a node id"), NodeKind::MeetingController).expect("a certificate");
+    Handlers::new(identity, "eu".into(), CancellationToken::new(), TaskTracker::new())
+}
+
+fn entry(id: &str, region: &str, health: HealthStatus) -> HandlerEntry {
+    HandlerEntry {
+        handler_id: id.into(),
+        region: region.into(),
+        endpoint: "127.0.0.1:1".into(),
+        health: health.into(),
+        start_number: 1,
+        ..Default::default()
+    }
+}
+
+/// The handler that the client is dialling already, else a healthy one nearby, else one elsewhere, else a degraded one.
+#[tokio::test]
+async fn choices_have_a_stated_order() {
+    let handlers = handlers();
+    use HealthStatus::{Degraded, Healthy, Unhealthy};
+    handlers.apply(&[entry("a", "us", Healthy), entry("b", "eu", Healthy), entry("c", "eu", Degraded), entry("d", "eu", Unhealthy)]);
+    let check = |preferred: &[&str], except: Option<&str>, expected: Option<&str>| {
+        let preferred: Vec<NodeId> = preferred.iter().map(|id| id.parse().expect("a node id")).collect();
+        let except = except.map(|id| id.parse().expect("a node id"));
+        let chosen = handlers.choose(&preferred, except.as_ref());
+        assert_eq!(chosen.as_ref().map(|handler| handler.id.as_str()), expected, "{preferred:?} {except:?}");
+    };
+    check(&[], None, Some("b"));
+    check(&["a"], None, Some("a"));
+    check(&["d", "a"], None, Some("a"));
+    check(&["unknown"], None, Some("b"));
+    check(&["a"], Some("a"), Some("b"));
+    handlers.find(&"b".parse().expect("a node id")).expect("it is listed").note(false);
+    check(&["b"], None, Some("a"));
+    check(&[], Some("a"), Some("c"));
+}
+
+/// A global controller that has just started knows nobody yet; that takes no handler away.
+#[tokio::test]
+async fn an_empty_directory_takes_nothing_away_at_once() {
+    let handlers = handlers();
+    handlers.apply(&[entry("a", "eu", HealthStatus::Healthy)]);
+    let before = *handlers.changes().borrow();
+    handlers.apply(&[]);
+    assert!(handlers.any_healthy());
+    handlers.apply(&[HandlerEntry { start_number: 2, ..entry("a", "eu", HealthStatus::Healthy) }]);
+    assert!(*handlers.changes().borrow() > before);
+}

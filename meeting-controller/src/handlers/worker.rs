@@ -1,0 +1,218 @@
+//! Carries one meeting's operations to one handler, in order where order matters.
+//!
+//! Operations about different participants, or about different media streams, run together; one about a media stream waits
+//! for the registrations before it, and the other way round. What is not done two seconds after it was asked for has failed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use common::grpc::CALL_TIMEOUT;
+use common_core::{MeetingId, ParticipantId, StreamId};
+use futures_util::future::join_all;
+use meeting_controller_core::message::MediaServer;
+use meeting_controller_core::{HandlerAnswer, HandlerCommand, HandlerFailure, OperationId};
+use proto::{cluster, v1};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::{Handler, Handlers};
+
+/// Operations that wait for one handler: a full meeting's joins and routes at once. One more has failed.
+const QUEUE_MAX: usize = 4096;
+/// Calls of one meeting under way.
+const TOGETHER_MAX: usize = 64;
+
+/// What became of an operation.
+pub(crate) type Answer = (OperationId, Result<HandlerAnswer, HandlerFailure>);
+
+struct Queued {
+    operation: OperationId,
+    command: HandlerCommand,
+    due: Instant,
+}
+
+/// The way to one handler for one meeting. Dropped, it still carries out what is queued.
+pub(crate) struct HandlerQueue {
+    queue: mpsc::Sender<Queued>,
+}
+
+impl HandlerQueue {
+    /// Starts the worker; answers go to `answers`.
+    pub fn start(handlers: &Arc<Handlers>, handler: Arc<Handler>, meeting_id: MeetingId, answers: mpsc::Sender<Answer>) -> Self {
+        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        let worker = Worker { handlers: handlers.clone(), handler, meeting_id };
+        handlers.tasks.spawn(worker.run(receiver, answers));
+        Self { queue }
+    }
+
+    /// Queues an operation, or says why it has failed.
+    pub fn push(&self, operation: OperationId, command: HandlerCommand) -> Result<(), HandlerFailure> {
+        let queued = Queued { operation, command, due: Instant::now() + CALL_TIMEOUT };
+        self.queue.try_send(queued).map_err(|_| HandlerFailure { reason: "too many operations wait for this handler".to_owned() })
+    }
+}
+
+struct Worker {
+    handlers: Arc<Handlers>,
+    handler: Arc<Handler>,
+    meeting_id: MeetingId,
+}
+
+impl Worker {
+    async fn run(self, mut queue: mpsc::Receiver<Queued>, answers: mpsc::Sender<Answer>) {
+        let mut waiting = Vec::new();
+        while queue.recv_many(&mut waiting, TOGETHER_MAX).await > 0 {
+            let mut rest = std::mem::take(&mut waiting).into_iter().peekable();
+            while let Some(first) = rest.next() {
+                let mut batch = Batch::starting_with(&first.command);
+                let mut together = vec![first];
+                while let Some(next) = rest.next_if(|next| batch.admits(&next.command)) {
+                    together.push(next);
+                }
+                for answer in join_all(together.into_iter().map(|queued| self.carry_out(queued))).await {
+                    // A meeting that is gone wants no answers.
+                    let _ = answers.send(answer).await;
+                }
+            }
+        }
+    }
+
+    async fn carry_out(&self, queued: Queued) -> Answer {
+        let name = name_of(&queued.command);
+        let began = Instant::now();
+        let result = match tokio::time::timeout_at(queued.due, self.call(queued.command)).await {
+            Ok(result) => result,
+            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        };
+        let was_reachable = self.handler.is_reachable();
+        let reached = !matches!(&result, Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded));
+        self.handler.note(reached);
+        if was_reachable != reached {
+            self.handlers.changed();
+        }
+        let outcome = if result.is_ok() { "ok" } else { "failed" };
+        metrics::counter!("dark_tower_controller_handler_calls_total", "call" => name, "outcome" => outcome).increment(1);
+        metrics::histogram!("dark_tower_controller_handler_call_seconds", "call" => name).record(began.elapsed().as_secs_f64());
+        let result = result.map_err(|status| HandlerFailure {
+            reason: format!("{name} at {}: {:?}: {}", self.handler.id, status.code(), common_core::name::escape(status.message(), 200)),
+        });
+        (queued.operation, result)
+    }
+
+    async fn call(&self, command: HandlerCommand) -> Result<HandlerAnswer, Status> {
+        let (mut client, meeting_id) = (self.handler.client.clone(), self.meeting_id.to_string());
+        match command {
+            HandlerCommand::Register { participant_id, streams, generation, issue_token } => {
+                let request = cluster::RegisterParticipant {
+                    participant_id: participant_id.to_string(),
+                    meeting_id,
+                    streams: streams.iter().map(Into::into).collect(),
+                    generation: generation.0,
+                    issue_token,
+                };
+                let answer = client.register_participant(request).await?.into_inner();
+                if issue_token && answer.connection_token.is_empty() {
+                    return Err(Status::internal("no connection token in the answer"));
+                }
+                Ok(HandlerAnswer::Registered(MediaServer {
+                    url: answer.media_handler_url,
+                    connection_token: answer.connection_token,
+                    certificate_hashes: answer.certificate_hashes,
+                    fallback_url: answer.fallback_url,
+                }))
+            }
+            HandlerCommand::Remove { participant_id, generation, code, reason } => {
+                let request = cluster::RemoveParticipant {
+                    participant_id: participant_id.to_string(),
+                    meeting_id,
+                    generation: generation.0,
+                    code: v1::ErrorCode::from(code).into(),
+                    reason: reason.to_owned(),
+                };
+                client.remove_participant(request).await.map(|_| HandlerAnswer::Done)
+            }
+            HandlerCommand::Route { stream_id, destinations } => {
+                let destinations = destinations
+                    .iter()
+                    .map(|(who, options)| cluster::RouteDestination { participant_id: who.to_string(), options: Some(options.into()) })
+                    .collect();
+                let request = cluster::RouteMediaCommand {
+                    source_stream_id: stream_id.to_string(),
+                    meeting_id,
+                    destinations,
+                    ..Default::default()
+                };
+                client.route_media(request).await.map(|_| HandlerAnswer::Done)
+            }
+            HandlerCommand::Unroute { stream_id, participants } => {
+                let request = cluster::UnrouteMedia {
+                    source_stream_id: stream_id.to_string(),
+                    destination_participant_ids: participants.iter().map(ToString::to_string).collect(),
+                    meeting_id,
+                };
+                client.unroute_media(request).await.map(|_| HandlerAnswer::Done)
+            }
+        }
+    }
+}
+
+const fn name_of(command: &HandlerCommand) -> &'static str {
+    match command {
+        HandlerCommand::Register { .. } => "register",
+        HandlerCommand::Remove { .. } => "remove",
+        HandlerCommand::Route { .. } => "route",
+        HandlerCommand::Unroute { .. } => "unroute",
+    }
+}
+
+/// Operations that may overtake each other: all about participants or all about media streams, no two about the same.
+enum Batch {
+    Participants(BTreeSet<ParticipantId>),
+    Streams(BTreeSet<StreamId>),
+}
+
+impl Batch {
+    fn starting_with(command: &HandlerCommand) -> Self {
+        match command {
+            HandlerCommand::Register { participant_id, .. } | HandlerCommand::Remove { participant_id, .. } => {
+                Self::Participants(BTreeSet::from([*participant_id]))
+            }
+            HandlerCommand::Route { stream_id, .. } | HandlerCommand::Unroute { stream_id, .. } => Self::Streams(BTreeSet::from([*stream_id])),
+        }
+    }
+
+    fn admits(&mut self, command: &HandlerCommand) -> bool {
+        match (self, command) {
+            (
+                Self::Participants(batch),
+                HandlerCommand::Register { participant_id, .. } | HandlerCommand::Remove { participant_id, .. },
+            ) => batch.insert(*participant_id),
+            (Self::Streams(batch), HandlerCommand::Route { stream_id, .. } | HandlerCommand::Unroute { stream_id, .. }) => {
+                batch.insert(*stream_id)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common_core::Generation;
+
+    #[test]
+    fn order_holds_where_it_matters() {
+        let register = |byte| HandlerCommand::Register {
+            participant_id: ParticipantId::from_bytes([byte; 16]),
+            streams: Vec::new(),
+            generation: Generation(1),
+            issue_token: false,
+        };
+        let route = |byte| HandlerCommand::Route { stream_id: StreamId::from_bytes([byte; 16]), destinations: Vec::new() };
+        let mut batch = Batch::starting_with(&register(1));
+        assert!(batch.admits(&register(2)) && !batch.admits(&register(1)) && !batch.admits(&route(1)));
+        let mut batch = Batch::starting_with(&route(1));
+        assert!(batch.admits(&route(2)) && !batch.admits(&route(2)) && !batch.admits(&register(9)));
+    }
+}

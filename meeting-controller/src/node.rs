@@ -1,0 +1,222 @@
+//! What every session and meeting of this controller shares: the meetings, the handlers, the keys, the counts.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+
+use common::clock::Clock;
+use common::token::TokenVerifier;
+use common_core::{MeetingId, ParticipantId};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use meeting_controller_core::message::{SessionKey, StreamQuality};
+use meeting_controller_core::{EndCause, Settings, Stamp};
+use proto::cluster::{ControllerCapacity, HeartbeatReply, MeetingLoad, TokenKey};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::actor::{Command, MeetingHandle};
+use crate::config::LimitsConfig;
+use crate::handlers::{Handlers, TelemetrySink};
+
+/// Ended meetings whose late joiners are told so; an older one is just unknown.
+const ENDED_MAX: usize = 10_000;
+/// Token keys that are looked at: a rotation has two or three.
+const TOKEN_KEYS_MAX: usize = 64;
+
+/// The shared state of one controller.
+pub(crate) struct Node {
+    pub clock: Clock,
+    pub limits: LimitsConfig,
+    pub handlers: Arc<Handlers>,
+    pub tasks: TaskTracker,
+    meetings: DashMap<MeetingId, MeetingHandle>,
+    ended: Mutex<VecDeque<MeetingId>>,
+    keys: RwLock<(Vec<TokenKey>, Arc<TokenVerifier>)>,
+    last_session: AtomicU64,
+    last_actor: AtomicU64,
+    sessions: AtomicUsize,
+    pub participants: AtomicU32,
+    /// When a global controller last answered a heartbeat.
+    last_beat: watch::Sender<Option<Instant>>,
+}
+
+/// Why a meeting is not assigned to this controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AssignError {
+    /// As many as configured are here.
+    #[error("this controller has all the meetings that it may have")]
+    Full,
+    /// It was ended here.
+    #[error("this meeting has ended")]
+    Ended,
+}
+
+impl Node {
+    pub fn new(limits: LimitsConfig, handlers: Arc<Handlers>, tasks: TaskTracker) -> Arc<Self> {
+        let verifier = Arc::new(TokenVerifier::new([], limits.token_leeway_ms));
+        let node = Arc::new(Self {
+            clock: Clock::start(),
+            limits,
+            handlers: handlers.clone(),
+            tasks,
+            meetings: DashMap::new(),
+            ended: Mutex::new(VecDeque::new()),
+            keys: RwLock::new((Vec::new(), verifier)),
+            last_session: AtomicU64::new(0),
+            last_actor: AtomicU64::new(0),
+            sessions: AtomicUsize::new(0),
+            participants: AtomicU32::new(0),
+            last_beat: watch::Sender::new(None),
+        });
+        handlers.set_sink(Arc::new(Figures(Arc::downgrade(&node))));
+        node
+    }
+
+    /// Takes over what a global controller says.
+    pub fn apply(&self, reply: &HeartbeatReply) {
+        self.handlers.apply(&reply.handlers);
+        self.apply_keys(&reply.token_keys);
+        self.last_beat.send_replace(Some(Instant::now()));
+    }
+
+    fn apply_keys(&self, keys: &[TokenKey]) {
+        // A global controller that has none yet takes none away.
+        if keys.is_empty() || self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).0 == keys {
+            return;
+        }
+        let pairs = keys.iter().take(TOKEN_KEYS_MAX).map(|key| (key.key_id.as_str(), &key.public_key[..]));
+        let verifier = Arc::new(TokenVerifier::new(pairs, self.limits.token_leeway_ms));
+        tracing::info!(keys = keys.len(), "token keys have changed");
+        *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (keys.to_vec(), verifier);
+    }
+
+    /// Judges tokens.
+    pub fn verifier(&self) -> Arc<TokenVerifier> {
+        self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).1.clone()
+    }
+
+    /// When a global controller last answered.
+    pub fn last_beat(&self) -> Option<Instant> {
+        *self.last_beat.borrow()
+    }
+
+    /// For a request that may create something.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { unix_micros: common::clock::unix_micros(), id: common::random::uuid().into_bytes() }
+    }
+
+    /// A number for a new session, while there is room for it.
+    pub fn open_session(self: &Arc<Self>) -> Option<OpenSession> {
+        let before = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let open = OpenSession { key: SessionKey(self.last_session.fetch_add(1, Ordering::Relaxed) + 1), node: self.clone() };
+        metrics::gauge!("dark_tower_controller_sessions").set((before + 1) as f64);
+        (before < self.limits.max_sessions).then_some(open)
+    }
+
+    /// Whether one more participant fits.
+    pub fn has_room(&self) -> bool {
+        self.participants.load(Ordering::Relaxed) < self.limits.max_participants
+    }
+
+    /// The meeting, if it is here.
+    pub fn meeting(&self, meeting_id: MeetingId) -> Option<MeetingHandle> {
+        self.meetings.get(&meeting_id).map(|meeting| meeting.value().clone())
+    }
+
+    /// Whether it was ended here not long ago.
+    pub fn has_ended(&self, meeting_id: MeetingId) -> bool {
+        self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&meeting_id)
+    }
+
+    /// Makes a meeting, unless it is here already.
+    pub fn assign(self: &Arc<Self>, meeting_id: MeetingId, settings: Settings) -> Result<(), AssignError> {
+        if self.has_ended(meeting_id) {
+            return Err(AssignError::Ended);
+        }
+        let is_full = self.meetings.len() >= usize::try_from(self.limits.max_meetings).unwrap_or(usize::MAX);
+        match self.meetings.entry(meeting_id) {
+            Entry::Occupied(_) => Ok(()),
+            Entry::Vacant(_) if is_full => Err(AssignError::Full),
+            Entry::Vacant(vacant) => {
+                let number = self.last_actor.fetch_add(1, Ordering::Relaxed) + 1;
+                vacant.insert(crate::actor::spawn(self, meeting_id, number, settings));
+                tracing::info!(meeting = %meeting_id, "a meeting is assigned here");
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends a meeting for good, and waits until everyone was told.
+    pub async fn end(&self, meeting_id: MeetingId) {
+        {
+            let mut ended = self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if !ended.contains(&meeting_id) {
+                if ended.len() == ENDED_MAX {
+                    ended.pop_front();
+                }
+                ended.push_back(meeting_id);
+            }
+        }
+        if let Some(meeting) = self.meeting(meeting_id) {
+            meeting.end(EndCause::Ended).await;
+        }
+    }
+
+    /// Ends all meetings, because this controller stops.
+    pub async fn stop(&self) {
+        let meetings: Vec<MeetingHandle> = self.meetings.iter().map(|meeting| meeting.value().clone()).collect();
+        futures_util::future::join_all(meetings.iter().map(|meeting| meeting.end(EndCause::Stopping))).await;
+    }
+
+    /// A meeting's actor has ended.
+    pub fn forget(&self, meeting_id: MeetingId, number: u64) {
+        self.meetings.remove_if(&meeting_id, |_, meeting| meeting.number == number);
+        metrics::gauge!("dark_tower_controller_meetings").set(self.meetings.len() as f64);
+    }
+
+    /// For registration and heartbeats.
+    pub fn capacity(&self) -> ControllerCapacity {
+        ControllerCapacity {
+            max_meetings: self.limits.max_meetings,
+            current_meetings: u32::try_from(self.meetings.len()).unwrap_or(u32::MAX),
+            max_participants: self.limits.max_participants,
+            current_participants: self.participants.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Meetings with someone in them.
+    pub fn loads(&self) -> Vec<MeetingLoad> {
+        let count = |meeting: &MeetingHandle| meeting.participants.load(Ordering::Relaxed);
+        self.meetings
+            .iter()
+            .filter(|meeting| count(meeting.value()) > 0)
+            .map(|meeting| MeetingLoad { meeting_id: meeting.key().to_string(), participant_count: count(meeting.value()) })
+            .collect()
+    }
+}
+
+/// Counts a session while it stands.
+pub(crate) struct OpenSession {
+    pub key: SessionKey,
+    node: Arc<Node>,
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        let before = self.node.sessions.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!("dark_tower_controller_sessions").set(before.saturating_sub(1) as f64);
+    }
+}
+
+struct Figures(std::sync::Weak<Node>);
+
+impl TelemetrySink for Figures {
+    fn figure(&self, meeting_id: MeetingId, participant_id: ParticipantId, quality: StreamQuality) {
+        if let Some(meeting) = self.0.upgrade().and_then(|node| node.meeting(meeting_id)) {
+            // A meeting that is busy hears of the next second.
+            let _ = meeting.inbox.try_send(Command::Telemetry { participant_id, quality });
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Sessions over WebSocket, for where UDP does not pass: the same messages as binary frames, without the length.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use common::webtransport::OriginPolicy;
+use common_core::Code;
+use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use meeting_controller_core::message::Refusal;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::codec;
+use crate::node::{Node, OpenSession};
+use crate::outbox::{Outgoing, Outgoings, outbox};
+use crate::session::{FAREWELL_TIMEOUT, Next, Reader, pongs};
+
+/// The dialect that is spoken here.
+const SUBPROTOCOL: &str = "darktower.v1";
+/// What the library refuses by itself; up to here we say what is wrong in our own words.
+const FRAME_BYTES_MAX: usize = 2 * CLIENT_MESSAGE_BYTES_MAX;
+/// What the library may hold unwritten: one largest server message and its frame.
+const WRITE_BYTES_MAX: usize = common_core::length_prefix::SERVER_MESSAGE_BYTES_MAX + 1024;
+/// A close reason's room in its frame (RFC 6455, section 5.5: 125 bytes with the code).
+const REASON_BYTES_MAX: usize = 123;
+
+/// The route `/ws`.
+pub(crate) fn router(node: Arc<Node>, origins: OriginPolicy) -> Router {
+    Router::new().route("/ws", get(upgrade)).with_state((node, Arc::new(origins)))
+}
+
+type Shared = (Arc<Node>, Arc<OriginPolicy>);
+
+async fn upgrade(State((node, origins)): State<Shared>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    let origin = headers.get(header::ORIGIN).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    if !origins.allows(origin.as_deref()) {
+        return (StatusCode::FORBIDDEN, "this origin is not on the list\n").into_response();
+    }
+    let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
+    if upgrade.selected_protocol().is_none() {
+        return (StatusCode::BAD_REQUEST, format!("the subprotocol {SUBPROTOCOL} must be offered\n")).into_response();
+    }
+    let Some(open) = node.open_session() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "this controller is full\n").into_response();
+    };
+    upgrade.max_write_buffer_size(WRITE_BYTES_MAX).on_upgrade(move |socket| serve(node, open, socket))
+}
+
+async fn serve(node: Arc<Node>, open: OpenSession, socket: WebSocket) {
+    tracing::debug!(session = %open.key, "a session over WebSocket");
+    let (outbox, outgoings) = outbox();
+    let reader = Reader::new(node.clone(), open, outbox);
+    let (sink, stream) = socket.split();
+    let written = CancellationToken::new();
+    let writing = tokio::spawn(write(sink, outgoings, written.clone()));
+    read(reader, stream, &written, node.limits.silence_timeout_ms).await;
+    // Whatever is still to be said has its time; then the socket is dropped.
+    let _ = tokio::time::timeout(2 * FAREWELL_TIMEOUT, writing).await;
+}
+
+async fn read(mut reader: Reader, mut stream: SplitStream<WebSocket>, written: &CancellationToken, silence_max: Duration) {
+    let mut heard = Instant::now();
+    let mut next = Next::Read;
+    while next == Next::Read {
+        next = tokio::select! {
+            message = stream.next() => {
+                heard = Instant::now();
+                match message {
+                    Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => reader.refuse(0, invalid("an empty message has no version")),
+                    Some(Ok(Message::Binary(bytes))) if bytes.len() > CLIENT_MESSAGE_BYTES_MAX => {
+                        reader.refuse(0, invalid(&format!("a message of {} bytes is over the limit of {CLIENT_MESSAGE_BYTES_MAX}", bytes.len())))
+                    }
+                    Some(Ok(Message::Binary(bytes))) => reader.message(bytes).await,
+                    Some(Ok(Message::Text(_))) => reader.refuse(0, invalid("messages of darktower.v1 are binary")),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => Next::Read,
+                    Some(Ok(Message::Close(_))) | None => break,
+                    // Too long for the library, or broken; who is gone hears nothing of it.
+                    Some(Err(error)) => reader.refuse(0, invalid(&error.to_string())),
+                }
+            }
+            () = reader.join_overdue() => reader.refuse(0, invalid("no JoinRequest came in time")),
+            () = tokio::time::sleep_until(heard + silence_max) => {
+                tracing::debug!(session = %reader.key(), "the session is silent");
+                break;
+            }
+            () = written.cancelled() => break,
+        };
+    }
+    if next == Next::Stop {
+        // Taken, so that the client's own farewell is not answered by a reset; for as long as ours takes.
+        let farewell = async { while let Some(Ok(_)) = stream.next().await {} };
+        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await;
+    }
+    reader.ended().await;
+}
+
+fn invalid(problem: &str) -> Refusal {
+    Refusal::new(Code::InvalidRequest, problem)
+}
+
+/// Writes until the outbox closes or the socket breaks, then says so.
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoings: Outgoings, written: CancellationToken) {
+    let mut pongs = pongs();
+    let overflow = outgoings.overflow();
+    let mut has_spoken = false;
+    loop {
+        let outgoing = tokio::select! {
+            outgoing = outgoings.next() => outgoing,
+            // The first thing that a client hears is the answer to its join.
+            _ = pongs.tick(), if has_spoken => {
+                // Answered by every WebSocket stack, a browser's hidden tab included: the sign of life.
+                let sign = Message::Ping(bytes::Bytes::new());
+                let pong = Message::Binary(codec::unasked_pong(common::clock::unix_micros()));
+                let wrote = tokio::select! {
+                    wrote = async { sink.feed(sign).await?; sink.send(pong).await } => wrote.is_ok(),
+                    () = overflow.cancelled() => false,
+                };
+                if !wrote {
+                    break;
+                }
+                continue;
+            }
+        };
+        match outgoing {
+            Outgoing::Message(message) => {
+                let wrote = tokio::select! {
+                    wrote = sink.send(Message::Binary(message)) => wrote.is_ok(),
+                    () = overflow.cancelled() => false,
+                };
+                if !wrote {
+                    break;
+                }
+                has_spoken = true;
+            }
+            Outgoing::Close { code, reason } => {
+                let frame = CloseFrame { code: code.websocket(), reason: shorten(&reason).into() };
+                // A client that does not take its farewell goes without.
+                let _ = tokio::time::timeout(FAREWELL_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
+                break;
+            }
+        }
+    }
+    written.cancel();
+}
+
+fn shorten(reason: &str) -> &str {
+    let end = (0..=reason.len().min(REASON_BYTES_MAX)).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+    &reason[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_fit_a_close_frame() {
+        assert_eq!(shorten("left"), "left");
+        assert_eq!(shorten(&"ä".repeat(100)).len(), 122);
+    }
+}

@@ -1,0 +1,171 @@
+//! Sessions over WebTransport: the client's first bidirectional stream is signaling, and there is no other.
+
+use std::sync::Arc;
+
+use common::webtransport::{Accepted, MessageReader, MessageWriter, ReadMessageError, close};
+use common_core::Code;
+use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
+use meeting_controller_core::message::Refusal;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use web_transport_quinn::{SendStream, Session};
+
+use crate::codec;
+use crate::node::Node;
+use crate::outbox::{Outgoing, Outgoings, outbox};
+use crate::session::{FAREWELL_TIMEOUT, LIFE_INTERVAL, Next, Reader, pongs};
+
+/// Serves one session until it is over.
+pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
+    let Accepted { session, remote } = accepted;
+    let Some(open) = node.open_session() else {
+        close(&session, Code::CapacityExceeded, "this controller is full");
+        return;
+    };
+    tracing::debug!(session = %open.key, %remote, "a session over WebTransport");
+    let (outbox, outgoings) = outbox();
+    let reader = Reader::new(node.clone(), open, outbox);
+    let streams = tokio::select! {
+        streams = session.accept_bi() => streams,
+        () = reader.join_overdue() => {
+            close(&session, Code::InvalidRequest, "no JoinRequest came in time");
+            return;
+        }
+    };
+    let Ok((send, receive)) = streams else { return };
+    let written = CancellationToken::new();
+    node.tasks.spawn(write(session.clone(), send, outgoings, written.clone()));
+    read(&session, reader, MessageReader::new(receive, CLIENT_MESSAGE_BYTES_MAX, &[]), &written, node.limits.silence_timeout_ms).await;
+}
+
+/// Reads until there is nothing more to read, and waits until the writer has ended the session.
+async fn read(
+    session: &Session,
+    mut reader: Reader,
+    mut messages: MessageReader,
+    written: &CancellationToken,
+    silence_max: std::time::Duration,
+) {
+    let mut life = Life::new(session.clone(), silence_max);
+    let key = reader.key();
+    let mut next = Next::Read;
+    while next == Next::Read {
+        next = tokio::select! {
+            message = messages.next() => match message {
+                Ok(Some(bytes)) => reader.message(bytes).await,
+                Ok(None) => {
+                    // Without its stream nobody can be told anything.
+                    close(session, Code::Normal, "the signaling stream has ended");
+                    break;
+                }
+                Err(ReadMessageError::Length(error)) => reader.refuse(0, Refusal::new(Code::InvalidRequest, error.to_string())),
+                Err(ReadMessageError::Truncated) => reader.refuse(0, Refusal::new(Code::InvalidRequest, "the stream ended inside a message")),
+                Err(ReadMessageError::Stream(error)) => {
+                    tracing::debug!(session = %key, %error, "the session broke off");
+                    close(session, Code::Normal, "the signaling stream was reset");
+                    break;
+                }
+            },
+            () = reader.join_overdue() => reader.refuse(0, Refusal::new(Code::InvalidRequest, "no JoinRequest came in time")),
+            () = refuse_other_streams(session) => break,
+            () = life.lost() => {
+                tracing::debug!(session = %key, "the session is silent");
+                close(session, Code::Unavailable, "no packet came for too long");
+                break;
+            }
+            () = written.cancelled() => break,
+        };
+    }
+    messages.stop(Code::Normal);
+    reader.ended().await;
+    written.cancelled().await;
+}
+
+/// Stops every further stream of the client; returns when the session is gone. Cancel-safe: accepting is.
+async fn refuse_other_streams(session: &Session) {
+    loop {
+        let refused = tokio::select! {
+            streams = session.accept_bi() => streams.map(|(mut send, mut receive)| {
+                // Errors mean that the stream is over already.
+                let _ = send.reset(Code::InvalidRequest.number());
+                let _ = receive.stop(Code::InvalidRequest.number());
+            }),
+            stream = session.accept_uni() => stream.map(|mut receive| {
+                // As above.
+                let _ = receive.stop(Code::InvalidRequest.number());
+            }),
+        };
+        if refused.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes until the outbox closes or the session is gone, then closes the session and says so.
+async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, written: CancellationToken) {
+    let mut writer = MessageWriter::new(send);
+    let overflow = outgoings.overflow();
+    let mut pongs = pongs();
+    let mut has_spoken = false;
+    let (code, reason) = loop {
+        let outgoing = tokio::select! {
+            outgoing = outgoings.next() => outgoing,
+            // The first thing that a client hears is the answer to its join.
+            _ = pongs.tick(), if has_spoken => Outgoing::Message(codec::unasked_pong(common::clock::unix_micros())),
+            _ = session.closed() => break (Code::Normal, String::new()),
+        };
+        match outgoing {
+            Outgoing::Message(message) => {
+                let write = tokio::select! {
+                    write = writer.send(&message) => write.is_ok(),
+                    // Left half written: the session ends with the next round.
+                    () = overflow.cancelled() => true,
+                };
+                if !write {
+                    break (Code::Normal, "the signaling stream was stopped".to_owned());
+                }
+                has_spoken = true;
+            }
+            Outgoing::Close { code, reason } => break (code, reason),
+        }
+    };
+    if !overflow.is_cancelled() {
+        writer.finish();
+        // A client that does not take its farewell goes without.
+        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, writer.delivered()).await;
+    }
+    close(&session, code, &reason);
+    // The close itself travels for a moment longer.
+    let _ = tokio::time::timeout(FAREWELL_TIMEOUT, session.closed()).await;
+    written.cancel();
+}
+
+/// Watches whether packets still come: clients keep QUIC alive each second, and acknowledge what we send.
+struct Life {
+    session: Session,
+    silence_max: std::time::Duration,
+    datagrams: u64,
+    heard: Instant,
+    looks: tokio::time::Interval,
+}
+
+impl Life {
+    fn new(session: Session, silence_max: std::time::Duration) -> Self {
+        let mut looks = tokio::time::interval(LIFE_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { session, silence_max, datagrams: 0, heard: Instant::now(), looks }
+    }
+
+    /// Resolves when nothing has come for too long. Cancel-safe.
+    async fn lost(&mut self) {
+        loop {
+            self.looks.tick().await;
+            let datagrams = quinn::Connection::stats(&self.session).udp_rx.datagrams;
+            if datagrams != self.datagrams {
+                (self.datagrams, self.heard) = (datagrams, Instant::now());
+            } else if self.heard.elapsed() >= self.silence_max {
+                return;
+            }
+        }
+    }
+}
