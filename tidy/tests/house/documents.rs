@@ -87,11 +87,26 @@ fn looks_like_ours(span: &str) -> bool {
     plain && (named || folder) && !made && !placeholder
 }
 
-/// A path from the root, from the document's folder, or a bare name that some file has.
+/// A path from the root, from the document's folder, or the end of some path: a text about a folder names what is in it shortly.
 fn is_known(known: &BTreeSet<String>, folder: &str, span: &str) -> bool {
-    known.contains(span)
-        || known.contains(&format!("{folder}/{span}"))
-        || (!span.contains('/') && known.iter().any(|path| path.ends_with(&format!("/{span}"))))
+    let end = format!("/{span}");
+    known.contains(span) || known.contains(&format!("{folder}/{span}")) || known.iter().any(|path| path.ends_with(&end))
+}
+
+#[test]
+fn spans_are_told_from_prose() {
+    fn check(span: &str, expected: bool) {
+        assert_eq!(looks_like_ours(span), expected, "{span}");
+    }
+    check("common/src/tls.rs", true);
+    check("fuzz/corpus/", true);
+    check("Makefile", false);
+    check("/api/v1/openapi.json", false);
+    check("data/dev.json", false);
+    check("DATA_DIR/dev.json", false);
+    check("https://example.org/a.md", false);
+    check(".rs", false);
+    check("room:{id}.json", false);
 }
 
 /// A stranger's first command must be there.

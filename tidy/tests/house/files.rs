@@ -40,6 +40,13 @@ fn names_place(line: &str, place: &str) -> bool {
     })
 }
 
+#[test]
+fn places_are_told_from_paths_of_ours() {
+    let place = concat!("/wo", "rk/");
+    assert!(names_place(&format!("cd {place}main"), place) && names_place(&format!("\"{place}a\""), place));
+    assert!(!names_place(&format!("docs{place}plan"), place) && !names_place(&format!("..{place}plan"), place));
+}
+
 /// Package clients know where their registry is, and people use mirrors.
 #[test]
 fn no_registry_is_named() {

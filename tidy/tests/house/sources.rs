@@ -156,3 +156,18 @@ fn names_are_the_houses() {
     }
     expect_none(problems, "name types for the thing, functions for the verb, modules `foo.rs` and `foo/`.");
 }
+
+/// The rules above see what they must, and no more.
+#[test]
+fn test_code_is_told_from_sources() {
+    fn check(path: &str, text: &str, expected: usize) {
+        let file = File { path: path.into(), text: Some(text.into()) };
+        assert_eq!(test_lines(&file).len(), expected, "{path}");
+    }
+    let text = "fn a() {}\n#[cfg(test)]\nmod tests {}\n";
+    check("x/src/a.rs", text, 2);
+    check("x/tests/y/main.rs", text, 3);
+    check("x/src/a/tests.rs", text, 3);
+    check("x/src/a.rs", "fn a() {}\n", 0);
+    assert_eq!(code("a(); // b"), "a(); ");
+}
