@@ -1,0 +1,88 @@
+// Chromium as people have it: no flag but the sandbox's and a camera and microphone that need no hardware.
+import { mkdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const ARTIFACTS = fileURLToPath(new URL("../artifacts", import.meta.url));
+
+export async function startBrowser() {
+  await mkdir(ARTIFACTS, { recursive: true });
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--use-fake-device-for-media-stream=fps=30", "--use-fake-ui-for-media-stream"],
+    ignoreDefaultArgs: ["--mute-audio"],
+  });
+}
+
+/** A page of a person of its own; what the page complains about fails the test at the end. */
+export async function openPage(browser, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 720 }, ...options });
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(`pageerror: ${error.message}`));
+  page.on("console", (message) => {
+    if (message.type() === "error") complaints.push(`console: ${message.text()}`);
+  });
+  page.setDefaultTimeout(15_000);
+  return { page, complaints, close: () => context.close() };
+}
+
+export const hook = (name) => `[data-testid="${name}"]`;
+
+export function picture(page, name) {
+  return page.screenshot({ path: `${ARTIFACTS}/${name}.png` });
+}
+
+/** Waits until `probe` answers something true; says what it waited for when it did not come. */
+export async function eventually(what, withinMs, probe) {
+  const untilMs = Date.now() + withinMs;
+  for (;;) {
+    const answer = await probe();
+    if (answer) return answer;
+    if (Date.now() > untilMs) throw new Error(`within ${withinMs} ms not seen: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Participants on screen: id, name, whether self, muted, speaking, level. */
+export function tiles(page) {
+  return page.$$eval(hook("tile"), (found) =>
+    found.map((tile) => ({
+      id: tile.dataset.participantId,
+      name: tile.querySelector(".tile-name-text")?.textContent ?? "",
+      isSelf: tile.dataset.self === "true",
+      isMuted: tile.dataset.muted === "true",
+      isSpeaking: tile.dataset.speaking === "true",
+      level: Number(tile.dataset.audioLevel),
+    })),
+  );
+}
+
+/** A number that changes with the pixels of a participant's picture; undefined while there is none. */
+export function pixels(page, participantId) {
+  return page.evaluate((id) => {
+    const tile = document.querySelector(`[data-testid="tile"][data-participant-id="${id}"]`);
+    const source = tile?.querySelector("canvas, video");
+    if (!source || tile.dataset.video !== "true") return undefined;
+    const canvas = document.createElement("canvas");
+    canvas.width = 64;
+    canvas.height = 36;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(source, 0, 0, 64, 36);
+    const { data } = context.getImageData(0, 0, 64, 36);
+    let hash = 0;
+    for (const byte of data) hash = (hash * 31 + byte) | 0;
+    // All alike is an empty canvas, not a picture.
+    return data.some((byte, index) => index % 4 !== 3 && byte !== data[index % 4]) ? hash : undefined;
+  }, participantId);
+}
+
+/** Waits until the pixels of a participant's picture have had `count` different values. */
+export async function moves(page, participantId, count, withinMs) {
+  const seen = new Set();
+  await eventually(`${count} different pictures of ${participantId}, only ${seen.size}`, withinMs, async () => {
+    const hash = await pixels(page, participantId);
+    if (hash !== undefined) seen.add(hash);
+    return seen.size >= count;
+  });
+}

@@ -1,0 +1,184 @@
+// People meet: two in Chromium, one without a browser. The page is all they touch.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { eventually, hook, moves, openPage, picture, startBrowser, tiles } from "../support/browser.mjs";
+import { makeClip } from "../support/clip.mjs";
+import { startDev, startNative } from "../support/dark-tower.mjs";
+
+const WITHIN_MS = 20_000;
+
+describe("the meeting page", { timeout: 170_000 }, () => {
+  let dev;
+  let browser;
+  let clip;
+
+  before(async () => {
+    [dev, browser, clip] = await Promise.all([startDev(), startBrowser(), makeClip()]);
+  });
+
+  after(async () => {
+    await browser?.close();
+    await dev?.stop();
+    await clip?.remove();
+  });
+
+  async function joinFromLobby(page, name) {
+    await page.fill(hook("name"), name);
+    await page.click(hook("join"));
+    await page.waitForSelector(hook("leave"));
+  }
+
+  const others = async (page) => (await tiles(page)).filter((tile) => !tile.isSelf);
+  const byName = async (page, name) => (await others(page)).find((tile) => tile.name === name);
+  const sees = (page, name) => eventually(`a tile of ${name}`, WITHIN_MS, () => byName(page, name));
+
+  async function hears(page, name) {
+    await eventually(`sound of ${name}`, WITHIN_MS, async () => ((await byName(page, name))?.level ?? 0) > 0);
+  }
+
+  async function says(page, text) {
+    await page.fill(hook("chat-input"), text);
+    await page.press(hook("chat-input"), "Enter");
+  }
+
+  const chat = (page) => page.$$eval(`${hook("chat-message")} .chat-text`, (found) => found.map((item) => item.textContent));
+  const reads = (page, ...texts) =>
+    eventually(`chat ${texts.join(", ")}`, WITHIN_MS, async () => (await chat(page)).join("\n") === texts.join("\n"));
+
+  test("a meeting of two browsers and a native participant", async () => {
+    const ana = await openPage(browser);
+    await ana.page.goto(`${dev.url}/`);
+    await ana.page.fill(hook("name"), "Ana");
+    await ana.page.click(hook("create"));
+    await ana.page.waitForSelector(hook("join"));
+    await ana.page.waitForFunction(() => (document.querySelector("video")?.readyState ?? 0) >= 2);
+    await picture(ana.page, "1-lobby");
+    await joinFromLobby(ana.page, "Ana");
+    const meetingUrl = ana.page.url();
+    assert.match(meetingUrl, /\/m\/[a-z2-7]{10}$/);
+
+    const bo = await openPage(browser, { colorScheme: "dark" });
+    await bo.page.goto(meetingUrl);
+    await bo.page.waitForFunction(() => (document.querySelector("video")?.readyState ?? 0) >= 2);
+    await joinFromLobby(bo.page, "Bo");
+
+    for (const [page, name] of [[ana.page, "Bo"], [bo.page, "Ana"]]) {
+      const { id } = await sees(page, name);
+      await moves(page, id, 5, WITHIN_MS);
+      await hears(page, name);
+    }
+    await eventually("a word on quality", WITHIN_MS, async () => /connection/i.test((await ana.page.textContent(hook("quality"))) ?? ""));
+    await picture(ana.page, "2-two-people");
+
+    const native = startNative(meetingUrl, "Clip", "--publish", clip.video, "--publish", clip.audio, "--loop");
+    try {
+      for (const { page } of [ana, bo]) {
+        const { id } = await sees(page, "Clip").catch((error) => {
+          throw new Error(`${error.message}\n${native.lines.join("\n")}`);
+        });
+        await moves(page, id, 5, WITHIN_MS);
+        await hears(page, "Clip");
+      }
+
+      await says(ana.page, "Hello <b>Bo</b>");
+      await reads(bo.page, "Hello <b>Bo</b>");
+      await says(bo.page, "Hi Ana");
+      await reads(ana.page, "Hello <b>Bo</b>", "Hi Ana");
+      await reads(bo.page, "Hello <b>Bo</b>", "Hi Ana");
+      await picture(ana.page, "3-three-people");
+      await picture(bo.page, "3-three-people-dark");
+
+      const late = await openPage(browser, { viewport: { width: 420, height: 860 } });
+      await late.page.goto(meetingUrl);
+      await joinFromLobby(late.page, "Cy");
+      await reads(late.page, "Hello <b>Bo</b>", "Hi Ana");
+      assert.equal((await others(late.page)).length, 3);
+      const anaSeenByCy = await sees(late.page, "Ana");
+      await moves(late.page, anaSeenByCy.id, 3, WITHIN_MS);
+      await picture(late.page, "4-late-small");
+      await sees(ana.page, "Cy");
+      await late.page.click(hook("leave"));
+      await late.page.waitForSelector(hook("ended"));
+      await eventually("Cy gone", WITHIN_MS, async () => (await byName(ana.page, "Cy")) === undefined);
+      assert.deepEqual(late.complaints, []);
+      await late.close();
+
+      await bo.page.click(hook("mute"));
+      await eventually("Bo muted", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.isMuted === true);
+      await eventually("Bo silent", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.level === 0);
+      await bo.page.click(hook("mute"));
+      await eventually("Bo unmuted", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.isMuted === false);
+      await hears(ana.page, "Bo");
+
+      await bo.page.click(hook("camera"));
+      const boId = (await byName(ana.page, "Bo"))?.id;
+      const boTile = `${hook("tile")}[data-participant-id="${boId}"]`;
+      await ana.page.waitForSelector(`${boTile}[data-video="false"]`);
+      await picture(ana.page, "5-camera-off");
+      await bo.page.click(hook("camera"));
+      await ana.page.waitForSelector(`${boTile}[data-video="true"]`);
+      await moves(ana.page, boId, 3, WITHIN_MS);
+    } finally {
+      await native.stop();
+    }
+    await eventually("Clip gone", WITHIN_MS, async () => (await byName(ana.page, "Clip")) === undefined);
+
+    await bo.page.click(hook("leave"));
+    await bo.page.waitForSelector(hook("ended"));
+    await eventually("Bo gone", WITHIN_MS, async () => (await others(ana.page)).length === 0);
+    assert.deepEqual(await chat(ana.page), ["Hello <b>Bo</b>", "Hi Ana"]);
+    await ana.page.click(hook("leave"));
+    await ana.page.waitForSelector(hook("ended"));
+    assert.deepEqual([...ana.complaints, ...bo.complaints], []);
+    await ana.close();
+    await bo.close();
+  });
+
+  test("a host removes somebody, who is told in words", async () => {
+    const host = await openPage(browser);
+    await host.page.goto(`${dev.url}/`);
+    await host.page.fill(hook("name"), "Host");
+    await host.page.click(hook("create"));
+    await host.page.waitForSelector(hook("join"));
+    await joinFromLobby(host.page, "Host");
+    const guest = await openPage(browser);
+    await guest.page.goto(host.page.url());
+    await joinFromLobby(guest.page, "Guest");
+    await sees(host.page, "Guest");
+    await host.page.hover(`${hook("tile")}[data-self="false"]`);
+    await host.page.click('[aria-label="Remove Guest from the meeting"]');
+    await guest.page.waitForSelector(hook("error"));
+    assert.match(await guest.page.textContent(hook("error")), /host removed you/i);
+    await picture(guest.page, "6-removed");
+    await eventually("Guest gone", WITHIN_MS, async () => (await others(host.page)).length === 0);
+    await guest.close();
+    await host.close();
+  });
+
+  test("somebody without camera and microphone still joins, and is told why", async () => {
+    const context = await browser.newContext({ permissions: [] });
+    const page = await context.newPage();
+    await page.addInitScript(() => {
+      navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));
+    });
+    await page.goto(`${dev.url}/`);
+    await page.click(hook("create"));
+    await page.waitForSelector(hook("error"));
+    assert.match(await page.textContent(hook("error")), /access is blocked.*join without it/is);
+    await joinFromLobby(page, "Di");
+    const [own] = await tiles(page);
+    assert.equal(own.isMuted, true);
+    await context.close();
+  });
+
+  test("a meeting that does not exist is told in words", async () => {
+    const { page, close } = await openPage(browser);
+    await page.goto(`${dev.url}/m/aaaaaaaaaa`);
+    await page.fill(hook("name"), "Eve");
+    await page.click(hook("join"));
+    await page.waitForSelector(hook("error"));
+    assert.match(await page.textContent(hook("error")), /does not exist.*check the link/is);
+    await picture(page, "7-unknown-meeting");
+    await close();
+  });
+});
