@@ -1,1 +1,23 @@
-//! global-controller
+//! The global controller: answers the public API, keeps the registry of nodes, sends each meeting to a controller.
+//!
+//! In: requests of applications and people over HTTP/3, HTTP/2 and HTTP/1.1; registrations and heartbeats of nodes by gRPC. Out: meetings,
+//! tokens, addresses. It never carries signaling or media.
+
+#![warn(missing_docs)]
+
+mod app;
+mod assets;
+mod assignment;
+pub mod cluster;
+pub mod config;
+mod credentials;
+mod http;
+mod keys;
+mod listen;
+mod registry;
+mod service;
+pub mod store;
+mod timestamp;
+
+pub use config::Config;
+pub use service::{ClientCredentials, CreateClientError, RunError, Running, StartError, run, start};

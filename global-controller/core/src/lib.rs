@@ -1,1 +1,20 @@
-//! global-controller-core
+//! The quiet room of the global controller: who is there, where a meeting goes, who may ask for what.
+//!
+//! In: registrations, heartbeats, wishes, each with the moment or the seed it needs. Out: placements with their reasons, rankings,
+//! verdicts. Never reads a clock, a socket or a generator.
+
+#![deny(clippy::iter_over_hash_type)]
+#![warn(missing_docs)]
+
+pub mod cluster;
+pub mod code;
+mod hash;
+pub mod placement;
+pub mod ranking;
+pub mod scope;
+
+pub use cluster::{ClusterView, Rules};
+pub use code::MeetingCode;
+pub use placement::{Placement, place};
+pub use ranking::rank_handlers;
+pub use scope::{Scope, Scopes};

@@ -1,0 +1,171 @@
+//! What every request may use, and the rounds that are made between requests.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::token::TokenVerifier;
+use common_core::{MeetingId, NodeId};
+use futures_util::StreamExt;
+use global_controller_core::MeetingCode;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Cluster;
+use crate::config::{Config, JOIN_LIFE_MAX};
+use crate::credentials::Hasher;
+use crate::keys::SigningKeys;
+use crate::store::Store;
+
+/// Between pulses: well inside the two seconds that count as a freeze.
+const PULSE_INTERVAL: Duration = Duration::from_millis(500);
+/// Rounds after which running meetings are looked up again, in case another global controller ended one and died.
+const ROUNDS_PER_REVIEW: u32 = 30;
+/// Meetings looked up in one query.
+const LOOKUP_MAX: usize = 500;
+/// Controllers that are told to end a meeting at the same time.
+const ENDINGS_AT_ONCE: usize = 16;
+
+/// See the module.
+pub struct App {
+    /// As given.
+    pub config: Config,
+    /// Base of page addresses, without a slash at its end.
+    page_url: String,
+    /// What outlives the process.
+    pub store: Arc<dyn Store>,
+    /// The nodes.
+    pub cluster: Arc<Cluster>,
+    /// Signs and publishes.
+    pub keys: SigningKeys,
+    /// Of access tokens.
+    pub verifier: TokenVerifier,
+    /// Of client secrets.
+    pub hasher: Hasher,
+    /// Requests that may be under way.
+    pub requests: Arc<Semaphore>,
+    /// What is wrong with the store, by the last round.
+    store_state: Mutex<Result<(), String>>,
+    /// Ended meetings that may still run somewhere.
+    ending: Mutex<BTreeSet<MeetingId>>,
+}
+
+impl App {
+    /// Puts the parts together. `public_url` is the API's own.
+    pub fn new(config: Config, public_url: &str, store: Arc<dyn Store>, cluster: Arc<Cluster>, keys: SigningKeys, hasher: Hasher) -> Self {
+        let public_keys = keys.public_keys();
+        let verifier = TokenVerifier::new(public_keys.iter().map(|(id, key)| (id.as_str(), key.as_slice())), config.tokens.leeway);
+        let page_url = config.meeting_page_url.as_deref().unwrap_or(public_url).trim_end_matches('/').to_owned();
+        let requests = Arc::new(Semaphore::new(config.limits.requests));
+        Self {
+            config,
+            page_url,
+            store,
+            cluster,
+            keys,
+            verifier,
+            hasher,
+            requests,
+            store_state: Mutex::new(Ok(())),
+            ending: Mutex::default(),
+        }
+    }
+
+    /// The page of a meeting.
+    pub fn meeting_url(&self, code: MeetingCode) -> String {
+        format!("{}/m/{code}", self.page_url)
+    }
+
+    /// Life of a join token.
+    pub fn join_life(&self) -> Duration {
+        self.config.tokens.join_life.min(JOIN_LIFE_MAX)
+    }
+
+    /// What is wrong with the store, if anything is.
+    pub fn store_state(&self) -> Result<(), String> {
+        self.store_state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ending(&self) -> MutexGuard<'_, BTreeSet<MeetingId>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a meeting, ended in the store, end where it runs: now, and at each round while heartbeats still report it.
+    pub async fn end_running(&self, meeting: MeetingId, assigned: NodeId) {
+        self.ending().insert(meeting);
+        let mut controllers: BTreeSet<NodeId> =
+            self.cluster.running().into_iter().filter(|(_, running)| *running == meeting).map(|(controller, _)| controller).collect();
+        controllers.insert(assigned);
+        for controller in controllers {
+            self.end_at(controller, meeting).await;
+        }
+    }
+
+    async fn end_at(&self, controller: NodeId, meeting: MeetingId) {
+        if let Err(error) = self.cluster.end_meeting(&controller, meeting).await {
+            tracing::warn!(%meeting, %error, "an ended meeting may still run; its controller is asked again while it reports it");
+        }
+    }
+
+    /// Keeps the view awake, until `stop`.
+    pub async fn pulse(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(PULSE_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = ticks.tick() => self.cluster.pulse(),
+            }
+        }
+    }
+
+    /// Makes the rounds until `stop`: is the store there, has someone come into a meeting, does an ended one still run?
+    pub async fn sweep(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.config.cluster.sweep_interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looked_up: BTreeSet<MeetingId> = BTreeSet::new();
+        let mut round = 0_u32;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let state = self.store.ping().await.map_err(|error| error.to_string());
+            if let (Err(reason), Ok(())) = (&state, self.store_state()) {
+                tracing::warn!(reason, "the store is not available");
+            }
+            *self.store_state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+            round = round.wrapping_add(1);
+            if round.is_multiple_of(ROUNDS_PER_REVIEW) {
+                looked_up.clear();
+            }
+            self.make_round(&mut looked_up).await;
+        }
+    }
+
+    async fn make_round(&self, looked_up: &mut BTreeSet<MeetingId>) {
+        let running = self.cluster.running();
+        let meetings: BTreeSet<MeetingId> = running.iter().map(|(_, meeting)| *meeting).collect();
+        looked_up.retain(|meeting| meetings.contains(meeting));
+        let fresh: Vec<MeetingId> = meetings.difference(looked_up).copied().collect();
+        for ids in fresh.chunks(LOOKUP_MAX) {
+            match self.store.note_running(ids).await {
+                Ok(ended) => {
+                    looked_up.extend(ids);
+                    self.ending().extend(ended);
+                }
+                // They stay fresh and are looked up in the next round.
+                Err(error) => tracing::debug!(%error, "running meetings were not looked up"),
+            }
+        }
+        let ending: BTreeSet<MeetingId> = {
+            let mut ending = self.ending();
+            ending.retain(|meeting| meetings.contains(meeting));
+            ending.clone()
+        };
+        let still = running.into_iter().filter(|(_, meeting)| ending.contains(meeting));
+        futures_util::stream::iter(still)
+            .for_each_concurrent(ENDINGS_AT_ONCE, |(controller, meeting)| self.end_at(controller, meeting))
+            .await;
+    }
+}

@@ -1,0 +1,286 @@
+//! The cluster as tasks share it: the core's view behind a lock, a clock, and a channel to each controller.
+//!
+//! In: registrations and heartbeats from the registry, wishes from the API. Out: addresses to hand to clients, calls to controllers. No
+//! lock is held across an await.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::tls::NodeIdentity;
+use common_core::{MeetingId, Moment, NodeId};
+use global_controller_core::cluster::{
+    ClusterView, ControllerBeat, HandlerBeat, MustRegister, Node, NodeRecord, RegisterError, Rules, Standing,
+};
+use global_controller_core::placement::{ControllerCapacity, Health, NoPlacement, Placement, Wish, place};
+use global_controller_core::ranking::{HandlerCapacity, rank_handlers};
+use proto::cluster::meeting_controller_service_client::MeetingControllerServiceClient;
+use proto::cluster::{AssignMeeting, EndMeeting, HandlerEntry, HealthStatus};
+use thiserror::Error;
+use tonic::transport::Channel;
+
+/// Handlers that a client is told of: one to use, two in reserve.
+const HANDLERS_MAX: usize = 3;
+
+/// Why a controller did not do what it was asked for.
+#[derive(Debug, Error)]
+pub enum CallError {
+    /// It is not registered, or its endpoint is no address.
+    #[error("{0} cannot be called")]
+    NoChannel(NodeId),
+    /// It took too long.
+    #[error("{0} did not answer in time")]
+    TimedOut(NodeId),
+    /// It refused, or cannot be reached.
+    #[error("{0}: {1}")]
+    Refused(NodeId, tonic::Status),
+}
+
+/// A controller as clients are told of it.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    /// Its id.
+    pub id: NodeId,
+    /// What it said of itself.
+    pub record: NodeRecord,
+}
+
+/// The handlers that a client may dial while it joins, best first.
+#[derive(Clone, Debug, Default)]
+pub struct Handlers {
+    /// Their ids, for the token.
+    pub ids: Vec<NodeId>,
+    /// Their URLs, in the same order.
+    pub urls: Vec<String>,
+    /// Hashes of their self-signed certificates.
+    pub certificate_hashes: Vec<[u8; 32]>,
+}
+
+/// What is known of the controller to which a meeting was assigned.
+#[derive(Debug)]
+pub enum Assigned {
+    /// It is there: send them.
+    Live(Controller),
+    /// It is too early to say: this process has just started, and the controller has yet to register.
+    Unsettled,
+    /// It is gone: assign the meeting anew.
+    Gone,
+}
+
+/// How many nodes are live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveNodes {
+    /// Meeting controllers.
+    pub controllers: usize,
+    /// Media handlers.
+    pub handlers: usize,
+}
+
+/// See the module.
+pub struct Cluster {
+    clock: Clock,
+    view: Mutex<ClusterView>,
+    identity: NodeIdentity,
+    channels: Mutex<BTreeMap<NodeId, Dialled>>,
+    call_timeout: Duration,
+}
+
+struct Dialled {
+    endpoint: String,
+    channel: Channel,
+}
+
+impl Cluster {
+    /// An empty cluster that starts to listen now.
+    pub fn new(identity: NodeIdentity, rules: Rules, call_timeout: Duration) -> Self {
+        let clock = Clock::start();
+        let view = Mutex::new(ClusterView::new(rules, clock.now()));
+        Self { clock, view, identity, channels: Mutex::default(), call_timeout }
+    }
+
+    /// The view and the moment of looking at it.
+    fn view(&self) -> (MutexGuard<'_, ClusterView>, Moment) {
+        // The view's methods do not panic half-way, so what a panicking holder left behind is whole.
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        (view, self.clock.now())
+    }
+
+    fn channels(&self) -> MutexGuard<'_, BTreeMap<NodeId, Dialled>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`ClusterView::register_controller`]; also prepares a channel to it.
+    pub fn register_controller(&self, id: NodeId, record: NodeRecord, capacity: ControllerCapacity) -> Result<(), RegisterNodeError> {
+        let endpoint = record.endpoint.clone();
+        let channel = common::grpc::channel(&self.identity, &endpoint, id.as_str())?;
+        let (mut view, now) = self.view();
+        view.register_controller(now, id.clone(), record, capacity)?;
+        let mut channels = self.channels();
+        // A channel that stands to the same place is worth keeping.
+        if channels.get(&id).is_none_or(|dialled| dialled.endpoint != endpoint) {
+            channels.insert(id, Dialled { endpoint, channel });
+        }
+        Ok(())
+    }
+
+    /// See [`ClusterView::register_handler`].
+    pub fn register_handler(&self, id: NodeId, record: NodeRecord, capacity: HandlerCapacity) -> Result<(), RegisterNodeError> {
+        let (mut view, now) = self.view();
+        Ok(view.register_handler(now, id, record, capacity)?)
+    }
+
+    /// See [`ClusterView::beat_controller`].
+    pub fn beat_controller(&self, id: &NodeId, start_number: u64, beat: ControllerBeat) -> Result<(), MustRegister> {
+        let (mut view, now) = self.view();
+        view.beat_controller(now, id, start_number, beat)
+    }
+
+    /// See [`ClusterView::beat_handler`].
+    pub fn beat_handler(&self, id: &NodeId, start_number: u64, beat: HandlerBeat) -> Result<(), MustRegister> {
+        let (mut view, now) = self.view();
+        view.beat_handler(now, id, start_number, beat)
+    }
+
+    /// See [`ClusterView::deregister`].
+    pub fn deregister(&self, id: &NodeId, start_number: u64) {
+        self.view().0.deregister(id, start_number);
+    }
+
+    /// The handlers that stay, for controllers.
+    pub fn directory(&self) -> Vec<HandlerEntry> {
+        let (view, now) = self.view();
+        let entry = |(id, node): (&NodeId, &Node<HandlerCapacity>)| HandlerEntry {
+            handler_id: id.to_string(),
+            region: node.record.region.clone(),
+            endpoint: node.record.endpoint.clone(),
+            public_url: node.record.public_url.clone(),
+            fallback_url: node.record.fallback_url.clone(),
+            certificate_hashes: node.record.certificate_hashes.iter().map(|hash| hash.to_vec().into()).collect(),
+            health: health_on_wire(node.health).into(),
+            start_number: node.record.start_number,
+        };
+        view.directory(now).map(entry).collect()
+    }
+
+    /// To be called at least once a second: notes that this process is awake, and forgets the long lost.
+    pub fn pulse(&self) {
+        let forgotten = {
+            let (mut view, now) = self.view();
+            view.touch(now);
+            view.forget_lost(now)
+        };
+        let mut channels = self.channels();
+        for id in forgotten {
+            tracing::info!(node = %id, "forgotten: silent for long");
+            channels.remove(&id);
+        }
+        drop(channels);
+        let live = self.live_nodes();
+        for (kind, count) in [("meeting-controller", live.controllers), ("media-handler", live.handlers)] {
+            metrics::gauge!("dark_tower_nodes_live", "kind" => kind).set(count as f64);
+        }
+    }
+
+    /// How many are there.
+    pub fn live_nodes(&self) -> LiveNodes {
+        let (view, now) = self.view();
+        LiveNodes { controllers: view.live_controllers(now).count(), handlers: view.directory(now).count() }
+    }
+
+    /// What is known of the controller `id` in its process `start_number`.
+    pub fn assigned(&self, id: &NodeId, start_number: u64) -> Assigned {
+        let (view, now) = self.view();
+        match view.standing(now, id, start_number) {
+            Standing::Live(node) => Assigned::Live(Controller { id: id.clone(), record: node.record.clone() }),
+            Standing::Unsettled => Assigned::Unsettled,
+            Standing::Gone => Assigned::Gone,
+        }
+    }
+
+    /// Chooses a controller other than those `tried`, and counts the meeting there.
+    pub fn place(&self, meeting: MeetingId, region: &str, tried: &[NodeId]) -> Result<(Controller, Placement), NoPlacement> {
+        let seed = common::random::number();
+        let (mut view, now) = self.view();
+        let placement = {
+            let mut candidates = view.controller_candidates(now);
+            candidates.retain(|candidate| !tried.contains(candidate.id));
+            place(&candidates, &Wish { meeting, region: Some(region) }, seed)?
+        };
+        view.note_placed(&placement.controller);
+        let record = view.controller(&placement.controller).map(|node| node.record.clone()).unwrap_or_default();
+        Ok((Controller { id: placement.controller.clone(), record }, placement))
+    }
+
+    /// The handlers for a meeting whose controller is in `region`.
+    pub fn handlers(&self, meeting: MeetingId, region: &str) -> Handlers {
+        let (view, now) = self.view();
+        let candidates = view.handler_candidates(now);
+        let mut handlers = Handlers::default();
+        for id in rank_handlers(&candidates, meeting, region, HANDLERS_MAX) {
+            if let Some(node) = view.handler(id) {
+                handlers.ids.push(id.clone());
+                handlers.urls.push(node.record.public_url.clone());
+                handlers.certificate_hashes.extend_from_slice(&node.record.certificate_hashes);
+            }
+        }
+        handlers
+    }
+
+    /// How many take part, at most two heartbeats ago.
+    pub fn participant_count(&self, meeting: MeetingId) -> u32 {
+        let (view, now) = self.view();
+        view.participant_count(now, meeting)
+    }
+
+    /// Which controllers have someone in which meetings.
+    pub fn running(&self) -> Vec<(NodeId, MeetingId)> {
+        let (view, now) = self.view();
+        view.running(now).map(|(id, meeting)| (id.clone(), meeting)).collect()
+    }
+
+    /// Tells a controller of a meeting.
+    pub async fn assign_meeting(&self, controller: &NodeId, assignment: AssignMeeting) -> Result<(), CallError> {
+        let mut client = self.client(controller)?;
+        self.call(controller, client.assign_meeting(assignment)).await
+    }
+
+    /// Has a controller end a meeting.
+    pub async fn end_meeting(&self, controller: &NodeId, meeting: MeetingId) -> Result<(), CallError> {
+        let mut client = self.client(controller)?;
+        self.call(controller, client.end_meeting(EndMeeting { meeting_id: meeting.to_string() })).await
+    }
+
+    fn client(&self, controller: &NodeId) -> Result<MeetingControllerServiceClient<Channel>, CallError> {
+        let channel = self.channels().get(controller).map(|dialled| dialled.channel.clone());
+        channel.map(MeetingControllerServiceClient::new).ok_or_else(|| CallError::NoChannel(controller.clone()))
+    }
+
+    async fn call<T>(&self, controller: &NodeId, call: impl Future<Output = Result<T, tonic::Status>>) -> Result<(), CallError> {
+        match tokio::time::timeout(self.call_timeout, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(CallError::Refused(controller.clone(), status)),
+            Err(_) => Err(CallError::TimedOut(controller.clone())),
+        }
+    }
+}
+
+/// Why a node is not registered.
+#[derive(Debug, Error)]
+pub enum RegisterNodeError {
+    /// See [`RegisterError`].
+    #[error(transparent)]
+    View(#[from] RegisterError),
+    /// It could not be called back.
+    #[error(transparent)]
+    Dial(#[from] common::grpc::DialError),
+}
+
+/// Health as it stands on the wire.
+pub fn health_on_wire(health: Health) -> HealthStatus {
+    match health {
+        Health::Healthy => HealthStatus::Healthy,
+        Health::Degraded => HealthStatus::Degraded,
+        Health::Unhealthy => HealthStatus::Unhealthy,
+    }
+}

@@ -1,0 +1,220 @@
+//! The configuration of a global controller: defaults for production, every limit and lifetime a field.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::config::millis;
+use common::telemetry::LogConfig;
+use serde::Deserialize;
+
+/// See the module. In TOML the field names are the keys; lengths of time are whole milliseconds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// This node's name in logs.
+    pub node_id: String,
+    /// Where it stands: the region that a meeting is placed in first.
+    pub region: String,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    pub admin_bind: SocketAddr,
+    /// See [`LogConfig`].
+    pub log: LogConfig,
+    /// Towards the other nodes.
+    pub cluster: ClusterConfig,
+    /// Towards clients.
+    pub public: PublicConfig,
+    /// What outlives the process.
+    pub store: StoreConfig,
+    /// Access and join tokens.
+    pub tokens: TokenConfig,
+    /// What one caller, and all together, may take.
+    pub limits: LimitsConfig,
+    /// Whether meetings may be created, listed and ended without a bearer, in a tenant of their own. For `dev`.
+    pub allow_anonymous_create: bool,
+    /// Base of `meeting_url`; `public.url` if absent.
+    pub meeting_page_url: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_id: "gc-1".into(),
+            region: "default".into(),
+            admin_bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            log: LogConfig::default(),
+            cluster: ClusterConfig::default(),
+            public: PublicConfig::default(),
+            store: StoreConfig::default(),
+            tokens: TokenConfig::default(),
+            limits: LimitsConfig::default(),
+            allow_anonymous_create: false,
+            meeting_page_url: None,
+        }
+    }
+}
+
+/// The `[cluster]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// This node's certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The cluster's authority, PEM.
+    pub authority: PathBuf,
+    /// Where the registry is served.
+    pub grpc_bind: SocketAddr,
+    /// What nodes are told to keep between heartbeats.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub heartbeat_interval: Duration,
+    /// A node is lost when it was silent for this long.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub lease: Duration,
+    /// Nobody is lost for this long after a start or a freeze of this process.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub grace: Duration,
+    /// How long a controller may take to be told of a meeting.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub call_timeout: Duration,
+    /// Between rounds of looking after ended meetings that still run, lost nodes and the store.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub sweep_interval: Duration,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            certificate: "/etc/dark-tower/node.pem".into(),
+            key: "/etc/dark-tower/node.key".into(),
+            authority: "/etc/dark-tower/cluster.pem".into(),
+            grpc_bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50051)),
+            heartbeat_interval: Duration::from_secs(1),
+            lease: Duration::from_secs(3),
+            grace: Duration::from_secs(6),
+            // A person waits for it, and another controller may have to be tried within the two seconds of patience.
+            call_timeout: Duration::from_millis(900),
+            sweep_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The `[public]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublicConfig {
+    /// UDP for HTTP/3 and TCP for HTTP/2 and HTTP/1.1, the same port number.
+    pub bind: SocketAddr,
+    /// How clients reach it; `https://` and the bound address if absent.
+    pub url: Option<String>,
+    /// Certificate chain, PEM; self-signed if absent.
+    pub certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+    /// Names in a self-signed certificate.
+    pub names: Vec<String>,
+    /// Origins of pages, other than our own, that may call the API (CORS).
+    pub origins: Vec<String>,
+}
+
+impl Default for PublicConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)),
+            url: None,
+            certificate: None,
+            key: None,
+            names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// The `[store]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// The SQLite file; its folder is made if it is not there.
+    pub path: PathBuf,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { path: "/var/lib/dark-tower/global-controller.sqlite".into() }
+    }
+}
+
+/// The `[tokens]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenConfig {
+    /// Life of an access token.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub access_life: Duration,
+    /// Life of a join token, at most five minutes.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub join_life: Duration,
+    /// How far the clocks of a cluster may be apart.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub leeway: Duration,
+}
+
+/// Longest life of a join token (DESIGN section 4).
+pub const JOIN_LIFE_MAX: Duration = Duration::from_secs(300);
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self { access_life: Duration::from_secs(3600), join_life: JOIN_LIFE_MAX, leeway: Duration::from_secs(30) }
+    }
+}
+
+/// The `[limits]` section.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Longest request body, bytes.
+    pub body_bytes: usize,
+    /// Longest request head, bytes.
+    pub head_bytes: u32,
+    /// Requests under way at once, over all connections; more are told to come again.
+    pub requests: usize,
+    /// Requests under way at once on one HTTP/2 or HTTP/3 connection.
+    pub requests_per_connection: u32,
+    /// TCP connections at once, and QUIC connections at once.
+    pub connections: usize,
+    /// Handshakes under way at once, TCP and QUIC each.
+    pub handshakes: usize,
+    /// How long a handshake may take.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub handshake_timeout: Duration,
+    /// How long a request's head, and then its body, may take to arrive, and an HTTP/1.1 connection may idle.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub read_timeout: Duration,
+    /// How long a client may take to accept a piece of an answer.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub write_timeout: Duration,
+    /// Secrets hashed at once; each takes about 20 MiB and a core.
+    pub hashes: usize,
+    /// Requests that wait for a turn to hash; more are told to come again.
+    pub hashes_waiting: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1024 * 1024,
+            head_bytes: 32 * 1024,
+            requests: 1024,
+            // RFC 9114 section 6.1: at least a hundred should be permitted.
+            requests_per_connection: 100,
+            connections: 4096,
+            handshakes: 256,
+            handshake_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(15),
+            hashes: 2,
+            hashes_waiting: 64,
+        }
+    }
+}

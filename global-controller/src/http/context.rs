@@ -1,0 +1,97 @@
+//! What surrounds every request: an id, a bound on how many are under way, the access log, metrics, headers that all answers carry.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::ApiError;
+use crate::app::App;
+
+/// Echoed, or made.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id that is taken over from a client.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+tokio::task_local! {
+    static CURRENT: String;
+}
+
+/// The id of the request that this task answers; empty outside of one.
+pub fn request_id() -> String {
+    CURRENT.try_with(String::clone).unwrap_or_default()
+}
+
+/// The middleware; outermost of all.
+pub async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id_of(request.headers());
+    let method = request.method().clone();
+    // The template, not the path: its values are few, and none of them is a secret or an id.
+    let route = request.extensions().get::<MatchedPath>().map_or("none", |matched| matched.as_str()).to_owned();
+    let protocol = protocol(request.version());
+    let is_api = request.uri().path().starts_with("/api/");
+    let answer = async {
+        match app.requests.clone().try_acquire_owned() {
+            Ok(_permit) => next.run(request).await,
+            Err(_) => ApiError::unavailable("too many requests are under way").into_response(),
+        }
+    };
+    let mut response = CURRENT.scope(id.clone(), answer).await;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if is_api {
+        // Answers hold tokens.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    if is_api {
+        tracing::info!(request_id = id, %method, route, status, ms = elapsed.as_millis(), protocol, "request");
+    } else {
+        tracing::debug!(request_id = id, %method, route, status, ms = elapsed.as_millis(), protocol, "request");
+    }
+    let class = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100).min(5)];
+    let labels = [("route", route), ("status", class.to_owned()), ("protocol", protocol.to_owned())];
+    metrics::counter!("dark_tower_http_requests_total", &labels).increment(1);
+    metrics::histogram!("dark_tower_http_request_seconds", &labels).record(elapsed);
+    response
+}
+
+fn request_id_of(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let fits = |id: &&str| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
+    given.filter(fits).map_or_else(|| common::random::uuid().to_string(), str::to_owned)
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_3 => "h3",
+        Version::HTTP_2 => "h2",
+        _ => "h1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_clients_are_echoed_if_they_are_harmless() {
+        let check = |given: &str, echoed: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(given.as_bytes()).expect("a header value"));
+            assert_eq!(request_id_of(&headers) == given, echoed, "{given}");
+        };
+        check("abc-123", true);
+        check("a b", false);
+        check("", false);
+        check(&"a".repeat(129), false);
+        assert_eq!(request_id_of(&HeaderMap::new()).len(), 36);
+    }
+}

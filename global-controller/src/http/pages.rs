@@ -1,0 +1,51 @@
+//! The page for people and its parts, and the readiness of this process.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+
+use super::ApiError;
+use crate::app::App;
+use crate::assets::{TaggedAsset, assets, index};
+
+/// What the page may load and whom it may call: itself, and the controllers and handlers it is told of.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self' https: wss: ws://localhost:* http://localhost:*; img-src 'self' data: blob:; \
+    media-src 'self' blob: mediastream:; worker-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// `GET /` and `GET /m/{code}`: one page, which reads the code from its own address.
+pub async fn page(headers: HeaderMap) -> Response {
+    serve(index(), &headers)
+}
+
+/// `GET` of a file of the page.
+pub async fn asset(uri: Uri, headers: HeaderMap) -> Response {
+    match assets().get(uri.path().trim_start_matches('/')) {
+        Some(found) => serve(found, &headers),
+        None => ApiError::no_such_route().into_response(),
+    }
+}
+
+/// `GET /readyz`
+pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
+    match app.store_state() {
+        Ok(()) => (StatusCode::OK, "store: ok\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("store: {reason}\n")),
+    }
+}
+
+fn serve(TaggedAsset { asset, entity_tag }: &TaggedAsset, headers: &HeaderMap) -> Response {
+    let answer_headers = [
+        (header::CONTENT_TYPE, asset.content_type),
+        (header::ETAG, entity_tag.as_str()),
+        // Kept, and asked for again each time: names do not change with contents.
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let is_known = known.flat_map(|value| value.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == entity_tag);
+    if is_known { (StatusCode::NOT_MODIFIED, answer_headers).into_response() } else { (answer_headers, asset.bytes).into_response() }
+}

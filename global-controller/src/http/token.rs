@@ -1,0 +1,201 @@
+//! `POST /api/v1/auth/token`: OAuth 2.0 client credentials (RFC 6749 section 4.4), in JSON as the contract shows it, as a form, or with the
+//! client's credentials in HTTP Basic.
+//!
+//! JSON requests are refused in the contract's error body, the others in OAuth's.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use common::Secret;
+use common::token::{ACCESS_AUDIENCE, AccessClaims, ISSUER};
+use global_controller_core::Scopes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::ApiError;
+use super::body;
+use crate::app::App;
+use crate::credentials::HashError;
+use crate::store::StoreError;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
+/// Longest client id that is looked up, bytes.
+const CLIENT_ID_BYTES_MAX: usize = 128;
+
+#[derive(Debug, Default, Deserialize)]
+struct TokenRequest {
+    grant_type: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<Secret>,
+    scope: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenAnswer {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    scope: String,
+}
+
+/// Why no token is given, before it is put into either body.
+enum Refusal {
+    /// A parameter is missing or wrong.
+    Invalid(&'static str, String),
+    GrantType,
+    Scope(String),
+    Client,
+    Other(ApiError),
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<HashError> for Refusal {
+    fn from(error: HashError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// The handler.
+pub async fn issue(State(app): State<Arc<App>>, request: Request) -> Response {
+    let basic = request.headers().contains_key(header::AUTHORIZATION);
+    let in_json = !basic && body::media_type(request.headers()).is_none_or(|found| found == JSON);
+    match answer(&app, request).await {
+        Ok(answer) => ([(header::PRAGMA, "no-cache")], Json(answer)).into_response(),
+        Err(refusal) if in_json => in_contract_body(refusal).into_response(),
+        Err(refusal) => in_oauth_body(refusal, basic),
+    }
+}
+
+async fn answer(app: &App, request: Request) -> Result<TokenAnswer, Refusal> {
+    let (headers, media_type) = (request.headers().clone(), body::media_type(request.headers()));
+    let bytes = body::read(request.into_body(), app).await?;
+    let mut asked: TokenRequest = match media_type.as_deref() {
+        Some(FORM) => form(&bytes)?,
+        None if bytes.is_empty() => TokenRequest::default(),
+        None | Some(JSON) => body::parse(&bytes)?,
+        Some(_) => return Err(ApiError::wrong_media_type("application/json or application/x-www-form-urlencoded").into()),
+    };
+    if let Some((id, secret)) = basic_credentials(&headers)? {
+        if asked.client_secret.is_some() || asked.client_id.as_ref().is_some_and(|given| *given != id) {
+            return Err(Refusal::Invalid("client_id", "give the credentials once".to_owned()));
+        }
+        (asked.client_id, asked.client_secret) = (Some(id), Some(secret));
+    }
+    let missing = |field| Refusal::Invalid(field, "is required".to_owned());
+    let grant_type = asked.grant_type.ok_or_else(|| missing("grant_type"))?;
+    if grant_type != "client_credentials" {
+        return Err(Refusal::GrantType);
+    }
+    let id = asked.client_id.ok_or_else(|| missing("client_id"))?;
+    let secret = asked.client_secret.ok_or_else(|| missing("client_secret"))?;
+    let client = if id.len() <= CLIENT_ID_BYTES_MAX { app.store.api_client(&id).await? } else { None };
+    let stored = client.as_ref().map(|client| client.secret_hash.clone());
+    let matches = app.hasher.verify(secret, stored).await?;
+    let Some(client) = client.filter(|_| matches) else { return Err(Refusal::Client) };
+    let scopes = match asked.scope.as_deref() {
+        None | Some("") => client.scopes,
+        Some(text) => {
+            let wanted: Scopes = text.parse().map_err(|error| Refusal::Scope(format!("{error}")))?;
+            if !wanted.is_within(&client.scopes) {
+                return Err(Refusal::Scope("this client may not have all of these scopes".to_owned()));
+            }
+            wanted
+        }
+    };
+    let life = app.config.tokens.access_life.as_secs();
+    let now = common::clock::unix_seconds();
+    let claims = AccessClaims {
+        iss: ISSUER.to_owned(),
+        aud: ACCESS_AUDIENCE.to_owned(),
+        sub: client.id,
+        jti: common::random::uuid().to_string(),
+        iat: now,
+        exp: now + life,
+        tenant: client.tenant.to_string(),
+        scope: scopes.to_string(),
+    };
+    let access_token = app.keys.signer().sign_access(&claims).map_err(ApiError::internal)?;
+    Ok(TokenAnswer { access_token, token_type: "Bearer", expires_in: life, scope: claims.scope })
+}
+
+/// Parameters of a form; one that stands twice is refused (RFC 6749 section 3.2).
+fn form(bytes: &[u8]) -> Result<TokenRequest, Refusal> {
+    let mut asked = TokenRequest::default();
+    for (name, value) in form_urlencoded::parse(bytes) {
+        let value = value.into_owned();
+        let before = match name.as_ref() {
+            "grant_type" => asked.grant_type.replace(value).is_some(),
+            "client_id" => asked.client_id.replace(value).is_some(),
+            "client_secret" => asked.client_secret.replace(Secret::new(value)).is_some(),
+            "scope" => asked.scope.replace(value).is_some(),
+            _ => false,
+        };
+        if before {
+            return Err(Refusal::Invalid("form", "a parameter stands twice".to_owned()));
+        }
+    }
+    Ok(asked)
+}
+
+/// Id and secret of HTTP Basic, each form-encoded before (RFC 6749 section 2.3.1).
+fn basic_credentials(headers: &HeaderMap) -> Result<Option<(String, Secret)>, Refusal> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let (scheme, encoded) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(Refusal::Client);
+    }
+    let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(Refusal::Client)?;
+    let (id, secret) = decoded.split_once(':').ok_or(Refusal::Client)?;
+    Ok(Some((form_decoded(id), Secret::new(form_decoded(secret)))))
+}
+
+fn form_decoded(text: &str) -> String {
+    let pair = format!("v={text}");
+    form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+}
+
+fn in_contract_body(refusal: Refusal) -> ApiError {
+    match refusal {
+        Refusal::Invalid(field, problem) => ApiError::invalid_field(field, problem),
+        Refusal::GrantType => ApiError::invalid_field("grant_type", "must be client_credentials"),
+        Refusal::Scope(problem) => ApiError::invalid_field("scope", problem),
+        Refusal::Client => ApiError::bad_client(),
+        Refusal::Other(error) => error,
+    }
+}
+
+/// RFC 6749 section 5.2; what has no code there keeps its status.
+fn in_oauth_body(refusal: Refusal, basic: bool) -> Response {
+    let (status, code, description) = match refusal {
+        Refusal::Invalid(field, problem) => (StatusCode::BAD_REQUEST, "invalid_request", format!("{field}: {problem}")),
+        Refusal::GrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type", "grant_type must be client_credentials".to_owned()),
+        Refusal::Scope(problem) => (StatusCode::BAD_REQUEST, "invalid_scope", problem),
+        Refusal::Client => (StatusCode::UNAUTHORIZED, "invalid_client", ApiError::bad_client().message().to_owned()),
+        Refusal::Other(error) if error.status().is_client_error() => (error.status(), "invalid_request", error.message().to_owned()),
+        // Not ours to dress up: clients retry by status.
+        Refusal::Other(error) => return error.into_response(),
+    };
+    let mut response = (status, Json(json!({"error": code, "error_description": description}))).into_response();
+    if status == StatusCode::UNAUTHORIZED && basic {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"dark-tower\""));
+    }
+    response
+}

@@ -1,0 +1,277 @@
+//! Starts the parts and stops them: bound listeners, the registry, the rounds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use common::admin::{self, Readiness};
+use common::quic::EndpointError;
+use common::shutdown::Shutdown;
+use common::tls::{Certificate, NodeIdentity, TlsError};
+use common::{Secret, grpc};
+use global_controller_core::{Rules, Scopes};
+use proto::cluster::cluster_registry_server::ClusterRegistryServer;
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
+
+use crate::app::App;
+use crate::cluster::{Cluster, LiveNodes};
+use crate::config::Config;
+use crate::credentials::{HashError, Hasher};
+use crate::keys::{LoadKeysError, SigningKeys};
+use crate::listen::{self, Bound, tcp};
+use crate::registry::{Lease, Registry};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{ApiClient, Store, StoreError};
+use crate::timestamp::now_millis;
+
+/// What is under way may take this long to end in order.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// Calls under way at once on one node's connection: a heartbeat and a registration, with room for retries.
+const CALLS_PER_NODE: usize = 16;
+/// A view that nobody touched for this long means that this process was frozen (DESIGN section 6).
+const FREEZE: Duration = Duration::from_secs(2);
+
+/// Why a global controller does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The public listeners.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The public certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The registry's listener or its TLS.
+    #[error("cannot serve the registry on {address}: {reason}")]
+    Registry {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        reason: String,
+    },
+    /// The folder of the store's file.
+    #[error("cannot make the folder {path}: {source}")]
+    Folder {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] LoadKeysError),
+    /// The hashing of secrets.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+/// Why a global controller ended other than asked to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A certificate cannot be read or made.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The configuration names a certificate without a key, or a key without a certificate.
+    #[error("public.certificate and public.key belong together")]
+    HalfCertificate,
+    /// The endpoint for operators.
+    #[error(transparent)]
+    Admin(#[from] std::io::Error),
+}
+
+/// Why there is no new API client.
+#[derive(Debug, Error)]
+pub enum CreateClientError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The secret could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+/// What an application authenticates with. The secret is nowhere else: only its hash is kept.
+#[derive(Clone, Debug)]
+pub struct ClientCredentials {
+    /// `client_id`
+    pub client_id: String,
+    /// `client_secret`
+    pub client_secret: Secret,
+}
+
+/// A global controller that answers.
+pub struct Running {
+    app: Arc<App>,
+    public_address: SocketAddr,
+    public_url: String,
+    grpc_address: SocketAddr,
+    endpoint: quinn::Endpoint,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Starts with `identity` towards the cluster and `certificate` towards clients; returns once every listener is bound.
+pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
+    let store: Arc<dyn Store> = Arc::new(open_store(&config).await?);
+    let keys = SigningKeys::load(store.as_ref()).await?;
+    let hasher = Hasher::new(config.limits.hashes, config.limits.hashes_waiting)?;
+    let rules = Rules { lease: config.cluster.lease, grace: config.cluster.grace, freeze: FREEZE, ..Rules::default() };
+    let cluster = Arc::new(Cluster::new(identity.clone(), rules, config.cluster.call_timeout));
+
+    let Bound { endpoint, listener, address: public_address } = listen::bind(config.public.bind, &certificate, &config.limits).await?;
+    let public_url = config.public.url.clone().unwrap_or_else(|| format!("https://{public_address}"));
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let lease = Lease { interval: config.cluster.heartbeat_interval, lease: config.cluster.lease };
+    let registry = Registry::new(cluster.clone(), keys.token_keys(), lease);
+    let grpc_address = serve_registry(registry, &identity, config.cluster.grpc_bind, stop.clone(), &tasks).await?;
+
+    let limits = config.limits;
+    let app = Arc::new(App::new(config, &public_url, store, cluster, keys, hasher));
+    let router = crate::http::router(app.clone());
+    tasks.spawn(listen::http3::serve(endpoint.clone(), router.clone(), limits, stop.clone(), tasks.clone()));
+    let tls = TlsAcceptor::from(Arc::new(certificate.server_config(&tcp::ALPN)?));
+    let served = tcp::Served { router, tls, http3_port: port_of(&public_url).unwrap_or(public_address.port()), limits };
+    tasks.spawn(tcp::serve(listener, served, stop.clone(), tasks.clone()));
+    tasks.spawn(app.clone().pulse(stop.clone()));
+    tasks.spawn(app.clone().sweep(stop.clone()));
+    tracing::info!(node = app.config.node_id, %public_address, public_url, %grpc_address, "global controller answers");
+    Ok(Running { app, public_address, public_url, grpc_address, endpoint, stop, tasks })
+}
+
+impl Running {
+    /// What must be so for this process to be ready.
+    pub fn readiness(&self) -> Vec<Readiness> {
+        let app = self.app.clone();
+        vec![Readiness::new("store", move || app.store_state())]
+    }
+
+    /// Where the registry answers.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where the API answers, UDP and TCP.
+    pub fn public_address(&self) -> SocketAddr {
+        self.public_address
+    }
+
+    /// How clients reach the API.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// How many nodes are registered and live.
+    pub fn live_nodes(&self) -> LiveNodes {
+        self.app.cluster.live_nodes()
+    }
+
+    /// The whole public router, for a further listener.
+    pub fn router(&self) -> Router {
+        crate::http::router(self.app.clone())
+    }
+
+    /// Makes an API client with a tenant of its own.
+    pub async fn create_client(&self, name: &str, scopes: Scopes) -> Result<ClientCredentials, CreateClientError> {
+        let credentials =
+            ClientCredentials { client_id: common::random::uuid().to_string(), client_secret: Secret::new(common::random::token()) };
+        let client = ApiClient {
+            id: credentials.client_id.clone(),
+            secret_hash: self.app.hasher.hash(credentials.client_secret.clone()).await?,
+            tenant: common::random::uuid(),
+            name: name.to_owned(),
+            scopes,
+            created_at: now_millis(),
+        };
+        self.app.store.create_api_client(&client).await?;
+        Ok(credentials)
+    }
+
+    /// Ends in order: no new connections, what is under way is finished, at most three seconds.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some requests were not finished in time");
+        }
+        // H3_NO_ERROR (RFC 9114 section 8.1).
+        self.endpoint.close(quinn::VarInt::from_u32(0x100), b"");
+        // Lets the last packets out; a peer that does not answer must not hold us.
+        let _ = tokio::time::timeout(Duration::from_millis(100), self.endpoint.wait_idle()).await;
+    }
+}
+
+/// Runs a global controller by its configuration until `shutdown`.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
+    let metrics = common::telemetry::init_metrics();
+    let identity = NodeIdentity::load(&config.cluster.certificate, &config.cluster.key, &config.cluster.authority)?;
+    let certificate = match (&config.public.certificate, &config.public.key) {
+        (Some(chain), Some(key)) => Certificate::load(chain, key)?,
+        (None, None) => Certificate::self_signed(&config.public.names)?,
+        _ => return Err(RunError::HalfCertificate),
+    };
+    let admin_listener = admin::bind(config.admin_bind).await?;
+    let running = start(config, identity, certificate).await?;
+    let stop_admin = CancellationToken::new();
+    let admin_router = admin::router(metrics, running.readiness());
+    let admin_task = tokio::spawn(admin::serve(admin_listener, admin_router, stop_admin.clone()));
+    tokio::select! {
+        () = shutdown.drain.cancelled() => {}
+        () = shutdown.now.cancelled() => return Ok(()),
+    }
+    tokio::select! {
+        () = running.stop() => {}
+        () = shutdown.now.cancelled() => {}
+    }
+    stop_admin.cancel();
+    // Its end is ours as well; how it went has no consequence any more.
+    let _ = tokio::time::timeout(STOP_TIMEOUT, admin_task).await;
+    Ok(())
+}
+
+async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
+    let path = &config.store.path;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        tokio::fs::create_dir_all(folder).await.map_err(|source| StartError::Folder { path: folder.into(), source })?;
+    }
+    Ok(SqliteStore::open(path).await?)
+}
+
+async fn serve_registry(
+    registry: Registry,
+    identity: &NodeIdentity,
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<SocketAddr, StartError> {
+    let fail = |reason: String| StartError::Registry { address, reason };
+    let incoming = TcpIncoming::bind(address).map_err(|error| fail(error.to_string()))?.with_nodelay(Some(true));
+    let bound = incoming.local_addr().map_err(|error| fail(error.to_string()))?;
+    let server = tonic::transport::Server::builder()
+        .tls_config(grpc::server_tls(identity))
+        .map_err(|error| fail(error.to_string()))?
+        .timeout(grpc::CALL_TIMEOUT)
+        .concurrency_limit_per_connection(CALLS_PER_NODE)
+        .add_service(ClusterRegistryServer::new(registry));
+    tasks.spawn(async move {
+        if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
+            tracing::error!(%error, "the registry ended");
+        }
+    });
+    Ok(bound)
+}
+
+/// The port of an `https` URL.
+fn port_of(url: &str) -> Option<u16> {
+    let uri: ::http::Uri = url.parse().ok()?;
+    Some(uri.port_u16().unwrap_or(443))
+}
