@@ -36,8 +36,8 @@ dev: $(STAMPS)/setup-dev $(STAMPS)/web ## Run a whole cluster on this machine: o
 test: setup web e2e/browser/node_modules $(VENV)/ready ## Everything that can be tested, end to end included
 	cd web && npm test
 	cargo build --workspace --all-targets --locked
-	cargo nextest run --workspace --locked --no-tests=fail
-	cargo test --workspace --doc --locked
+	cargo test --workspace --doc --locked --quiet
+	cargo nextest run --workspace --locked
 	cd e2e/browser && npm test
 
 .PHONY: unit
