@@ -3,11 +3,9 @@
 import { DarkTowerError, type ErrorCode } from "./error.ts";
 import type { JoinTicket } from "./types.ts";
 
-/** What the API's create answers; the join token is the host's. */
-export interface CreatedMeeting extends Partial<JoinTicket> {
-  meeting_id: string;
+/** What the API's create answers: the host's ticket, and where the others come in. */
+export interface CreatedMeeting extends JoinTicket {
   meeting_url: string;
-  join_token: string;
 }
 
 interface ErrorBody {

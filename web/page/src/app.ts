@@ -1,12 +1,12 @@
 // The meeting page: `/` creates a meeting, `/m/{code}` is its lobby, then the room, then the end.
 
-import { DarkTowerError, type EndReason, type ErrorData, join, type JoinTicket, type Meeting, requestJoin, support } from "@dark-tower/client";
+import { DarkTowerError, type EndReason, type ErrorData, join, type Meeting, requestJoin, support } from "@dark-tower/client";
 import { Capture } from "./capture.ts";
 import { element, show } from "./dom.ts";
 import { brand, home } from "./home.ts";
 import { Lobby, type LobbyChoice } from "./lobby.ts";
 import { Room } from "./room.ts";
-import { takeHostToken } from "./storage.ts";
+import { takeHostTicket } from "./storage.ts";
 import { endWords, errorWords, type Words } from "./words.ts";
 
 function route(): void {
@@ -39,8 +39,7 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
   void audioContext.resume();
   const common = { displayName: choice.name, audioContext, isMuted: choice.isMuted, isVideoOn: choice.isVideoOn };
   try {
-    const ticket = await requestJoin(code, choice.name);
-    const { meeting, isHost } = await joinAsHostOrGuest(code, ticket, common);
+    const { meeting, isHost } = await joinAsHostOrGuest(code, common);
     const room = new Room(meeting, capture, {
       code,
       name: choice.name,
@@ -62,16 +61,17 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
 
 type JoinCommon = { displayName: string; audioContext: AudioContext; isMuted: boolean; isVideoOn: boolean };
 
-/** Whoever created the meeting in this tab enters as its host, as long as the host's token is good. */
-async function joinAsHostOrGuest(code: string, ticket: JoinTicket, common: JoinCommon): Promise<{ meeting: Meeting; isHost: boolean }> {
-  const hostToken = takeHostToken(code);
-  if (hostToken !== undefined) {
+/** Whoever created the meeting in this tab enters as its host, as long as the host's ticket is good. */
+async function joinAsHostOrGuest(code: string, common: JoinCommon): Promise<{ meeting: Meeting; isHost: boolean }> {
+  const hostTicket = takeHostTicket(code);
+  if (hostTicket !== undefined) {
     try {
-      return { meeting: await join({ ...common, ticket: { ...ticket, join_token: hostToken } }), isHost: true };
+      return { meeting: await join({ ...common, ticket: hostTicket }), isHost: true };
     } catch (thrown) {
       if (DarkTowerError.from(thrown).code !== "UNAUTHORIZED") throw thrown;
     }
   }
+  const ticket = await requestJoin(code, common.displayName);
   return { meeting: await join({ ...common, ticket }), isHost: false };
 }
 

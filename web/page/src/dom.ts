@@ -29,7 +29,7 @@ export function element<K extends keyof HTMLElementTagNameMap>(
 export function show(view: HTMLElement): void {
   const app = document.querySelector("#app");
   app?.replaceChildren(view);
-  const target = view.querySelector<HTMLElement>("[autofocus]") ?? view.querySelector<HTMLElement>("h1");
+  const target = view.querySelector<HTMLElement>("[data-autofocus]") ?? view.querySelector<HTMLElement>("h1");
   if (target instanceof HTMLHeadingElement) target.tabIndex = -1;
   target?.focus({ preventScroll: true });
 }

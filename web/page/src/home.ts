@@ -4,7 +4,7 @@ import { createMeeting, DarkTowerError, NAME_CHARACTERS_MAX } from "@dark-tower/
 import { element } from "./dom.ts";
 import { icon } from "./icons.ts";
 import { Notice } from "./notice.ts";
-import { keepHostToken, rememberedName, rememberName } from "./storage.ts";
+import { keepHostTicket, rememberedName, rememberName } from "./storage.ts";
 import { errorWords } from "./words.ts";
 
 /** The last part of a meeting's URL, or what was typed. */
@@ -20,7 +20,7 @@ export function home(go: (code: string) => void): HTMLElement {
   const notice = new Notice();
   const name = element("input", {
     testid: "name",
-    attributes: { id: "name", type: "text", placeholder: "How others see you", maxlength: String(NAME_CHARACTERS_MAX), autocomplete: "name", autofocus: "" },
+    attributes: { id: "name", type: "text", placeholder: "How others see you", maxlength: String(NAME_CHARACTERS_MAX), autocomplete: "name", "data-autofocus": "" },
   });
   name.value = rememberedName();
   const create = element("button", { class: "primary", testid: "create", attributes: { type: "submit" } }, "Start a meeting");
@@ -33,7 +33,7 @@ export function home(go: (code: string) => void): HTMLElement {
     try {
       const meeting = await createMeeting(person === "" ? "Meeting" : `${person}'s meeting`.slice(0, NAME_CHARACTERS_MAX));
       const code = codeOf(meeting.meeting_url);
-      keepHostToken(code, meeting.join_token);
+      keepHostTicket(code, meeting);
       go(code);
     } catch (thrown) {
       notice.show(errorWords(DarkTowerError.from(thrown)));

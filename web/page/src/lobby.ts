@@ -24,7 +24,7 @@ export class Lobby {
   private readonly previewText = element("p", { class: "preview-text" }, "Starting your camera…");
   private readonly name = element("input", {
     testid: "name",
-    attributes: { id: "name", type: "text", placeholder: "How others see you", maxlength: String(NAME_CHARACTERS_MAX), autocomplete: "name", required: "", autofocus: "" },
+    attributes: { id: "name", type: "text", placeholder: "How others see you", maxlength: String(NAME_CHARACTERS_MAX), autocomplete: "name", required: "", "data-autofocus": "" },
   });
   private readonly joinButton = element("button", { class: "primary", testid: "join", attributes: { type: "submit" } }, "Join now");
   private readonly selects: Record<Device, HTMLSelectElement>;

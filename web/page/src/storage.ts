@@ -1,7 +1,12 @@
-// What this browser remembers: one's name, and for this tab the host's token of a meeting created here.
+// What this browser remembers: one's name, and for this tab the host's ticket to a meeting created here.
+
+import type { JoinTicket } from "@dark-tower/client";
 
 const NAME_KEY = "dark-tower.name";
 const hostKey = (code: string): string => `dark-tower.host.${code}`;
+
+/** A token about to expire would be refused on arrival. */
+const TICKET_MARGIN_MS = 5000;
 
 /** Storage may be forbidden; then nothing is remembered. */
 function attempt<T>(act: () => T): T | undefined {
@@ -20,15 +25,19 @@ export function rememberName(name: string): void {
   attempt(() => localStorage.setItem(NAME_KEY, name));
 }
 
-export function keepHostToken(code: string, token: string): void {
-  attempt(() => sessionStorage.setItem(hostKey(code), token));
+/** The create answer's ticket is the host's. */
+export function keepHostTicket(code: string, ticket: JoinTicket): void {
+  attempt(() => sessionStorage.setItem(hostKey(code), JSON.stringify(ticket)));
 }
 
-/** The token, which is good once and so forgotten here. */
-export function takeHostToken(code: string): string | undefined {
+/** The ticket while it is good; once, and so forgotten here. */
+export function takeHostTicket(code: string): JoinTicket | undefined {
   return attempt(() => {
-    const token = sessionStorage.getItem(hostKey(code));
+    const text = sessionStorage.getItem(hostKey(code));
     sessionStorage.removeItem(hostKey(code));
-    return token ?? undefined;
+    if (text === null) return undefined;
+    const ticket = JSON.parse(text) as JoinTicket;
+    const leftMs = Date.parse(ticket.expires_at ?? "") - Date.now();
+    return Number.isNaN(leftMs) || leftMs > TICKET_MARGIN_MS ? ticket : undefined;
   });
 }

@@ -4,7 +4,6 @@
 import { create } from "@bufbuild/protobuf";
 
 import { backoffMs } from "../backoff.ts";
-import { worthRetrying } from "../code.ts";
 import { codecName } from "../codec.ts";
 import { chatFromWire, leaveReasonFromWire, participantFromWire, streamFromWire, streamTypeToWire } from "../convert.ts";
 import { DarkTowerError } from "../error.ts";
@@ -35,7 +34,8 @@ import { VideoSubscription } from "./video-subscription.ts";
 /** The controller speaks each second; a silence half as long again is worth a second way (DESIGN section 4). */
 const SILENCE_MS = 1500;
 const WATCH_INTERVAL_MS = 250;
-const PING_INTERVAL_MS = 2000;
+/** Unless the controller names another; on a WebSocket it takes three seconds without a message for a loss. */
+const PING_INTERVAL_MS = 1000;
 /** The window is five seconds from when the controller notices; later only a new join helps. */
 const RESUME_FOR_MS = 12_000;
 /** A group may come before the message that tells of its media stream; it is kept unread so long. */
@@ -102,7 +102,7 @@ export class Engine {
       if (answer.mediaServer !== undefined) void this.link.use(answer.mediaServer);
       this.tellState();
       this.timers.push(setInterval(() => this.watch(), WATCH_INTERVAL_MS));
-      this.timers.push(setInterval(() => void this.ping(), PING_INTERVAL_MS));
+      this.timers.push(setInterval(() => void this.ping(), answer.heartbeatIntervalMs || PING_INTERVAL_MS));
       this.timers.push(setInterval(() => this.reportLevels(), LEVEL_INTERVAL_MS));
       return { participantId: this.participantId, participants: snapshot, chat: answer.chat.map(chatFromWire) };
     } catch (thrown) {
@@ -509,8 +509,8 @@ export class Engine {
         break;
       } catch (thrown) {
         failure = DarkTowerError.from(thrown);
-        const final = failure.code === "UNAUTHORIZED" || failure.code === "FORBIDDEN" || failure.code === "NOT_FOUND";
-        if (final && !worthRetrying(failure.code as "UNAUTHORIZED")) break;
+        // The token will not get better.
+        if (failure.code === "UNAUTHORIZED" || failure.code === "FORBIDDEN" || failure.code === "NOT_FOUND") break;
       }
     }
     this.resuming = false;
@@ -538,7 +538,7 @@ export class Engine {
       if (!known.has(streamId)) void this.request({ case: "publish", value: message }).catch(() => undefined);
     }
     if (own?.isMuted !== this.isMuted || own.isVideoOn !== this.isVideoOn) this.tellState();
-    if (answer.mediaServer !== undefined) void this.link?.use(answer.mediaServer);
+    if (answer.mediaServer !== undefined) void this.link?.confirm(answer.mediaServer);
   }
 
   /** The controller asks to go elsewhere; the session here stands until the new one does. */

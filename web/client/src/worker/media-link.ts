@@ -42,9 +42,13 @@ export class MediaLink {
     this.ahead = { url, transport };
   }
 
-  /** Goes to the handler that the controller named; stays when that is the one at hand. */
+  /** After a resume: the session at hand stays if it is with the handler named. */
+  async confirm(info: MediaServerInfo): Promise<void> {
+    if (this.session?.url !== info.mediaHandlerUrl || this.session.isOver) await this.use(info);
+  }
+
+  /** Goes to the handler that the controller named; a session at hand goes on until the new one stands. */
   async use(info: MediaServerInfo): Promise<void> {
-    if (this.session !== undefined && !this.session.isOver && this.session.url === info.mediaHandlerUrl) return;
     try {
       await this.open(info);
     } catch {

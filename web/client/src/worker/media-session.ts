@@ -17,6 +17,8 @@ import { within } from "./deadline.ts";
 import { errorFromWire } from "./signaling.ts";
 
 const PROTOCOL_VERSION = 1;
+/** The first byte of a control stream; media streams begin with a frame header's version. */
+const CONTROL_STREAM = Uint8Array.of(0);
 const WELCOME_TIMEOUT_MS = 5000;
 
 /** Where frames of one media stream go. */
@@ -38,7 +40,13 @@ export interface MediaSessionEvents {
 
 /** The error that resets or stops a stream with a code that the other side reads. */
 export function streamError(code: Code): WebTransportError {
-  return new WebTransportError(code, { streamErrorCode: codeNumber(code) });
+  // Chromium takes one dictionary, the specification a message and options.
+  const init = { message: code, streamErrorCode: codeNumber(code) };
+  try {
+    return new WebTransportError(init as unknown as string);
+  } catch {
+    return new WebTransportError(code, init);
+  }
 }
 
 export class MediaSession {
@@ -71,6 +79,8 @@ export class MediaSession {
     void this.acceptGroups();
     const stream = await this.transport.createBidirectionalStream();
     this.control = stream.writable.getWriter();
+    // As below: a failed write is an end of the session.
+    this.control.write(CONTROL_STREAM).catch(() => undefined);
     void this.readControl(stream.readable);
     this.send({ case: "hello", value: { connectionToken } });
     await within(WELCOME_TIMEOUT_MS, "the handler's welcome", welcome);
