@@ -6,6 +6,10 @@ const FLOOR_DB = -60;
 const SPEAKING_FROM = 0.3;
 /** Pauses between words are shorter than this. */
 const SPEAKING_HOLD_MS = 400;
+/** What is left of a level from one report to the next. */
+const FALL = 0.7;
+/** Below this nothing is heard. */
+const LEVEL_MIN = 0.02;
 
 /** Loudness of samples within -1 and 1, from 0 (silence) to 1 (full scale), even to the ear. */
 export function soundLevel(samples: Float32Array): number {
@@ -30,10 +34,11 @@ export class SoundMeter {
     if (level >= SPEAKING_FROM) this.speakingUntilMs = nowMs + SPEAKING_HOLD_MS;
   }
 
-  /** The loudest since the last call; 0 when nothing came. */
+  /** The loudest since the last call; falls softly to 0 when nothing comes, as a needle does. */
   take(): number {
     const { peak } = this;
-    this.peak = 0;
+    const fallen = peak * FALL;
+    this.peak = fallen < LEVEL_MIN ? 0 : fallen;
     return peak;
   }
 

@@ -38,6 +38,7 @@ export class Room {
   private publications: Partial<Record<"microphone" | "camera" | "screen", Publication>> = {};
   private screenTrack: MediaStreamTrack | undefined;
   private isMuted: boolean;
+  private isFinished = false;
 
   constructor(meeting: Meeting, capture: Capture, options: RoomOptions) {
     this.meeting = meeting;
@@ -291,6 +292,8 @@ export class Room {
   }
 
   private finish(reason: EndReason, error: ErrorData | undefined): void {
+    if (this.isFinished) return;
+    this.isFinished = true;
     this.screenTrack?.stop();
     this.capture.closeAll();
     this.meeting.dispose();
