@@ -98,9 +98,7 @@ fn request(body: v1::client_message::Body) -> Result<Request, FieldError> {
         Wire::Join(_) => Request::Invalid(Refusal::new(Code::InvalidRequest, "this session has joined already")),
         Wire::Publish(it) => Request::Publish(convert::media_stream(nobody, &it.stream_id, it.stream_type, it.metadata)?),
         Wire::Unpublish(it) => Request::Unpublish(convert::id("stream_id", &it.stream_id)?),
-        Wire::Subscribe(it) => {
-            Request::Subscribe(convert::id("stream_id", &it.stream_id)?, convert::subscription_options(it.options)?)
-        }
+        Wire::Subscribe(it) => Request::Subscribe(convert::id("stream_id", &it.stream_id)?, convert::subscription_options(it.options)?),
         Wire::Unsubscribe(it) => Request::Unsubscribe(convert::id("stream_id", &it.stream_id)?),
         Wire::Quality(it) => Request::Quality(stream_quality(&it)?),
         Wire::Chat(it) => Request::Chat { client_message_id: it.client_message_id, content: it.content },
@@ -158,10 +156,9 @@ fn body(message: &Message) -> v1::server_message::Body {
         Message::StreamPublished(it) => {
             Wire::StreamPublished(v1::StreamPublished { participant_id: it.participant_id.to_string(), stream: Some(it.into()) })
         }
-        Message::StreamUnpublished { participant_id, stream_id } => Wire::StreamUnpublished(v1::StreamUnpublished {
-            participant_id: participant_id.to_string(),
-            stream_id: stream_id.to_string(),
-        }),
+        Message::StreamUnpublished { participant_id, stream_id } => {
+            Wire::StreamUnpublished(v1::StreamUnpublished { participant_id: participant_id.to_string(), stream_id: stream_id.to_string() })
+        }
         Message::Quality(it) => Wire::Quality(v1::StreamQualityUpdate {
             stream_id: it.stream_id.to_string(),
             available_bitrate: it.available_bitrate,
@@ -176,9 +173,7 @@ fn body(message: &Message) -> v1::server_message::Body {
             audio_level: change.audio_level,
         }),
         Message::Ack => Wire::Ack(v1::Ack {}),
-        Message::Pong { sent_at_us, received_at_us } => {
-            Wire::Pong(v1::Pong { sent_at_us: *sent_at_us, received_at_us: *received_at_us })
-        }
+        Message::Pong { sent_at_us, received_at_us } => Wire::Pong(v1::Pong { sent_at_us: *sent_at_us, received_at_us: *received_at_us }),
         Message::Error(refusal) => Wire::Error(error_message(refusal)),
         Message::Relay { target, source, kind, payload } => Wire::Relay(v1::RelayMessage {
             target_id: target.to_string(),
@@ -284,14 +279,13 @@ mod tests {
 
     #[test]
     fn wrong_fields_are_the_requests_fault() {
-        let check = |body: Option<v1::client_message::Body>, field: Option<&str>| {
-            match decode(encoded(1, body)).expect("the session lives").body {
+        let check =
+            |body: Option<v1::client_message::Body>, field: Option<&str>| match decode(encoded(1, body)).expect("the session lives").body {
                 Body::Request(Request::Invalid(refusal)) => {
                     assert_eq!((refusal.code, refusal.details.get("field").map(String::as_str)), (Code::InvalidRequest, field));
                 }
                 other => panic!("{other:?}"),
-            }
-        };
+            };
         use v1::client_message::Body as Wire;
         check(None, None);
         check(Some(Wire::Unpublish(v1::UnpublishStream { stream_id: "x".into() })), Some("stream_id"));

@@ -131,7 +131,10 @@ impl Handlers {
         let mut listed = self.listed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         for entry in entries.iter().take(HANDLERS_MAX) {
             let Ok(id) = entry.handler_id.parse::<NodeId>() else {
-                tracing::warn!(handler = common_core::name::escape(&entry.handler_id, 64), "the directory names a handler that is no node id");
+                tracing::warn!(
+                    handler = common_core::name::escape(&entry.handler_id, 64),
+                    "the directory names a handler that is no node id"
+                );
                 continue;
             };
             let before = listed.get(&id).map(|it| it.handler.clone());
@@ -173,7 +176,8 @@ impl Handlers {
             _ => MediaHandlerServiceClient::new(grpc::channel(&self.identity, &entry.endpoint, id.as_str())?),
         };
         // A restarted handler deserves a fresh judgement.
-        let reach = before.filter(|before| before.start_number == entry.start_number).map(|before| before.reach.clone()).unwrap_or_default();
+        let reach =
+            before.filter(|before| before.start_number == entry.start_number).map(|before| before.reach.clone()).unwrap_or_default();
         Ok(Handler {
             id,
             region: entry.region.clone(),

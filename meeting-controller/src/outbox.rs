@@ -55,10 +55,7 @@ pub(crate) struct WeakOutbox {
 pub(crate) fn outbox() -> (Outbox, Outgoings) {
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
     let (bytes, overflow) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
-    (
-        Outbox { queue: sender, bytes: bytes.clone(), overflow: overflow.clone() },
-        Outgoings { queue: receiver, bytes, overflow },
-    )
+    (Outbox { queue: sender, bytes: bytes.clone(), overflow: overflow.clone() }, Outgoings { queue: receiver, bytes, overflow })
 }
 
 impl Outbox {

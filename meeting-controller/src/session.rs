@@ -124,7 +124,9 @@ impl Reader {
             (Stage::Handed(meeting), body) => {
                 let request = match body {
                     Body::Request(request) => request,
-                    Body::Join(_) => meeting_controller_core::Request::Invalid(Refusal::new(Code::InvalidRequest, "this session has joined already")),
+                    Body::Join(_) => {
+                        meeting_controller_core::Request::Invalid(Refusal::new(Code::InvalidRequest, "this session has joined already"))
+                    }
                 };
                 let command = Command::Request { session: self.key(), request_id, request, stamp: self.node.stamp() };
                 // Waiting here holds back this client alone. A meeting that is over closes the session by itself.
@@ -180,9 +182,7 @@ impl Reader {
         if verifier.is_empty() {
             return Err(Refusal::new(Code::Unavailable, "this controller has no keys to judge tokens with yet; try again"));
         }
-        let grant = verifier
-            .verify_join(wish.join_token.expose())
-            .map_err(|error| Refusal::new(Code::Unauthorized, error.to_string()))?;
+        let grant = verifier.verify_join(wish.join_token.expose()).map_err(|error| Refusal::new(Code::Unauthorized, error.to_string()))?;
         if grant.meeting_id != wish.meeting_id {
             return Err(Refusal::new(Code::Unauthorized, "the token is not valid here"));
         }

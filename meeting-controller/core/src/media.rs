@@ -46,7 +46,10 @@ impl Media {
             ));
         }
         if self.published.len() >= STREAMS_PER_MEETING_MAX {
-            return Err(Refusal::new(Code::CapacityExceeded, format!("a meeting may have {STREAMS_PER_MEETING_MAX} media streams at a time")));
+            return Err(Refusal::new(
+                Code::CapacityExceeded,
+                format!("a meeting may have {STREAMS_PER_MEETING_MAX} media streams at a time"),
+            ));
         }
         for id in ids {
             self.taken.insert(id, media_stream.stream_id);

@@ -55,9 +55,7 @@ impl QualityGate {
 /// Moves under 15 % are noise to every estimator (and under 10 ms, and under one percent of loss).
 fn differs(a: &StreamQuality, b: &StreamQuality) -> bool {
     let apart = |a: u32, b: u32, floor: u32| a.abs_diff(b) > floor.max(a.max(b) / 100 * 15);
-    apart(a.available_bitrate, b.available_bitrate, 0)
-        || apart(a.rtt_ms, b.rtt_ms, 10)
-        || (a.packet_loss - b.packet_loss).abs() > 0.01
+    apart(a.available_bitrate, b.available_bitrate, 0) || apart(a.rtt_ms, b.rtt_ms, 10) || (a.packet_loss - b.packet_loss).abs() > 0.01
 }
 
 #[cfg(test)]

@@ -71,7 +71,11 @@ async fn listen_once(handlers: &Handlers, handler: &Handler) -> String {
                     handlers.changed();
                 }
                 if let Some(sink) = handlers.sink.get() {
-                    report.streams.iter().filter_map(figure).for_each(|(meeting, participant, quality)| sink.figure(meeting, participant, quality));
+                    report
+                        .streams
+                        .iter()
+                        .filter_map(figure)
+                        .for_each(|(meeting, participant, quality)| sink.figure(meeting, participant, quality));
                 }
             }
             Ok(Ok(None)) => return "the handler ended it".to_owned(),

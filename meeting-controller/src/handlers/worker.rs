@@ -137,12 +137,8 @@ impl Worker {
                     .iter()
                     .map(|(who, options)| cluster::RouteDestination { participant_id: who.to_string(), options: Some(options.into()) })
                     .collect();
-                let request = cluster::RouteMediaCommand {
-                    source_stream_id: stream_id.to_string(),
-                    meeting_id,
-                    destinations,
-                    ..Default::default()
-                };
+                let request =
+                    cluster::RouteMediaCommand { source_stream_id: stream_id.to_string(), meeting_id, destinations, ..Default::default() };
                 client.route_media(request).await.map(|_| HandlerAnswer::Done)
             }
             HandlerCommand::Unroute { stream_id, participants } => {
@@ -178,7 +174,9 @@ impl Batch {
             HandlerCommand::Register { participant_id, .. } | HandlerCommand::Remove { participant_id, .. } => {
                 Self::Participants(BTreeSet::from([*participant_id]))
             }
-            HandlerCommand::Route { stream_id, .. } | HandlerCommand::Unroute { stream_id, .. } => Self::Streams(BTreeSet::from([*stream_id])),
+            HandlerCommand::Route { stream_id, .. } | HandlerCommand::Unroute { stream_id, .. } => {
+                Self::Streams(BTreeSet::from([*stream_id]))
+            }
         }
     }
 

@@ -284,10 +284,9 @@ pub(super) fn no_media_server() -> Refusal {
 }
 
 fn check_details(join: &Join) -> Result<(), Refusal> {
-    for (field, codecs) in [
-        ("capabilities.video_codecs", &join.capabilities.video_codecs),
-        ("capabilities.audio_codecs", &join.capabilities.audio_codecs),
-    ] {
+    for (field, codecs) in
+        [("capabilities.video_codecs", &join.capabilities.video_codecs), ("capabilities.audio_codecs", &join.capabilities.audio_codecs)]
+    {
         if codecs.len() > CODECS_MAX || codecs.iter().any(|codec| codec.len() > CODEC_BYTES_MAX) {
             return Err(Refusal::field(field, format!("at most {CODECS_MAX} names of {CODEC_BYTES_MAX} bytes")));
         }

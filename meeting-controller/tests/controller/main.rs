@@ -1,0 +1,9 @@
+//! One controller on loopback with real QUIC, TLS and gRPC; the media handler is a small one of this test's own.
+
+mod bad;
+mod client;
+mod handler;
+mod meeting;
+mod resume;
+mod websocket;
+mod world;

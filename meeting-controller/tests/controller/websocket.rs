@@ -1,0 +1,57 @@
+//! The same meeting over WebSocket.
+
+use proto::v1;
+use proto::v1::ErrorCode;
+use proto::v1::client_message::Body as Ask;
+use proto::v1::server_message::Body as Say;
+
+use crate::client::Client;
+use crate::world::World;
+
+async fn dial(world: &World) -> Client {
+    Client::websocket(world.controller.fallback_url(), &world.certificate, Some("darktower.v1")).await.expect("it is upgraded")
+}
+
+#[tokio::test]
+async fn both_transports_meet() {
+    let world = World::start().await;
+    let mut ana = world.join("Ana").await;
+    let mut bo = dial(&world).await;
+    bo.join(&world.token("Bo"), true).await.expect("the token is good");
+    assert_eq!(bo.joined.existing_participants[0].participant_id, ana.id);
+    let stream = bo.publish().await;
+    let published = |say: &Say| if let Say::StreamPublished(it) = say { it.stream.as_ref().map(|it| it.stream_id.clone()) } else { None };
+    assert_eq!(ana.event("a media stream", published).await, stream);
+    let said = bo.say("hello").await;
+    let heard = |say: &Say| if let Say::Chat(chat) = say { Some(chat.clone()) } else { None };
+    assert_eq!(ana.event("chat", heard).await, said);
+    let unasked = |say: &Say| if let Say::Pong(pong) = say { Some(pong.sent_at_us) } else { None };
+    assert_eq!(bo.event("an unasked pong", unasked).await, 0);
+    bo.done(Ask::Leave(v1::Leave {})).await;
+    assert_eq!(bo.end().await.0, 1000);
+}
+
+#[tokio::test]
+async fn codes_are_websockets_own_range() {
+    let world = World::start().await;
+    let mut client = dial(&world).await;
+    assert_eq!(client.join("no token", true).await, Err(ErrorCode::Unauthorized));
+    assert_eq!(client.end().await.0, 4002);
+    for bytes in [Vec::new(), vec![0; 64 * 1024 + 1], vec![0; 1024 * 1024]] {
+        let mut client = dial(&world).await;
+        client.send_bytes(bytes).await;
+        assert_eq!(client.end().await.0, 4001);
+    }
+    let mut client = dial(&world).await;
+    // Nothing is said in time.
+    assert_eq!(client.end().await.0, 4001);
+}
+
+#[tokio::test]
+async fn another_subprotocol_is_refused() {
+    let world = World::start().await;
+    for offered in [None, Some("darktower.json.v1")] {
+        let refused = Client::websocket(world.controller.fallback_url(), &world.certificate, offered).await;
+        assert_eq!(refused.map(|_| ()), Err(400), "{offered:?}");
+    }
+}
