@@ -1,0 +1,302 @@
+//! What controllers ask for: participants with their media streams, and who gets which.
+
+use common_core::media::{MediaStream, STREAMS_PER_PARTICIPANT_MAX, SubscriptionOptions};
+use common_core::{Code, Generation, MeetingId, Moment, NodeId, ParticipantId, StreamId};
+use thiserror::Error;
+
+use super::{Address, Hub, Participant, Published};
+use crate::arena::Key;
+use crate::fate::Fates;
+use crate::source::Source;
+use crate::subscription::{Following, Subscription};
+
+/// Why a participant is not registered or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RegisterError {
+    /// Another controller registered it, with this generation or a newer one.
+    #[error("the participant is another controller's")]
+    OtherController,
+    /// It has joined or resumed since.
+    #[error("generation {given:?} is older than {known:?}")]
+    Stale {
+        /// What the call says.
+        given: Generation,
+        /// What was registered.
+        known: Generation,
+    },
+    /// An id among the media streams or layers is taken.
+    #[error("stream id {0} is registered already")]
+    Taken(StreamId),
+    /// Too many media streams.
+    #[error("a participant may publish {STREAMS_PER_PARTICIPANT_MAX} media streams")]
+    TooManyStreams,
+    /// This handler is full.
+    #[error("this handler serves no more participants")]
+    Full,
+}
+
+/// Why a route is not set or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RouteError {
+    /// Nobody in that meeting publishes it here.
+    #[error("media stream {0} is not published in this meeting here")]
+    UnknownStream(StreamId),
+    /// Not in that meeting here.
+    #[error("participant {0} is not registered in this meeting here")]
+    UnknownParticipant(ParticipantId),
+    /// Registered by another controller.
+    #[error("participant {0} is another controller's")]
+    OtherController(ParticipantId),
+}
+
+/// One subscriber of a route.
+pub type Destination = (ParticipantId, SubscriptionOptions);
+
+impl Hub {
+    /// Registers a participant with the whole list of what it publishes, or updates it. All or nothing.
+    pub fn register_participant(
+        &mut self,
+        now: Moment,
+        owner: &NodeId,
+        address: (MeetingId, ParticipantId),
+        generation: Generation,
+        streams: Vec<MediaStream>,
+    ) -> Result<(), RegisterError> {
+        match self.participants.get(&address) {
+            Some(known) if known.owner != *owner && generation <= known.generation => return Err(RegisterError::OtherController),
+            Some(known) if generation < known.generation => return Err(RegisterError::Stale { given: generation, known: known.generation }),
+            None if self.participants.len() >= self.limits.participants_max => return Err(RegisterError::Full),
+            _ => {}
+        }
+        if streams.len() > STREAMS_PER_PARTICIPANT_MAX {
+            return Err(RegisterError::TooManyStreams);
+        }
+        self.check_ids(address, &streams)?;
+        let participant = self.participants.entry(address).or_insert_with(|| Participant {
+            owner: owner.clone(),
+            generation,
+            streams: Default::default(),
+            subscriptions: Default::default(),
+            sessions: Vec::new(),
+        });
+        (participant.owner, participant.generation) = (owner.clone(), generation);
+        let kept = |published: &Published| {
+            streams.iter().any(|stream| {
+                stream.stream_id == published.stream.stream_id
+                    && stream.stream_type == published.stream.stream_type
+                    && stream.frame_ids() == published.stream.frame_ids()
+            })
+        };
+        let gone: Vec<StreamId> = participant.streams.iter().filter(|(_, published)| !kept(published)).map(|(id, _)| *id).collect();
+        // A media stream whose layers changed keeps its subscribers.
+        let mut again: Vec<(StreamId, Destination)> = Vec::new();
+        for media_stream in gone {
+            if streams.iter().any(|stream| stream.stream_id == media_stream) {
+                again.extend(self.destinations(media_stream).into_iter().map(|destination| (media_stream, destination)));
+            }
+            self.remove_media_stream(address, media_stream);
+        }
+        for stream in streams {
+            self.add_media_stream(address, stream);
+        }
+        for (media_stream, (participant, options)) in again {
+            self.subscribe(now, (address.0, participant), media_stream, options);
+        }
+        Ok(())
+    }
+
+    /// Removes a participant, what it publishes and what it subscribes to, and closes its sessions. A generation older
+    /// than the registered one changes nothing, nor does an unknown participant.
+    pub fn remove_participant(
+        &mut self,
+        owner: &NodeId,
+        address: (MeetingId, ParticipantId),
+        generation: Generation,
+        code: Code,
+        reason: &str,
+    ) -> Result<(), RegisterError> {
+        let Some(participant) = self.participants.get(&address) else { return Ok(()) };
+        if participant.owner != *owner {
+            return Err(RegisterError::OtherController);
+        }
+        if generation < participant.generation {
+            return Ok(());
+        }
+        let (streams, subscriptions) = (participant.streams.keys().copied().collect::<Vec<_>>(), participant.subscriptions.values().copied().collect::<Vec<_>>());
+        let sessions = participant.sessions.clone();
+        for media_stream in streams {
+            self.remove_media_stream(address, media_stream);
+        }
+        for subscription in subscriptions {
+            self.remove_subscription(subscription, code);
+        }
+        for session in sessions {
+            self.close(session, code, reason);
+        }
+        self.tokens.retain(|_, token| token.address != address);
+        self.participants.remove(&address);
+        Ok(())
+    }
+
+    /// Subscribes `destinations` to a media stream of `meeting`, or updates their options. All or nothing.
+    pub fn route_media(
+        &mut self,
+        now: Moment,
+        owner: &NodeId,
+        meeting: MeetingId,
+        media_stream: StreamId,
+        destinations: Vec<Destination>,
+    ) -> Result<(), RouteError> {
+        if self.media_streams.get(&media_stream).is_none_or(|(published_in, _)| *published_in != meeting) {
+            return Err(RouteError::UnknownStream(media_stream));
+        }
+        for (participant, _) in &destinations {
+            match self.participants.get(&(meeting, *participant)) {
+                None => return Err(RouteError::UnknownParticipant(*participant)),
+                Some(known) if known.owner != *owner => return Err(RouteError::OtherController(*participant)),
+                Some(_) => {}
+            }
+        }
+        for (participant, options) in destinations {
+            self.subscribe(now, (meeting, participant), media_stream, options);
+        }
+        Ok(())
+    }
+
+    /// Ends subscriptions; those that are not there are passed over.
+    pub fn unroute_media(
+        &mut self,
+        owner: &NodeId,
+        meeting: MeetingId,
+        media_stream: StreamId,
+        destinations: &[ParticipantId],
+    ) -> Result<(), RouteError> {
+        let mut found = Vec::new();
+        for id in destinations {
+            let Some(participant) = self.participants.get(&(meeting, *id)) else { continue };
+            if participant.owner != *owner {
+                return Err(RouteError::OtherController(*id));
+            }
+            found.extend(participant.subscriptions.get(&media_stream));
+        }
+        for subscription in found {
+            self.remove_subscription(subscription, Code::Normal);
+        }
+        Ok(())
+    }
+
+    /// Participants registered now.
+    pub fn participants(&self) -> usize {
+        self.participants.len()
+    }
+
+    /// Every id of `streams` must be free, or `address`'s own already, and stand there once.
+    fn check_ids(&self, address: Address, streams: &[MediaStream]) -> Result<(), RegisterError> {
+        let mut seen = std::collections::BTreeSet::new();
+        for stream in streams {
+            let layers = stream.frame_ids().into_iter().filter(|id| *id != stream.stream_id);
+            for id in std::iter::once(stream.stream_id).chain(layers) {
+                let publisher = self.frame_ids.get(&id).and_then(|source| self.sources.get(*source)).map(|source| (source.meeting, source.publisher));
+                let taken = publisher.or(self.media_streams.get(&id).copied()).is_some_and(|by| by != address);
+                if taken || !seen.insert(id) {
+                    return Err(RegisterError::Taken(id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_media_stream(&mut self, address: Address, stream: MediaStream) {
+        let Some(participant) = self.participants.get_mut(&address) else { return };
+        if let Some(published) = participant.streams.get_mut(&stream.stream_id) {
+            published.stream = stream;
+            return;
+        }
+        let source = |frame_id| Source::new(frame_id, address.0, address.1, stream.stream_type.is_audio());
+        let mut sources = Vec::new();
+        for frame_id in stream.frame_ids() {
+            let key = self.sources.insert(source(frame_id));
+            self.frame_ids.insert(frame_id, key);
+            sources.push(key);
+        }
+        self.media_streams.insert(stream.stream_id, address);
+        participant.streams.insert(stream.stream_id, Published { stream, sources });
+    }
+
+    fn remove_media_stream(&mut self, address: Address, media_stream: StreamId) {
+        let Some(published) = self.participants.get(&address).and_then(|participant| participant.streams.get(&media_stream)) else { return };
+        let sources = published.sources.clone();
+        for subscription in self.listeners(media_stream) {
+            self.remove_subscription(subscription, Code::StreamError);
+        }
+        for key in sources {
+            if let Some(source) = self.sources.remove(key) {
+                self.frame_ids.remove(&source.frame_id);
+                self.totals.bytes_received += source.bytes_received;
+            }
+            self.wanting.remove(&key);
+            self.sounding.remove(&key);
+        }
+        self.media_streams.remove(&media_stream);
+        if let Some(participant) = self.participants.get_mut(&address) {
+            participant.streams.remove(&media_stream);
+        }
+    }
+
+    fn listeners(&self, media_stream: StreamId) -> Vec<Key<Subscription>> {
+        let source = self.published(media_stream).and_then(|published| self.sources.get(*published.sources.first()?));
+        source.map(|source| source.listeners.clone()).unwrap_or_default()
+    }
+
+    fn destinations(&self, media_stream: StreamId) -> Vec<Destination> {
+        let subscriptions = self.listeners(media_stream).into_iter().filter_map(|key| self.subscriptions.get(key));
+        subscriptions.map(|subscription| (subscription.participant, subscription.options.clone())).collect()
+    }
+
+    fn subscribe(&mut self, now: Moment, address: Address, media_stream: StreamId, options: SubscriptionOptions) {
+        let Some(published) = self.published(media_stream) else { return };
+        let Some(source) = published.choose(&options) else { return };
+        let (sources, is_audio) = (published.sources.clone(), published.stream.stream_type.is_audio());
+        let budget = options.latency_budget();
+        let Some(participant) = self.participants.get_mut(&address) else { return };
+        if let Some(key) = participant.subscriptions.get(&media_stream).copied() {
+            let changed = self.subscriptions.get(key).is_some_and(|subscription| subscription.source != source);
+            if changed {
+                self.end_cursors(key, Code::Normal);
+            }
+            if let Some(subscription) = self.subscriptions.get_mut(key) {
+                (subscription.options, subscription.budget, subscription.source) = (options, budget, source);
+            }
+            if changed {
+                self.start(key, now);
+            }
+            return;
+        }
+        let session = participant.sessions.last().copied();
+        let key = self.subscriptions.insert(Subscription {
+            meeting: address.0,
+            participant: address.1,
+            media_stream,
+            is_audio,
+            source,
+            options,
+            budget,
+            session,
+            following: Following::Waiting,
+            cursors: Vec::new(),
+            is_ready: false,
+            is_blocked: false,
+            burst_until: None,
+            late_asked_at: None,
+            fates: Fates::default(),
+            bytes_sent: 0,
+        });
+        participant.subscriptions.insert(media_stream, key);
+        for source in sources {
+            if let Some(source) = self.sources.get_mut(source) {
+                source.listeners.push(key);
+            }
+        }
+        self.start(key, now);
+    }
+}

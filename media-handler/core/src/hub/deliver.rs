@@ -1,0 +1,316 @@
+//! The subscribers' side: plans the next writes of a session, most urgent first, and learns what QUIC took of them.
+//!
+//! The shell's loop: [`Hub::step`], do what the batch says without waiting, `step` again with the outcomes in it, until
+//! there is nothing to do. The hub is free for others while the shell writes.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::task::Waker;
+
+use bytes::Bytes;
+use common_core::{Code, Moment};
+
+use super::{Hub, end_cursor};
+use crate::arena::Key;
+use crate::fate::Fate;
+use crate::group::Position;
+use crate::session::{End, Session};
+use crate::source::Source;
+use crate::subscription::{Cursor, Following, Slot, Subscription};
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// QUIC took that many bytes, at least one.
+    Written(usize),
+    /// QUIC takes none for now, and will wake the task.
+    Blocked,
+    /// The group's stream cannot be opened for now; QUIC will wake the task.
+    Opening,
+    /// The subscriber stopped the stream, or the session is gone.
+    Stopped,
+}
+
+/// Bytes for one group stream.
+#[derive(Debug)]
+pub struct Write {
+    subscription: Key<Subscription>,
+    group: u64,
+    /// Which stream; the shell opens it at the slot's first write.
+    pub slot: Slot,
+    /// The stream's priority, higher first, to be set when it is opened.
+    pub priority: i32,
+    /// Where the bytes are in [`Batch::chunks`].
+    pub chunks: Range<usize>,
+    /// To be filled in by the shell.
+    pub outcome: Outcome,
+}
+
+/// What a session's task is to do now. Kept from step to step, so that nothing is allocated in a steady flow.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Group streams to end, before anything is written.
+    pub endings: Vec<(Slot, End)>,
+    /// Most urgent first.
+    pub writes: Vec<Write>,
+    /// The bytes of the writes.
+    pub chunks: Vec<Bytes>,
+    /// When to step again if nothing else happens before.
+    pub deadline: Option<Moment>,
+    order: Vec<Key<Subscription>>,
+}
+
+impl Batch {
+    /// Whether there is nothing to do before the deadline.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.endings.is_empty()
+    }
+}
+
+/// Group numbers of the hub that a stream's priority can tell apart: 2²¹, far more than are ever under way at once.
+const PRIORITY_GROUPS: u64 = 1 << 21;
+/// The highest priority a subscription's option counts for: it shares 31 bits with the group number, below sound.
+const PRIORITY_OPTION_MAX: u32 = (1 << 10) - 2;
+
+impl Hub {
+    /// Learns the outcomes of `batch`'s writes and plans the next. `waker` is woken when there is more to do. `again`:
+    /// what was blocked is tried again, as the first step of each run of the task does.
+    pub fn step(&mut self, key: Key<Session>, now: Moment, batch: &mut Batch, waker: &Waker, again: bool) {
+        self.learn(key, now, batch);
+        batch.writes.clear();
+        batch.chunks.clear();
+        batch.endings.clear();
+        batch.deadline = None;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.woken = false;
+        if session.delivery_waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            session.delivery_waker = Some(waker.clone());
+        }
+        if again {
+            for subscription in session.blocked.drain(..) {
+                let Some(state) = self.subscriptions.get_mut(subscription) else { continue };
+                state.is_blocked = false;
+                for cursor in &mut state.cursors {
+                    cursor.blocked = false;
+                }
+                if !std::mem::replace(&mut state.is_ready, true) {
+                    session.ready.push(subscription);
+                }
+            }
+        }
+        std::mem::swap(&mut session.ready, &mut batch.order);
+        if batch.order.len() > 1 {
+            batch.order.sort_by_key(|subscription| Reverse(self.urgency(*subscription)));
+        }
+        for index in 0..batch.order.len() {
+            let subscription = batch.order[index];
+            if batch.writes.len() < self.limits.writes_max {
+                self.plan(key, subscription, now, batch);
+            } else if let Some(session) = self.sessions.get_mut(key) {
+                session.ready.push(subscription);
+            }
+        }
+        batch.order.clear();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        for (slot, _) in &session.ending {
+            session.slots.free(*slot);
+        }
+        batch.endings.append(&mut session.ending);
+        if batch.is_empty() {
+            batch.deadline = self.deadline(key, now);
+        }
+    }
+
+    /// Takes the outcomes in.
+    fn learn(&mut self, key: Key<Session>, now: Moment, batch: &Batch) {
+        for write in &batch.writes {
+            let Self { sources, subscriptions, sessions, limits, .. } = self;
+            let Some(session) = sessions.get_mut(key) else { return };
+            let Some(subscription) = subscriptions.get_mut(write.subscription) else { continue };
+            let Some(source) = sources.get_mut(subscription.source) else { continue };
+            let at = subscription.cursors.iter().position(|cursor| cursor.group == write.group && cursor.slot == Some(write.slot));
+            // None: the cursor was ended while the shell wrote.
+            let Some(index) = at else { continue };
+            match write.outcome {
+                Outcome::Written(bytes) => {
+                    let cursor = &mut subscription.cursors[index];
+                    cursor.opening = false;
+                    session.stalled_since = None;
+                    subscription.bytes_sent += bytes as u64;
+                    let Some(group) = source.group(write.group) else { continue };
+                    let whole = group.advance(&mut cursor.position, bytes);
+                    subscription.fates.add(Fate::Delivered, whole);
+                    let goes_on = group.has_bytes(&cursor.position) || (group.closed && cursor.position.record == group.end());
+                    if !is_behind(subscription, source) {
+                        subscription.burst_until = None;
+                    }
+                    if goes_on && !std::mem::replace(&mut subscription.is_ready, true) {
+                        session.ready.push(write.subscription);
+                    }
+                }
+                Outcome::Blocked | Outcome::Opening => {
+                    let cursor = &mut subscription.cursors[index];
+                    cursor.blocked = true;
+                    cursor.opening = write.outcome == Outcome::Opening;
+                    if !std::mem::replace(&mut subscription.is_blocked, true) {
+                        session.blocked.push(write.subscription);
+                    }
+                    let since = *session.stalled_since.get_or_insert(now);
+                    if now.since(since) >= limits.stall_max {
+                        self.close(key, Code::Expired, "nothing was read for too long");
+                    }
+                    self.expire(write.subscription, now, None);
+                }
+                Outcome::Stopped => {
+                    let cursor = subscription.cursors.remove(index);
+                    if subscription.following == Following::Group(cursor.group) {
+                        subscription.following = Following::Waiting;
+                    }
+                    session.ending.extend(end_cursor(&mut subscription.fates, cursor, Some(source), Fate::Closed, End::Reset(Code::Normal)));
+                }
+            }
+        }
+    }
+
+    /// Sound first, then by the subscriber's priority, then the newest group.
+    fn urgency(&self, key: Key<Subscription>) -> (bool, u32, u64) {
+        let Some(subscription) = self.subscriptions.get(key) else { return (false, 0, 0) };
+        let newest = self.sources.get(subscription.source).and_then(|source| source.groups.back());
+        (subscription.is_audio, subscription.options.priority, newest.map_or(0, |group| group.ordinal))
+    }
+
+    /// Plans one write for each group of a subscription that has bytes due, newest group first, and ends those that are over.
+    fn plan(&mut self, key: Key<Session>, subscription_key: Key<Subscription>, now: Moment, batch: &mut Batch) {
+        let Self { sources, subscriptions, sessions, limits, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return };
+        let Some(subscription) = subscriptions.get_mut(subscription_key) else { return };
+        let Some(source) = sources.get_mut(subscription.source) else { return };
+        subscription.is_ready = false;
+        let mut starved = false;
+        for index in (0..subscription.cursors.len()).rev() {
+            let cursor = &mut subscription.cursors[index];
+            let Some(group) = source.group(cursor.group) else { continue };
+            if !group.has_bytes(&cursor.position) {
+                if group.closed && cursor.position.record == group.end() {
+                    let cursor = subscription.cursors.remove(index);
+                    session.ending.extend(end_cursor(&mut subscription.fates, cursor, Some(&mut *source), Fate::Closed, End::Finish));
+                }
+                continue;
+            }
+            if cursor.blocked {
+                continue;
+            }
+            if cursor.slot.is_none() {
+                cursor.slot = session.slots.take(subscription.is_audio, limits.group_streams_max, limits.group_streams_for_audio);
+            }
+            let Some(slot) = cursor.slot else {
+                (cursor.blocked, cursor.opening) = (true, true);
+                starved = true;
+                continue;
+            };
+            let start = batch.chunks.len();
+            group.collect(&cursor.position, limits.write_bytes_max, &mut batch.chunks);
+            batch.writes.push(Write {
+                subscription: subscription_key,
+                group: cursor.group,
+                slot,
+                priority: priority(subscription.is_audio, subscription.options.priority, group.ordinal),
+                chunks: start..batch.chunks.len(),
+                outcome: Outcome::Blocked,
+            });
+        }
+        if starved {
+            if !std::mem::replace(&mut subscription.is_blocked, true) {
+                session.blocked.push(subscription_key);
+            }
+            self.expire(subscription_key, now, None);
+        }
+    }
+
+    /// Drops what is too late among a subscription's blocked groups, or the group `overrun` whatever its age: first whole
+    /// discardable frames, then the group. Delivery goes on at the next key frame; for sound at the next record.
+    pub(super) fn expire(&mut self, key: Key<Subscription>, now: Moment, overrun: Option<u64>) {
+        let Self { sources, subscriptions, sessions, limits, wakes, .. } = self;
+        let Some(subscription) = subscriptions.get_mut(key) else { return };
+        let Some(session) = subscription.session.and_then(|session| sessions.get_mut(session)) else { return };
+        let Some(source) = sources.get_mut(subscription.source) else { return };
+        let is_exempt = subscription.burst_until.is_some_and(|until| now < until);
+        let (mut index, mut lost) = (0, false);
+        while index < subscription.cursors.len() {
+            let cursor = &mut subscription.cursors[index];
+            let must_go = overrun == Some(cursor.group);
+            let Some(group) = source.group(cursor.group).filter(|_| must_go || (cursor.blocked && !is_exempt)) else {
+                index += 1;
+                continue;
+            };
+            let is_late = |cursor: &Cursor| cursor.oldest_due(group).is_some_and(|due| now.since(due) > subscription.budget);
+            while !must_go
+                && is_late(cursor)
+                && let Some(next) = group.discardable_frame(&cursor.position)
+            {
+                subscription.fates.add(Fate::Discardable, next - cursor.position.record);
+                cursor.position = Position { record: next, chunk: 0, offset: 0 };
+            }
+            if !must_go && !is_late(cursor) {
+                index += 1;
+                continue;
+            }
+            let cursor = subscription.cursors.remove(index);
+            let fate = if cursor.opening { Fate::StreamLimit } else { Fate::Expired };
+            if subscription.following == Following::Group(cursor.group) && !subscription.is_audio {
+                subscription.following = Following::Waiting;
+                lost = true;
+            }
+            session.ending.extend(end_cursor(&mut subscription.fates, cursor, Some(&mut *source), fate, End::Reset(Code::Expired)));
+            session.wake(wakes);
+        }
+        let may_ask = subscription.late_asked_at.is_none_or(|asked| now.since(asked) >= limits.late_key_frame_interval);
+        if lost && may_ask {
+            subscription.late_asked_at = Some(now);
+            let source = subscription.source;
+            self.want_key_frame(source, now);
+        }
+    }
+
+    /// When something blocked becomes late, or the whole session is taken for stalled.
+    fn deadline(&self, key: Key<Session>, now: Moment) -> Option<Moment> {
+        let session = self.sessions.get(key).filter(|session| !session.closing)?;
+        let blocked = session.blocked.iter().filter_map(|key| self.subscriptions.get(*key));
+        let late = blocked.flat_map(|subscription| {
+            let source = self.sources.get(subscription.source);
+            subscription.cursors.iter().filter(|cursor| cursor.blocked).filter_map(move |cursor| {
+                let due = cursor.oldest_due(source?.group(cursor.group)?)? + subscription.budget;
+                Some(due.max(subscription.burst_until.unwrap_or_default()))
+            })
+        });
+        let stalled = session.stalled_since.filter(|_| !session.blocked.is_empty()).map(|since| since + self.limits.stall_max);
+        // Age must be over the budget, so a little past the deadline; never in the past, or the task would spin.
+        let soon = now + std::time::Duration::from_millis(1);
+        late.chain(stalled).min().map(|at| (at + std::time::Duration::from_millis(1)).max(soon))
+    }
+}
+
+/// Whether any byte is due.
+fn is_behind(subscription: &Subscription, source: &Source) -> bool {
+    subscription.cursors.iter().any(|cursor| source.group(cursor.group).is_some_and(|group| group.has_bytes(&cursor.position)))
+}
+
+fn priority(is_audio: bool, option: u32, ordinal: u64) -> i32 {
+    if is_audio {
+        return i32::MAX;
+    }
+    let group = i32::try_from(ordinal % PRIORITY_GROUPS).unwrap_or(0);
+    let option = i32::try_from(option.min(PRIORITY_OPTION_MAX)).unwrap_or(0);
+    (option << PRIORITY_GROUPS.trailing_zeros()) | group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::priority;
+
+    #[test]
+    fn sound_then_the_subscribers_wish_then_the_newest_group() {
+        let order = [priority(false, 0, 1), priority(false, 0, 2), priority(false, 1, 1), priority(false, u32::MAX, 9), priority(true, 0, 0)];
+        assert!(order.is_sorted() && order.windows(2).all(|pair| pair[0] < pair[1]), "{order:?}");
+    }
+}

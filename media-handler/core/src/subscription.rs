@@ -1,0 +1,105 @@
+//! One subscriber's wish for one media stream, and how far it has got: cursors into shared groups, and counted fates.
+//!
+//! A subscription never holds a byte. What it lags behind is pinned in the group logs, and bounded there.
+
+use std::time::Duration;
+
+use common_core::media::SubscriptionOptions;
+use common_core::{MeetingId, Moment, ParticipantId, StreamId};
+
+use crate::arena::Key;
+use crate::fate::Fates;
+use crate::group::{Group, Position};
+use crate::session::Session;
+use crate::source::Source;
+
+/// Index of a group stream among those open to one subscriber.
+pub type Slot = usize;
+
+/// How far one group has been handed over.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    pub group: u64,
+    pub position: Position,
+    /// Its QUIC stream, once it has one.
+    pub slot: Option<Slot>,
+    /// Whether QUIC takes no more of it for now.
+    pub blocked: bool,
+    /// Whether it is blocked because no stream can be opened.
+    pub opening: bool,
+    /// When the group became due here: age counts from the later of this and a record's arrival.
+    pub due: Moment,
+}
+
+impl Cursor {
+    pub fn new(group: u64, record: u64, due: Moment) -> Self {
+        Self { group, position: Position { record, chunk: 0, offset: 0 }, slot: None, blocked: false, opening: false, due }
+    }
+
+    /// Since when the oldest byte not handed over has been due.
+    pub fn oldest_due(&self, group: &Group) -> Option<Moment> {
+        let record = group.record(self.position.record).filter(|_| group.has_bytes(&self.position))?;
+        Some(record.arrival.max(self.due))
+    }
+
+    /// What a late or ended group's missing records come to, and how many there are.
+    pub fn rest(&self, group: &Group) -> u64 {
+        group.end().saturating_sub(self.position.record)
+    }
+}
+
+/// Which records a subscription takes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Following {
+    /// None before the next group begins.
+    Waiting,
+    /// Those of this group, until a newer one begins.
+    Group(u64),
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Subscription {
+    pub(crate) meeting: MeetingId,
+    pub(crate) participant: ParticipantId,
+    pub(crate) media_stream: StreamId,
+    pub(crate) is_audio: bool,
+    /// The layer that is forwarded.
+    pub(crate) source: Key<Source>,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) budget: Duration,
+    /// Where it is delivered; none while the subscriber has no media session.
+    pub(crate) session: Option<Key<Session>>,
+    pub(crate) following: Following,
+    /// Oldest group first.
+    pub(crate) cursors: Vec<Cursor>,
+    /// Whether it is in its session's list of those with something due.
+    pub(crate) is_ready: bool,
+    /// Whether it is in its session's list of those with a blocked cursor.
+    pub(crate) is_blocked: bool,
+    /// Until then, or until it has caught up, lateness is forgiven.
+    pub(crate) burst_until: Option<Moment>,
+    /// When it last made us ask for a key frame because it was late.
+    pub(crate) late_asked_at: Option<Moment>,
+    pub(crate) fates: Fates,
+    pub(crate) bytes_sent: u64,
+}
+
+impl Subscription {
+    /// Whether a cursor stands in `group`.
+    pub(crate) fn reads(&self, group: u64) -> bool {
+        self.cursors.iter().any(|cursor| cursor.group == group)
+    }
+
+    /// Bytes of `group` that it lags behind, to the start of the record under way.
+    pub(crate) fn lag_bytes(&self, group: &Group) -> u64 {
+        self.cursors
+            .iter()
+            .filter(|cursor| cursor.group == group.number)
+            .filter_map(|cursor| group.record(cursor.position.record))
+            .map(|record| group.bytes() - record.byte_start)
+            .max()
+            .unwrap_or(0)
+    }
+
+}

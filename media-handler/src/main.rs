@@ -1,0 +1,26 @@
+//! The media handler as a process of its own.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use media_handler::config::Config;
+
+/// Forwards media between the participants of meetings.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// TOML file; DARK_TOWER__SECTION__KEY in the environment goes over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let config: Config = common::config::load_from_environment(arguments.config.as_deref(), [])?;
+    common::tls::install_crypto_provider();
+    common::telemetry::init_logging(&config.log);
+    let shutdown = common::shutdown::Shutdown::on_signals()?;
+    media_handler::run(config, shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The handler from outside: a controller over mTLS, clients over WebTransport, on loopback. One binary.
+
+mod world;
+
+mod delivery;
+mod refusals;
+mod routes;
