@@ -2,12 +2,30 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { decodeFrameHeader, encodeFrameHeader, FLAG_END_OF_FRAME, type FrameHeader, FrameError, FrameReader, type FrameKind } from "../client/src/frame.ts";
+import {
+  decodeFrameHeader,
+  encodeFrameHeader,
+  FLAG_END_OF_FRAME,
+  type FrameHeader,
+  FrameError,
+  FrameReader,
+  type FrameKind,
+} from "../client/src/frame.ts";
 
 declare const PROJECT_ROOT: string;
 
 interface Vectors {
-  valid: { name: string; bytes: string; kind: FrameKind; stream_id: string; timestamp_us: string; sequence: string; payload_length: number; flags: number; reserved: string }[];
+  valid: {
+    name: string;
+    bytes: string;
+    kind: FrameKind;
+    stream_id: string;
+    timestamp_us: string;
+    sequence: string;
+    payload_length: number;
+    flags: number;
+    reserved: string;
+  }[];
   invalid: { name: string; bytes: string; payload_bytes_max: number; error: string }[];
 }
 
@@ -55,7 +73,11 @@ test("puts frames together however the bytes arrive", () => {
     for (let at = 0; at < wire.length; at += step) frames.push(...reader.push(wire.subarray(at, at + step)));
     assert.deepEqual(
       frames.map((frame) => [frame.kind, frame.sequence, frame.lastSequence, [...frame.payload]]),
-      [["video_key", 7n, 8n, [1, 2, 3]], ["video_delta", 9n, 9n, []], ["video_delta", 10n, 10n, [4, 5, 6]]],
+      [
+        ["video_key", 7n, 8n, [1, 2, 3]],
+        ["video_delta", 9n, 9n, []],
+        ["video_delta", 10n, 10n, [4, 5, 6]],
+      ],
     );
   }
 });

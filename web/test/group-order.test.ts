@@ -3,7 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GroupOrder } from "../client/src/group-order.ts";
 
-const frame = (sequence: number): { sequence: bigint; lastSequence: bigint } => ({ sequence: BigInt(sequence), lastSequence: BigInt(sequence) });
+const frame = (sequence: number): { sequence: bigint; lastSequence: bigint } => ({
+  sequence: BigInt(sequence),
+  lastSequence: BigInt(sequence),
+});
 const numbers = (frames: { sequence: bigint }[]): number[] => frames.map((it) => Number(it.sequence));
 
 test("frames of one group pass at once, doubles do not", () => {

@@ -18,7 +18,9 @@ interface Vector {
 const registry = createRegistry(file_darktower_v1_signaling, file_darktower_v1_media);
 const directory = `${PROJECT_ROOT}/proto/vectors`;
 const files = readdirSync(directory).filter((name) => name.endsWith(".json"));
-const vectors = files.flatMap((name) => (JSON.parse(readFileSync(`${directory}/${name}`, "utf8")) as { messages?: Vector[] }).messages ?? []);
+const vectors = files.flatMap(
+  (name) => (JSON.parse(readFileSync(`${directory}/${name}`, "utf8")) as { messages?: Vector[] }).messages ?? [],
+);
 
 test("there are vectors", () => assert.ok(vectors.length > 0));
 

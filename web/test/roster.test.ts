@@ -4,7 +4,15 @@ import { test } from "node:test";
 import { Roster } from "../client/src/roster.ts";
 import type { MediaStreamInfo, Participant } from "../client/src/types.ts";
 
-const stream = (participantId: string, streamId: string): MediaStreamInfo => ({ streamId, participantId, type: "camera", codec: "VP8", width: 0, height: 0, frameIds: [streamId] });
+const stream = (participantId: string, streamId: string): MediaStreamInfo => ({
+  streamId,
+  participantId,
+  type: "camera",
+  codec: "VP8",
+  width: 0,
+  height: 0,
+  frameIds: [streamId],
+});
 const person = (participantId: string, ...streams: string[]): Participant => ({
   participantId,
   name: participantId,
@@ -32,7 +40,17 @@ test("a snapshot tells only of what changed while away", () => {
   const roster = new Roster();
   roster.replace([person("ana", "a1"), person("bo", "b1")]);
   const events = roster.replace([{ ...person("ana", "a2"), isMuted: true }, person("cy")]);
-  assert.deepEqual(story(events), ["stream-unpublished", "participant-left", "stream-unpublished", "stream-published", "participant-updated", "participant-joined"]);
-  assert.deepEqual(roster.streams.map((it) => it.streamId), ["a2"]);
+  assert.deepEqual(story(events), [
+    "stream-unpublished",
+    "participant-left",
+    "stream-unpublished",
+    "stream-published",
+    "participant-updated",
+    "participant-joined",
+  ]);
+  assert.deepEqual(
+    roster.streams.map((it) => it.streamId),
+    ["a2"],
+  );
   assert.deepEqual(roster.replace([{ ...person("ana", "a2"), isMuted: true }, person("cy")]), []);
 });

@@ -36,14 +36,28 @@ test("messages are split however they arrive, and refused by their length alone"
     const reader = new MessageReader();
     const messages = [];
     for (let at = 0; at < wire.length; at += step) messages.push(...reader.push(wire.subarray(at, at + step)));
-    assert.deepEqual(messages.map((message) => [...message]), [[1], [2, 3]]);
+    assert.deepEqual(
+      messages.map((message) => [...message]),
+      [[1], [2, 3]],
+    );
   }
-  for (const prefix of [[0, 0, 0, 0], [255, 255, 255, 255]]) assert.throws(() => new MessageReader().push(Uint8Array.from(prefix)), RangeError);
+  for (const prefix of [
+    [0, 0, 0, 0],
+    [255, 255, 255, 255],
+  ])
+    assert.throws(() => new MessageReader().push(Uint8Array.from(prefix)), RangeError);
   assert.throws(() => withLength(new Uint8Array(64 * 1024 + 1)), RangeError);
 });
 
 test("codecs are compared before the first dot, case-blind", () => {
-  assert.deepEqual(["VP8", "vp9", "vp09.02.10.10", "H264", "Opus", "theora"].map(decoderCodec), ["vp8", "vp09.00.40.08", "vp09.02.10.10", "avc1.42E028", "opus", undefined]);
+  assert.deepEqual(["VP8", "vp9", "vp09.02.10.10", "H264", "Opus", "theora"].map(decoderCodec), [
+    "vp8",
+    "vp09.00.40.08",
+    "vp09.02.10.10",
+    "avc1.42E028",
+    "opus",
+    undefined,
+  ]);
   assert.deepEqual(["vp8", "vp09.00.40.08", "avc1.42E028"].map(codecName), ["VP8", "VP9", "H264"]);
 });
 
@@ -79,7 +93,8 @@ test("the bitrate falls at once and rises slowly, within bounds", () => {
 
 test("quality is said in plain words with its reason", () => {
   const calm: QualityInput = { rttMs: 20, packetLoss: 0, signaling: "connected", media: "connected", groupsAborted: 0 };
-  const check = (change: Partial<QualityInput>, expected: string): void => assert.equal(qualityWords(judgeQuality({ ...calm, ...change })), expected);
+  const check = (change: Partial<QualityInput>, expected: string): void =>
+    assert.equal(qualityWords(judgeQuality({ ...calm, ...change })), expected);
   check({}, "Good connection");
   check({ rttMs: 300 }, "Fair connection: long delay");
   check({ packetLoss: 0.1 }, "Poor connection: data gets lost on the way");
@@ -96,12 +111,22 @@ test("tiles are as large as the area allows", () => {
 });
 
 test("every refusal has words, and says what to do", () => {
-  const codes = [...CODES.slice(1), "MEETING_NOT_FOUND", "MEETING_ENDED", "UNSUPPORTED_BROWSER", "CONNECTION_FAILED", "CONNECTION_LOST", "TIMED_OUT", "ENDED"] as const;
+  const codes = [
+    ...CODES.slice(1),
+    "MEETING_NOT_FOUND",
+    "MEETING_ENDED",
+    "UNSUPPORTED_BROWSER",
+    "CONNECTION_FAILED",
+    "CONNECTION_LOST",
+    "TIMED_OUT",
+    "ENDED",
+  ] as const;
   for (const code of codes) {
     const { title, advice } = errorWords({ code, message: "a field", details: {} });
     assert.ok(title.endsWith(".") && advice.length > 20 && !title.includes("_"), code);
   }
-  for (const name of ["NotAllowedError", "NotFoundError", "NotReadableError", "Whatever"]) assert.match(captureWords("Camera", name).advice, /join without it/u);
+  for (const name of ["NotAllowedError", "NotFoundError", "NotReadableError", "Whatever"])
+    assert.match(captureWords("Camera", name).advice, /join without it/u);
   assert.match(endWords("kicked").title, /removed you/u);
   assert.match(endWords("connection-lost", { code: "MEETING_ENDED" }).title, /ended/u);
 });

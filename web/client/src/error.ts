@@ -4,14 +4,7 @@ import type { Code } from "./code.ts";
 
 /** Codes of signaling and media, the API's own, and what only a client can notice. */
 export type ErrorCode =
-  | Code
-  | "MEETING_NOT_FOUND"
-  | "MEETING_ENDED"
-  | "UNSUPPORTED_BROWSER"
-  | "CONNECTION_FAILED"
-  | "CONNECTION_LOST"
-  | "TIMED_OUT"
-  | "ENDED";
+  Code | "MEETING_NOT_FOUND" | "MEETING_ENDED" | "UNSUPPORTED_BROWSER" | "CONNECTION_FAILED" | "CONNECTION_LOST" | "TIMED_OUT" | "ENDED";
 
 /** Shape of an error on its way between worker and page, where classes are lost. */
 export interface ErrorData {

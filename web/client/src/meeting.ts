@@ -216,7 +216,11 @@ export class Meeting {
     return port2;
   }
 
-  private request<K extends RequestName>(name: K, value: Requests[K]["takes"], transfer: Transferable[] = []): Promise<Requests[K]["gives"]> {
+  private request<K extends RequestName>(
+    name: K,
+    value: Requests[K]["takes"],
+    transfer: Transferable[] = [],
+  ): Promise<Requests[K]["gives"]> {
     const id = this.nextId;
     this.nextId += 1;
     return new Promise((resolve, reject) => {

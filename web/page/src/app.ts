@@ -77,7 +77,11 @@ async function joinAsHostOrGuest(code: string, common: JoinCommon): Promise<{ me
 
 function showEnd(code: string, reason: EndReason, error: ErrorData | undefined): void {
   const { title, advice } = endWords(reason, error);
-  const again = element("button", { class: "primary", testid: "rejoin", attributes: { type: "button" }, on: { click: () => openLobby(code) } }, "Join again");
+  const again = element(
+    "button",
+    { class: "primary", testid: "rejoin", attributes: { type: "button" }, on: { click: () => openLobby(code) } },
+    "Join again",
+  );
   const words = element("p", { class: "lead" }, advice);
   const text = element("div", { attributes: { role: "alert" } }, element("h1", {}, title), words);
   if (reason !== "left") text.dataset.testid = "error";
@@ -86,7 +90,13 @@ function showEnd(code: string, reason: EndReason, error: ErrorData | undefined):
       "main",
       { class: "welcome" },
       brand(),
-      element("section", { class: "card stack", testid: "ended" }, text, again, element("a", { class: "quiet", attributes: { href: "/" } }, "Start another meeting")),
+      element(
+        "section",
+        { class: "card stack", testid: "ended" },
+        text,
+        again,
+        element("a", { class: "quiet", attributes: { href: "/" } }, "Start another meeting"),
+      ),
     ),
   );
 }

@@ -9,7 +9,14 @@ import { errorWords } from "./words.ts";
 
 /** The last part of a meeting's URL, or what was typed. */
 export function codeOf(text: string): string {
-  return text.trim().replace(/[?#].*$/u, "").replace(/\/+$/u, "").split("/").pop() ?? "";
+  return (
+    text
+      .trim()
+      .replace(/[?#].*$/u, "")
+      .replace(/\/+$/u, "")
+      .split("/")
+      .pop() ?? ""
+  );
 }
 
 export function brand(): HTMLElement {
@@ -20,7 +27,14 @@ export function home(go: (code: string) => void): HTMLElement {
   const notice = new Notice();
   const name = element("input", {
     testid: "name",
-    attributes: { id: "name", type: "text", placeholder: "How others see you", maxlength: String(NAME_CHARACTERS_MAX), autocomplete: "name", "data-autofocus": "" },
+    attributes: {
+      id: "name",
+      type: "text",
+      placeholder: "How others see you",
+      maxlength: String(NAME_CHARACTERS_MAX),
+      autocomplete: "name",
+      "data-autofocus": "",
+    },
   });
   name.value = rememberedName();
   const create = element("button", { class: "primary", testid: "create", attributes: { type: "submit" } }, "Start a meeting");
@@ -40,7 +54,9 @@ export function home(go: (code: string) => void): HTMLElement {
       create.disabled = false;
     }
   };
-  const code = element("input", { attributes: { id: "code", type: "text", placeholder: "Code or link", autocomplete: "off", spellcheck: "false" } });
+  const code = element("input", {
+    attributes: { id: "code", type: "text", placeholder: "Code or link", autocomplete: "off", spellcheck: "false" },
+  });
   const enter = (event: SubmitEvent): void => {
     event.preventDefault();
     const wanted = codeOf(code.value);
@@ -57,9 +73,21 @@ export function home(go: (code: string) => void): HTMLElement {
       element("h1", {}, "Meet face to face, wherever you are"),
       element("p", { class: "lead" }, "No account, nothing to install. Start a meeting and share its link."),
       notice.view,
-      element("form", { class: "stack", on: { submit: (event) => void start(event) } }, element("label", { attributes: { for: "name" } }, "Your name"), name, create),
+      element(
+        "form",
+        { class: "stack", on: { submit: (event) => void start(event) } },
+        element("label", { attributes: { for: "name" } }, "Your name"),
+        name,
+        create,
+      ),
       element("div", { class: "divider" }, element("span", {}, "or join one")),
-      element("form", { class: "row", on: { submit: enter } }, element("label", { class: "hidden", attributes: { for: "code" } }, "Meeting code or link"), code, element("button", { attributes: { type: "submit" } }, "Continue")),
+      element(
+        "form",
+        { class: "row", on: { submit: enter } },
+        element("label", { class: "hidden", attributes: { for: "code" } }, "Meeting code or link"),
+        code,
+        element("button", { attributes: { type: "submit" } }, "Continue"),
+      ),
     ),
   );
 }

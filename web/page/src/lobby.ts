@@ -24,7 +24,15 @@ export class Lobby {
   private readonly previewText = element("p", { class: "preview-text" }, "Starting your camera…");
   private readonly name = element("input", {
     testid: "name",
-    attributes: { id: "name", type: "text", placeholder: "How others see you", maxlength: String(NAME_CHARACTERS_MAX), autocomplete: "name", required: "", "data-autofocus": "" },
+    attributes: {
+      id: "name",
+      type: "text",
+      placeholder: "How others see you",
+      maxlength: String(NAME_CHARACTERS_MAX),
+      autocomplete: "name",
+      required: "",
+      "data-autofocus": "",
+    },
   });
   private readonly joinButton = element("button", { class: "primary", testid: "join", attributes: { type: "submit" } }, "Join now");
   private readonly selects: Record<Device, HTMLSelectElement>;
@@ -41,8 +49,26 @@ export class Lobby {
     this.preview.autoplay = true;
     this.selects = { camera: this.select("camera", "Camera"), microphone: this.select("microphone", "Microphone") };
     this.toggles = {
-      microphone: new Toggle({ testid: "mute", on: { icon: "microphone", label: "Turn microphone off" }, off: { icon: "microphoneOff", label: "Turn microphone on" }, alertOff: true, press: () => void this.toggle("microphone") }, true),
-      camera: new Toggle({ testid: "camera", on: { icon: "camera", label: "Turn camera off" }, off: { icon: "cameraOff", label: "Turn camera on" }, alertOff: true, press: () => void this.toggle("camera") }, true),
+      microphone: new Toggle(
+        {
+          testid: "mute",
+          on: { icon: "microphone", label: "Turn microphone off" },
+          off: { icon: "microphoneOff", label: "Turn microphone on" },
+          alertOff: true,
+          press: () => void this.toggle("microphone"),
+        },
+        true,
+      ),
+      camera: new Toggle(
+        {
+          testid: "camera",
+          on: { icon: "camera", label: "Turn camera off" },
+          off: { icon: "cameraOff", label: "Turn camera on" },
+          alertOff: true,
+          press: () => void this.toggle("camera"),
+        },
+        true,
+      ),
     };
     this.view = element(
       "main",
@@ -51,7 +77,13 @@ export class Lobby {
       element(
         "section",
         { class: "card lobby" },
-        element("div", { class: "preview" }, this.preview, this.previewText, element("div", { class: "preview-controls" }, this.toggles.microphone.view, this.toggles.camera.view)),
+        element(
+          "div",
+          { class: "preview" },
+          this.preview,
+          this.previewText,
+          element("div", { class: "preview-controls" }, this.toggles.microphone.view, this.toggles.camera.view),
+        ),
         element(
           "form",
           { class: "stack", on: { submit: (event) => void this.submit(event) } },

@@ -1,6 +1,16 @@
 // The meeting itself: everybody's tiles, one's own switches, chat, and how the connection is.
 
-import { type ChatMessage, DarkTowerError, type EndReason, type ErrorData, type MediaStreamInfo, type Meeting, type Participant, type Publication, support } from "@dark-tower/client";
+import {
+  type ChatMessage,
+  DarkTowerError,
+  type EndReason,
+  type ErrorData,
+  type MediaStreamInfo,
+  type Meeting,
+  type Participant,
+  type Publication,
+  support,
+} from "@dark-tower/client";
 import type { Capture } from "./capture.ts";
 import { ChatPanel } from "./chat-panel.ts";
 import { Toggle } from "./control.ts";
@@ -59,26 +69,96 @@ export class Room {
   }
 
   private frame(): HTMLElement {
-    const copy = element("button", { class: "pill", attributes: { type: "button", "aria-label": "Copy the meeting's link", title: "Copy link" }, on: { click: () => void this.copyLink(copy) } }, icon("link"), element("span", {}, this.options.code));
-    const leave = element("button", { class: "round danger", testid: "leave", attributes: { type: "button", "aria-label": "Leave the meeting", title: "Leave" }, on: { click: () => void this.leave() } }, icon("leave"));
+    const copy = element(
+      "button",
+      {
+        class: "pill",
+        attributes: { type: "button", "aria-label": "Copy the meeting's link", title: "Copy link" },
+        on: { click: () => void this.copyLink(copy) },
+      },
+      icon("link"),
+      element("span", {}, this.options.code),
+    );
+    const leave = element(
+      "button",
+      {
+        class: "round danger",
+        testid: "leave",
+        attributes: { type: "button", "aria-label": "Leave the meeting", title: "Leave" },
+        on: { click: () => void this.leave() },
+      },
+      icon("leave"),
+    );
     const people = element("span", { class: "pill", testid: "people" }, icon("people"), this.count);
     const { mute, camera, share, chat } = this.toggles;
     return element(
       "main",
       { class: "room chat-open", on: { keydown: (event) => this.key(event) } },
-      element("header", { class: "room-head" }, element("h1", { class: "brand" }, icon("tower"), "Dark Tower"), copy, element("span", { class: "spacer" }), people, this.quality),
+      element(
+        "header",
+        { class: "room-head" },
+        element("h1", { class: "brand" }, icon("tower"), "Dark Tower"),
+        copy,
+        element("span", { class: "spacer" }),
+        people,
+        this.quality,
+      ),
       this.notice.view,
       element("div", { class: "room-body" }, this.stage.view, this.chat.view),
-      element("nav", { class: "toolbar", attributes: { "aria-label": "Meeting controls" } }, mute.view, camera.view, share.view, chat.view, leave),
+      element(
+        "nav",
+        { class: "toolbar", attributes: { "aria-label": "Meeting controls" } },
+        mute.view,
+        camera.view,
+        share.view,
+        chat.view,
+        leave,
+      ),
     );
   }
 
   private makeToggles(): Record<"mute" | "camera" | "share" | "chat", Toggle> {
     return {
-      mute: new Toggle({ testid: "mute", on: { icon: "microphone", label: "Mute (M)" }, off: { icon: "microphoneOff", label: "Unmute (M)" }, alertOff: true, press: () => void this.toggleMute() }, !this.isMuted),
-      camera: new Toggle({ testid: "camera", on: { icon: "camera", label: "Turn camera off (V)" }, off: { icon: "cameraOff", label: "Turn camera on (V)" }, alertOff: true, press: () => void this.toggleCamera() }, this.options.isVideoOn),
-      share: new Toggle({ testid: "share", on: { icon: "share", label: "Stop sharing" }, off: { icon: "share", label: "Share your screen" }, alertOff: false, press: () => void this.toggleShare() }, false),
-      chat: new Toggle({ testid: "chat", on: { icon: "chat", label: "Hide chat" }, off: { icon: "chat", label: "Show chat" }, alertOff: false, press: () => this.toggleChat() }, true),
+      mute: new Toggle(
+        {
+          testid: "mute",
+          on: { icon: "microphone", label: "Mute (M)" },
+          off: { icon: "microphoneOff", label: "Unmute (M)" },
+          alertOff: true,
+          press: () => void this.toggleMute(),
+        },
+        !this.isMuted,
+      ),
+      camera: new Toggle(
+        {
+          testid: "camera",
+          on: { icon: "camera", label: "Turn camera off (V)" },
+          off: { icon: "cameraOff", label: "Turn camera on (V)" },
+          alertOff: true,
+          press: () => void this.toggleCamera(),
+        },
+        this.options.isVideoOn,
+      ),
+      share: new Toggle(
+        {
+          testid: "share",
+          on: { icon: "share", label: "Stop sharing" },
+          off: { icon: "share", label: "Share your screen" },
+          alertOff: false,
+          press: () => void this.toggleShare(),
+        },
+        false,
+      ),
+      chat: new Toggle(
+        {
+          testid: "chat",
+          on: { icon: "chat", label: "Hide chat" },
+          off: { icon: "chat", label: "Show chat" },
+          alertOff: false,
+          press: () => this.toggleChat(),
+        },
+        true,
+      ),
     };
   }
 
@@ -90,7 +170,9 @@ export class Room {
     meeting.on("stream-published", (stream) => this.published(stream));
     meeting.on("stream-unpublished", (stream) => this.unpublished(stream));
     meeting.on("video-size", ({ streamId }) => {
-      const owner = [...meeting.participants.values()].find((it) => it.streams.some((stream) => stream.streamId === streamId && stream.type === "camera"));
+      const owner = [...meeting.participants.values()].find((it) =>
+        it.streams.some((stream) => stream.streamId === streamId && stream.type === "camera"),
+      );
       if (owner !== undefined) this.tiles.get(owner.participantId)?.setVideo(true);
     });
     meeting.on("audio-level", ({ participantId, level, speaking }) => this.tiles.get(participantId)?.setSound(level, speaking));
@@ -156,11 +238,17 @@ export class Room {
   private async publishDevices(): Promise<void> {
     if (!support().publish) {
       for (const toggle of [this.toggles.mute, this.toggles.camera, this.toggles.share]) toggle.enable(false);
-      this.notice.show({ title: "You can watch and listen here.", advice: "To be seen and heard, use a current Chrome, Edge or another Chromium browser." });
+      this.notice.show({
+        title: "You can watch and listen here.",
+        advice: "To be seen and heard, use a current Chrome, Edge or another Chromium browser.",
+      });
       return;
     }
     const { camera, microphone } = this.capture.tracks;
-    await Promise.all([camera === undefined ? undefined : this.publishCamera(camera), microphone === undefined ? undefined : this.publishMicrophone(microphone)]);
+    await Promise.all([
+      camera === undefined ? undefined : this.publishCamera(camera),
+      microphone === undefined ? undefined : this.publishMicrophone(microphone),
+    ]);
   }
 
   private async publishCamera(track: MediaStreamTrack): Promise<void> {

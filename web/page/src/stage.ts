@@ -31,7 +31,12 @@ export class Stage {
   /** The last screen shared is shown large. */
   addScreen(streamId: string, name: string, picture: HTMLElement): void {
     const label = `${name} is sharing`;
-    const screen = element("figure", { class: "screen", testid: "screen", attributes: { "aria-label": label } }, picture, element("figcaption", { class: "tile-name" }, label));
+    const screen = element(
+      "figure",
+      { class: "screen", testid: "screen", attributes: { "aria-label": label } },
+      picture,
+      element("figcaption", { class: "tile-name" }, label),
+    );
     this.screens.set(streamId, screen);
     this.showScreen();
   }

@@ -15,12 +15,27 @@ export interface TilePerson {
 export class Tile {
   readonly view: HTMLElement;
   private readonly picture = element("div", { class: "tile-picture" });
-  private readonly mutedMark = element("span", { class: "tile-muted", attributes: { role: "img", "aria-label": "muted" } }, icon("microphoneOff"));
+  private readonly mutedMark = element(
+    "span",
+    { class: "tile-muted", attributes: { role: "img", "aria-label": "muted" } },
+    icon("microphoneOff"),
+  );
 
   constructor({ participantId, name, isSelf, remove }: TilePerson) {
     const avatar = element("span", { class: "avatar", attributes: { "aria-hidden": "true" } }, initials(name));
-    const label = element("span", { class: "tile-name" }, this.mutedMark, element("span", { class: "tile-name-text" }, isSelf ? `${name} (you)` : name));
-    this.view = element("article", { class: "tile", testid: "tile", attributes: { "aria-label": isSelf ? `${name}, you` : name } }, avatar, this.picture, label);
+    const label = element(
+      "span",
+      { class: "tile-name" },
+      this.mutedMark,
+      element("span", { class: "tile-name-text" }, isSelf ? `${name} (you)` : name),
+    );
+    this.view = element(
+      "article",
+      { class: "tile", testid: "tile", attributes: { "aria-label": isSelf ? `${name}, you` : name } },
+      avatar,
+      this.picture,
+      label,
+    );
     this.view.style.setProperty("--hue", String(hue(participantId)));
     this.view.dataset.participantId = participantId;
     this.view.dataset.self = String(isSelf);

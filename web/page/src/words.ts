@@ -21,7 +21,10 @@ export function errorWords(error: Pick<DarkTowerError, "code" | "message" | "det
     case "CAPACITY_EXCEEDED":
       return say("This meeting is full.", "Try again when somebody has left, or ask the host to make room.");
     case "UNAUTHORIZED":
-      return say("You could not be let in.", "This meeting asks for an account, or your invitation is too old. Reload the page and try again.");
+      return say(
+        "You could not be let in.",
+        "This meeting asks for an account, or your invitation is too old. Reload the page and try again.",
+      );
     case "FORBIDDEN":
       return say("You are not allowed into this meeting.", "The host may have removed you. Ask the host for a new invitation.");
     case "CONFLICT":
@@ -35,10 +38,16 @@ export function errorWords(error: Pick<DarkTowerError, "code" | "message" | "det
     case "UNAVAILABLE":
       return say("The meeting service is busy or restarting.", "Try again in a few seconds.");
     case "UNSUPPORTED_BROWSER":
-      return say("This browser cannot take part.", "Dark Tower needs WebTransport and WebCodecs. Use a current Chrome, Edge or another Chromium browser.");
+      return say(
+        "This browser cannot take part.",
+        "Dark Tower needs WebTransport and WebCodecs. Use a current Chrome, Edge or another Chromium browser.",
+      );
     case "CONNECTION_FAILED":
     case "TIMED_OUT":
-      return say("The meeting could not be reached.", "Check your internet connection. Some company networks block UDP; if yours does, try another one.");
+      return say(
+        "The meeting could not be reached.",
+        "Check your internet connection. Some company networks block UDP; if yours does, try another one.",
+      );
     case "CONNECTION_LOST":
       return say("The connection was lost.", "Check your internet connection, then join again.");
     default:
@@ -68,7 +77,10 @@ export function captureWords(what: string, errorName: string): Words {
   switch (errorName) {
     case "NotAllowedError":
     case "SecurityError":
-      return say(`${what} access is blocked.`, "Allow it with the icon beside the address, then press the button again. You can join without it.");
+      return say(
+        `${what} access is blocked.`,
+        "Allow it with the icon beside the address, then press the button again. You can join without it.",
+      );
     case "NotFoundError":
     case "OverconstrainedError":
       return say(`No ${what.toLowerCase()} was found.`, "Plug one in and press the button again. You can join without it.");

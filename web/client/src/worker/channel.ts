@@ -102,9 +102,10 @@ export async function webTransportChannel(transport: WebTransport): Promise<Chan
       if (thrown instanceof RangeError) channel.close("INVALID_REQUEST", thrown.message);
     }
     // The stream may end a moment before the session does, which knows the code.
-    const how = await within(500, "the end of the session", endOf(transport)).catch(
-      (): End => ({ code: undefined, message: "the signaling stream ended" }),
-    );
+    const how = await within(500, "the end of the session", endOf(transport)).catch((): End => ({
+      code: undefined,
+      message: "the signaling stream ended",
+    }));
     end(how);
     try {
       transport.close();

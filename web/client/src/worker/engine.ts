@@ -18,18 +18,16 @@ import {
 import type { JoinArguments, PublishArguments, Requests } from "../messages.ts";
 import { judgeQuality } from "../quality.ts";
 import { Roster } from "../roster.ts";
-import type { ChatMessage, EndReason, MediaStreamInfo, MeetingEvent } from "../types.ts";
+import type { ChatMessage, EndReason, MeetingEvent } from "../types.ts";
 import { AudioPublication } from "./audio-publication.ts";
-import { AudioSubscription } from "./audio-subscription.ts";
 import type { End } from "./channel.ts";
 import { delay } from "./deadline.ts";
 import { Addresses } from "./dialler.ts";
 import { chooseVideoCodec, defaultBitrate } from "./encoder-choice.ts";
 import { MediaLink } from "./media-link.ts";
-import type { FrameSink } from "./media-session.ts";
 import { type ClientBody, type ServerBody, SignalingSession } from "./signaling.ts";
+import { Subscriptions } from "./subscriptions.ts";
 import { VideoPublication } from "./video-publication.ts";
-import { VideoSubscription } from "./video-subscription.ts";
 
 /** The controller speaks each second; a silence half as long again is worth a second way (DESIGN section 4). */
 const SILENCE_MS = 1500;
@@ -38,28 +36,20 @@ const WATCH_INTERVAL_MS = 250;
 const PING_INTERVAL_MS = 1000;
 /** The window is five seconds from when the controller notices; later only a new join helps. */
 const RESUME_FOR_MS = 12_000;
-/** A group may come before the message that tells of its media stream; it is kept unread so long. */
-const UNKNOWN_STREAM_WAIT_MS = 1500;
-const UNKNOWN_STREAMS_MAX = 32;
 const LEVEL_INTERVAL_MS = 100;
 /** At most two a second are allowed (DESIGN section 4). */
 const SPEAKING_REPORT_INTERVAL_MS = 500;
 
 type Publication = VideoPublication | AudioPublication;
-type Subscription = VideoSubscription | AudioSubscription;
 
 export class Engine {
   private readonly emit: (event: MeetingEvent) => void;
   private readonly roster = new Roster();
   private readonly publications = new Map<string, { publication: Publication; message: PublishStream }>();
-  private readonly subscriptions = new Map<string, Subscription>();
-  /** Subscription of each frame id. */
-  private readonly sinks = new Map<string, Subscription>();
+  private readonly subscriptions: Subscriptions;
   private readonly unsubscribed = new Set<string>();
-  private readonly canvases = new Map<string, OffscreenCanvas>();
   private readonly chatSeen = new Set<number>();
   private readonly timers: ReturnType<typeof setInterval>[] = [];
-  private sinkWaiters: (() => void)[] = [];
   private args: JoinArguments | undefined;
   private addresses: Addresses | undefined;
   private link: MediaLink | undefined;
@@ -81,12 +71,14 @@ export class Engine {
 
   constructor(emit: (event: MeetingEvent) => void) {
     this.emit = emit;
+    this.subscriptions = new Subscriptions({ emit, requestKeyFrame: (streamId) => this.link?.session?.requestKeyFrame(streamId) });
   }
 
   async join(args: JoinArguments): Promise<Requests["join"]["gives"]> {
     this.args = args;
     this.isMuted = args.isMuted;
     this.isVideoOn = args.isVideoOn;
+    this.subscriptions.audioPort = args.audioPort;
     const addresses = new Addresses(args.ticket, args.plainOrigin);
     this.addresses = addresses;
     this.link = this.newLink(addresses);
@@ -164,21 +156,18 @@ export class Engine {
     const stream = this.roster.streams.find((it) => it.streamId === streamId);
     if (stream === undefined) throw new DarkTowerError("NOT_FOUND", `there is no media stream ${streamId}`);
     this.unsubscribed.delete(streamId);
-    this.openSubscription(stream);
+    this.subscriptions.add(stream);
     await this.request({ case: "subscribe", value: { streamId } });
   }
 
   async unsubscribe({ streamId }: { streamId: string }): Promise<void> {
     this.unsubscribed.add(streamId);
-    this.closeSubscription(streamId);
+    this.subscriptions.remove(streamId);
     await this.request({ case: "unsubscribe", value: { streamId } });
   }
 
   attach({ streamId, canvas }: Requests["attach"]["takes"]): void {
-    if (canvas === undefined) this.canvases.delete(streamId);
-    else this.canvases.set(streamId, canvas);
-    const subscription = this.subscriptions.get(streamId);
-    if (subscription instanceof VideoSubscription) subscription.attach(canvas);
+    this.subscriptions.attach(streamId, canvas);
   }
 
   async chat({ clientMessageId, content }: Requests["chat"]["takes"]): Promise<ChatMessage> {
@@ -212,7 +201,7 @@ export class Engine {
 
   private newLink(addresses: Addresses): MediaLink {
     return new MediaLink(() => addresses.hashes, {
-      sink: (streamId) => this.sinkOf(streamId),
+      sink: (streamId) => this.subscriptions.sinkOf(streamId),
       keyFrame: (streamId) => this.publications.get(streamId)?.publication.requestKey(),
       paused: (streamId, paused) => this.publications.get(streamId)?.publication.setPaused(paused),
       requestServer: async (failedUrl): Promise<MediaServerInfo> => {
@@ -231,10 +220,7 @@ export class Engine {
     });
   }
 
-  private async sendJoin(
-    session: SignalingSession,
-    token: { joinToken: string; resumeToken: string },
-  ): Promise<JoinResponse> {
+  private async sendJoin(session: SignalingSession, token: { joinToken: string; resumeToken: string }): Promise<JoinResponse> {
     const { args } = this;
     if (args === undefined) throw new DarkTowerError("INTERNAL_ERROR", "join was not called");
     const body = await session.request({
@@ -348,58 +334,10 @@ export class Engine {
   private follow(event: MeetingEvent): void {
     if (event.type === "stream-published") {
       const wanted = this.args?.autoSubscribe === true && !this.unsubscribed.has(event.detail.streamId);
-      if (wanted) this.openSubscription(event.detail);
+      if (wanted) this.subscriptions.add(event.detail);
     } else if (event.type === "stream-unpublished") {
-      this.closeSubscription(event.detail.streamId);
-      this.canvases.delete(event.detail.streamId);
-    }
-  }
-
-  private openSubscription(stream: MediaStreamInfo): void {
-    const { streamId, codec } = stream;
-    if (this.subscriptions.has(streamId)) return;
-    let subscription: Subscription;
-    if (stream.type === "audio") {
-      subscription = new AudioSubscription(streamId, codec, this.args?.audioPort);
-    } else {
-      subscription = new VideoSubscription(streamId, codec, {
-        requestKeyFrame: (id) => this.link?.session?.requestKeyFrame(id),
-        size: (id, width, height) => this.emit({ type: "video-size", detail: { streamId: id, width, height } }),
-      });
-      subscription.attach(this.canvases.get(streamId));
-    }
-    this.subscriptions.set(streamId, subscription);
-    for (const frameId of stream.frameIds) this.sinks.set(frameId, subscription);
-    const waiters = this.sinkWaiters;
-    this.sinkWaiters = [];
-    for (const wake of waiters) wake();
-  }
-
-  private closeSubscription(streamId: string): void {
-    const subscription = this.subscriptions.get(streamId);
-    if (subscription === undefined) return;
-    this.subscriptions.delete(streamId);
-    for (const [frameId, sink] of this.sinks) if (sink === subscription) this.sinks.delete(frameId);
-    subscription.close();
-  }
-
-  private async sinkOf(frameId: string): Promise<FrameSink | undefined> {
-    const untilMs = performance.now() + UNKNOWN_STREAM_WAIT_MS;
-    for (;;) {
-      const found = this.sinks.get(frameId);
-      const leftMs = untilMs - performance.now();
-      if (found !== undefined || leftMs <= 0 || this.over || this.sinkWaiters.length >= UNKNOWN_STREAMS_MAX) return found;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(() => {
-          this.sinkWaiters = this.sinkWaiters.filter((it) => it !== wake);
-          resolve();
-        }, leftMs);
-        const wake = (): void => {
-          clearTimeout(timer);
-          resolve();
-        };
-        this.sinkWaiters.push(wake);
-      });
+      this.subscriptions.remove(event.detail.streamId);
+      this.subscriptions.attach(event.detail.streamId, undefined);
     }
   }
 
@@ -453,13 +391,7 @@ export class Engine {
 
   private reportLevels(): void {
     const nowMs = performance.now();
-    for (const subscription of this.subscriptions.values()) {
-      if (!(subscription instanceof AudioSubscription)) continue;
-      const { streamId, meter } = subscription;
-      const participantId = this.roster.streams.find((it) => it.streamId === streamId)?.participantId ?? "";
-      const detail = { streamId, participantId, level: meter.take(), speaking: meter.speaking(nowMs) };
-      this.emit({ type: "audio-level", detail });
-    }
+    this.subscriptions.reportLevels(nowMs);
     for (const { publication } of this.publications.values()) {
       if (!(publication instanceof AudioPublication)) continue;
       const { streamId, meter } = publication;
@@ -571,12 +503,10 @@ export class Engine {
     this.over = true;
     for (const timer of this.timers) clearInterval(timer);
     for (const { publication } of this.publications.values()) publication.stop();
-    for (const subscription of this.subscriptions.values()) subscription.close();
+    this.subscriptions.close();
     this.publications.clear();
-    this.subscriptions.clear();
-    this.sinks.clear();
     this.link?.close();
     this.session?.close("left");
-    for (const wake of [...this.sessionWaiters, ...this.sinkWaiters]) wake();
+    for (const wake of this.sessionWaiters) wake();
   }
 }

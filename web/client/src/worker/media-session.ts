@@ -6,11 +6,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { codeNumber, type Code } from "../code.ts";
 import { DarkTowerError } from "../error.ts";
 import { type Frame, FrameReader } from "../frame.ts";
-import {
-  MediaClientMessageSchema,
-  type MediaServerMessage,
-  MediaServerMessageSchema,
-} from "../generated/darktower/v1/media_pb.ts";
+import { MediaClientMessageSchema, type MediaServerMessage, MediaServerMessageSchema } from "../generated/darktower/v1/media_pb.ts";
 import { MessageReader, withLength } from "../length-prefix.ts";
 import { endOf, type End } from "./channel.ts";
 import { within } from "./deadline.ts";

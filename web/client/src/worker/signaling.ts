@@ -5,12 +5,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 
 import { codeFromNumber } from "../code.ts";
 import { DarkTowerError } from "../error.ts";
-import {
-  ClientMessageSchema,
-  type ErrorMessage,
-  type ServerMessage,
-  ServerMessageSchema,
-} from "../generated/darktower/v1/signaling_pb.ts";
+import { ClientMessageSchema, type ErrorMessage, type ServerMessage, ServerMessageSchema } from "../generated/darktower/v1/signaling_pb.ts";
 import type { Channel, End } from "./channel.ts";
 
 const PROTOCOL_VERSION = 1;
