@@ -1,6 +1,6 @@
 // The meeting page: `/` creates a meeting, `/m/{code}` is its lobby, then the room, then the end.
 
-import { DarkTowerError, type EndReason, type ErrorData, join, type Meeting, requestJoin, support } from "@dark-tower/client";
+import { DarkTowerError, join, type Meeting, requestJoin, support } from "@dark-tower/client";
 import { Capture } from "./capture.ts";
 import { element, show } from "./dom.ts";
 import { brand, home } from "./home.ts";
@@ -8,6 +8,10 @@ import { Lobby, type LobbyChoice } from "./lobby.ts";
 import { Room } from "./room.ts";
 import { takeHostTicket } from "./storage.ts";
 import { endWords, errorWords, type Words } from "./words.ts";
+
+/** About a minute, as a network that comes back does within. */
+const COME_BACK_ATTEMPTS = 20;
+const COME_BACK_INTERVAL_MS = 3000;
 
 function route(): void {
   const [, code] = /^\/m\/([^/]+)/u.exec(location.pathname) ?? [];
@@ -27,13 +31,20 @@ function go(code: string): void {
 function openLobby(code: string): void {
   document.title = `${code} · Dark Tower`;
   const capture = new Capture();
-  const lobby = new Lobby(code, capture, (choice) => enter(code, capture, choice));
+  const lobby = new Lobby(code, capture, async (choice) => {
+    try {
+      await enter(code, capture, choice);
+      return undefined;
+    } catch (thrown) {
+      return errorWords(DarkTowerError.from(thrown));
+    }
+  });
   show(lobby.view);
   if (!support().receive) lobby.fail(errorWords(new DarkTowerError("UNSUPPORTED_BROWSER", "")));
 }
 
-/** Joins and shows the room; or returns what to tell. */
-async function enter(code: string, capture: Capture, choice: LobbyChoice): Promise<Words | undefined> {
+/** Joins and shows the room. Throws what `join` throws. */
+async function enter(code: string, capture: Capture, choice: LobbyChoice): Promise<void> {
   // Made inside the click, which is what allows sound.
   const audioContext = new AudioContext({ sampleRate: 48_000, latencyHint: "interactive" });
   void audioContext.resume();
@@ -42,21 +53,44 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
     const { meeting, isHost } = await joinAsHostOrGuest(code, common);
     const room = new Room(meeting, capture, {
       code,
-      name: choice.name,
       isHost,
-      isMuted: choice.isMuted,
-      isVideoOn: choice.isVideoOn,
-      ended: (reason, error) => {
+      ...choice,
+      ended: (reason, error, state) => {
         void audioContext.close();
-        showEnd(code, reason, error);
+        if (reason === "connection-lost") void comeBack(code, state);
+        else showEnd(code, endWords(reason, error), reason !== "left");
       },
     });
     show(room.view);
-    return undefined;
   } catch (thrown) {
     void audioContext.close();
-    return errorWords(DarkTowerError.from(thrown));
+    throw thrown;
   }
+}
+
+/** Tries to join anew after the time for resuming has passed, until it works, is refused, or the person decides. */
+async function comeBack(code: string, choice: LobbyChoice): Promise<void> {
+  const lost = endWords("connection-lost");
+  const view = showEnd(code, { title: lost.title, advice: "Trying to bring you back…" }, true);
+  for (let attempt = 1; attempt <= COME_BACK_ATTEMPTS; attempt += 1) {
+    await new Promise((resolve) => setTimeout(resolve, COME_BACK_INTERVAL_MS));
+    if (!view.isConnected) return;
+    const capture = new Capture();
+    if (!choice.isMuted) await capture.open("microphone");
+    if (choice.isVideoOn) await capture.open("camera");
+    try {
+      await enter(code, capture, choice);
+      return;
+    } catch (thrown) {
+      capture.closeAll();
+      const error = DarkTowerError.from(thrown);
+      if (!["CONNECTION_FAILED", "CONNECTION_LOST", "TIMED_OUT", "UNAVAILABLE", "RATE_LIMITED"].includes(error.code)) {
+        showEnd(code, errorWords(error), true);
+        return;
+      }
+    }
+  }
+  if (view.isConnected) showEnd(code, lost, true);
 }
 
 type JoinCommon = { displayName: string; audioContext: AudioContext; isMuted: boolean; isVideoOn: boolean };
@@ -75,30 +109,24 @@ async function joinAsHostOrGuest(code: string, common: JoinCommon): Promise<{ me
   return { meeting: await join({ ...common, ticket }), isHost: false };
 }
 
-function showEnd(code: string, reason: EndReason, error: ErrorData | undefined): void {
-  const { title, advice } = endWords(reason, error);
+function showEnd(code: string, words: Words, isError: boolean): HTMLElement {
   const again = element(
     "button",
     { class: "primary", testid: "rejoin", attributes: { type: "button" }, on: { click: () => openLobby(code) } },
     "Join again",
   );
-  const words = element("p", { class: "lead" }, advice);
-  const text = element("div", { attributes: { role: "alert" } }, element("h1", {}, title), words);
-  if (reason !== "left") text.dataset.testid = "error";
-  show(
-    element(
-      "main",
-      { class: "welcome" },
-      brand(),
-      element(
-        "section",
-        { class: "card stack", testid: "ended" },
-        text,
-        again,
-        element("a", { class: "quiet", attributes: { href: "/" } }, "Start another meeting"),
-      ),
-    ),
+  const advice = element("p", { class: "lead" }, words.advice);
+  const text = element("div", { attributes: { role: "alert" } }, element("h1", {}, words.title), advice);
+  if (isError) text.dataset.testid = "error";
+  const home = element("a", { class: "quiet", attributes: { href: "/" } }, "Start another meeting");
+  const view = element(
+    "main",
+    { class: "welcome" },
+    brand(),
+    element("section", { class: "card stack", testid: "ended" }, text, again, home),
   );
+  show(view);
+  return view;
 }
 
 addEventListener("popstate", () => location.reload());

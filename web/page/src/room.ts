@@ -16,18 +16,16 @@ import { ChatPanel } from "./chat-panel.ts";
 import { Toggle } from "./control.ts";
 import { element } from "./dom.ts";
 import { icon } from "./icons.ts";
+import type { LobbyChoice } from "./lobby.ts";
 import { Notice } from "./notice.ts";
 import { Stage } from "./stage.ts";
 import { Tile } from "./tile.ts";
 import { captureWords, errorWords, qualityWords, type Words } from "./words.ts";
 
-export interface RoomOptions {
+export interface RoomOptions extends LobbyChoice {
   code: string;
-  name: string;
   isHost: boolean;
-  isMuted: boolean;
-  isVideoOn: boolean;
-  ended: (reason: EndReason, error: ErrorData | undefined) => void;
+  ended: (reason: EndReason, error: ErrorData | undefined, state: LobbyChoice) => void;
 }
 
 const wordsOf = (thrown: unknown): Words => errorWords(DarkTowerError.from(thrown));
@@ -382,9 +380,10 @@ export class Room {
   private finish(reason: EndReason, error: ErrorData | undefined): void {
     if (this.isFinished) return;
     this.isFinished = true;
+    const state = { name: this.options.name, isMuted: this.isMuted, isVideoOn: this.capture.tracks.camera !== undefined };
     this.screenTrack?.stop();
     this.capture.closeAll();
     this.meeting.dispose();
-    this.options.ended(reason, error);
+    this.options.ended(reason, error, state);
   }
 }
