@@ -32,10 +32,17 @@ function microphoneConstraints(deviceId: string | undefined): MediaTrackConstrai
 export class Capture {
   readonly tracks: Partial<Record<Device, MediaStreamTrack>> = {};
   readonly faults: Partial<Record<Device, Words>> = {};
+  /** Resolves when the person, or the machine, has answered the first question. */
+  opening: Promise<void> = Promise.resolve();
   private readonly chosen: Partial<Record<Device, string>> = {};
 
   /** Asks for both at once, so that people are asked once; takes what is there. */
-  async openBoth(): Promise<void> {
+  openBoth(): Promise<void> {
+    this.opening = this.askForBoth();
+    return this.opening;
+  }
+
+  private async askForBoth(): Promise<void> {
     try {
       const video = cameraConstraints(this.chosen.camera);
       this.keep(await this.userMedia({ video, audio: microphoneConstraints(this.chosen.microphone) }));

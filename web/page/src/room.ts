@@ -242,11 +242,32 @@ export class Room {
       });
       return;
     }
+    await this.capture.opening;
+    if (this.isFinished) return;
+    if (!this.options.isVideoOn) this.capture.close("camera");
     const { camera, microphone } = this.capture.tracks;
     await Promise.all([
       camera === undefined ? undefined : this.publishCamera(camera),
       microphone === undefined ? undefined : this.publishMicrophone(microphone),
+      this.ownUp(),
     ]);
+  }
+
+  /** Whoever joined before the devices answered said more than there is. */
+  private async ownUp(): Promise<void> {
+    const { tracks, faults } = this.capture;
+    const fault = faults.camera ?? faults.microphone;
+    if (tracks.camera === undefined && this.options.isVideoOn) {
+      this.toggles.camera.set(false);
+      await this.meeting.setVideoOn(false).catch(() => undefined);
+    }
+    if (tracks.microphone === undefined && !this.isMuted) {
+      this.isMuted = true;
+      this.toggles.mute.set(false);
+      this.own.setMuted(true);
+      await this.meeting.setMuted(true).catch(() => undefined);
+    }
+    if (fault !== undefined) this.notice.show(fault);
   }
 
   private async publishCamera(track: MediaStreamTrack): Promise<void> {

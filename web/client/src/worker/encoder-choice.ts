@@ -13,7 +13,9 @@ export async function chooseVideoCodec(width: number, height: number): Promise<s
   if (typeof VideoEncoder === "undefined") throw new DarkTowerError("UNSUPPORTED_BROWSER", "this browser has no VideoEncoder");
   const wanted = navigator.hardwareConcurrency >= VP9_CORES_MIN ? [VP9, VP8] : [VP8, VP9];
   for (const codec of wanted) {
-    const { supported } = await VideoEncoder.isConfigSupported({ codec, width, height, latencyMode: "realtime" });
+    // A canvas may not say its size before its first picture.
+    const size = { width: width || 640, height: height || 360 };
+    const { supported } = await VideoEncoder.isConfigSupported({ codec, ...size, latencyMode: "realtime" });
     if (supported === true) return codec;
   }
   throw new DarkTowerError("UNSUPPORTED_BROWSER", "this browser encodes neither VP8 nor VP9");

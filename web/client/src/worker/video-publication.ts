@@ -36,6 +36,7 @@ export class VideoPublication {
   private size = "";
   private needsKey = true;
   private keyAtMs = -Infinity;
+  private hasEncoded = false;
   private paused = false;
   private stopped = false;
 
@@ -133,7 +134,7 @@ export class VideoPublication {
         error: (error) => {
           // The next picture makes a new encoder; a codec that never works ends the publication.
           this.needsKey = true;
-          if (this.keyAtMs === -Infinity) this.events.failed(this.streamId, DarkTowerError.from(error));
+          if (!this.hasEncoded) this.events.failed(this.streamId, DarkTowerError.from(error));
         },
       });
     }
@@ -150,6 +151,7 @@ export class VideoPublication {
 
   private send(chunk: EncodedVideoChunk): void {
     if (this.stopped) return;
+    this.hasEncoded = true;
     const payload = new Uint8Array(chunk.byteLength);
     chunk.copyTo(payload);
     const isKey = chunk.type === "key";
