@@ -1,0 +1,281 @@
+//! `dark-tower join`: a participant without a face. Publishes files at their own pace, records what others publish.
+
+mod publish;
+mod record;
+mod reorder;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use client::api::{Api, ApiError, MeetingUrl};
+use client::roster::LeaveReason;
+use client::{Client, Event, JoinError, Joined, SessionEnd, Trust};
+use common::shutdown::Shutdown;
+use common::telemetry::{LogConfig, init_logging};
+use common_core::Code;
+use common_core::media::{LATENCY_MAX, SubscriptionOptions};
+use tokio::task::JoinSet;
+
+use crate::media_file::{Clip, read_clip};
+use record::Recorder;
+use report::{Line, Report};
+
+/// Exit code when the API or the controller refused.
+const EXIT_REFUSED: u8 = 3;
+/// Exit code when the connection was lost and could not be resumed.
+const EXIT_LOST: u8 = 4;
+/// Exit code when a host removed us.
+const EXIT_KICKED: u8 = 5;
+/// Key frames that are further apart make late joiners wait (DESIGN section 5).
+const KEY_INTERVAL_MAX: Duration = Duration::from_secs(4);
+
+/// Joins a meeting, publishes files, records what others publish.
+///
+/// Without --loop and --record it leaves when all files have been published; otherwise it stays until --duration is over, the
+/// meeting ends or Ctrl-C is pressed.
+#[derive(clap::Args)]
+#[command(after_help = "Exit codes:\n  0  ended as asked: files published, time over, Ctrl-C, meeting ended\n  1  \
+    a file or folder cannot be used, or no connection\n  2  wrong usage\n  3  the API or the controller refused\n  4  the connection was \
+    lost and could not be resumed\n  5  removed by a host")]
+pub struct JoinArgs {
+    /// The meeting's address, such as https://meet.example/m/abcdefghij.
+    #[arg(long)]
+    url: String,
+    /// The name that others see.
+    #[arg(long)]
+    name: String,
+    /// A file to publish: IVF (VP8, VP9, AV1), H.264 Annex B (with --fps) or Ogg Opus. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    publish: Vec<PathBuf>,
+    /// Begin anew when the longest file is over.
+    #[arg(long = "loop")]
+    repeat: bool,
+    /// Frames a second of H.264 files, which have no times of their own.
+    #[arg(long)]
+    fps: Option<f64>,
+    /// Subscribe to everything, and write each media stream to DIR/PARTICIPANT-STREAM.ivf, .h264 or .opus.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// One JSON object a line on standard output, for programs.
+    #[arg(long)]
+    json: bool,
+    /// Believe this certificate authority (PEM) besides the system's.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Believe any certificate: for laboratories, where nobody listens in.
+    #[arg(long)]
+    insecure: bool,
+    /// Leave after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// How late a recorded frame may be, in milliseconds (at most 30000).
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    latency: u32,
+    /// What is logged to standard error, such as warn or dark_tower_client=debug.
+    #[arg(long, default_value = "warn", value_name = "FILTER")]
+    log: String,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// Runs until the end that was asked for; the exit codes are in the help text.
+pub async fn run(args: JoinArgs) -> anyhow::Result<ExitCode> {
+    init_logging(&LogConfig { filter: args.log.clone(), ..LogConfig::default() });
+    let shutdown = Shutdown::on_signals()?;
+    let mut report = Report::new(args.json);
+    let clips = read_clips(&args, &mut report)?;
+    let trust = trust(&args)?;
+    if let Some(dir) = &args.record {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+
+    let meeting_url = MeetingUrl::parse(&args.url)?;
+    let admission = match Api::new(&trust)?.join(&meeting_url, &args.name, None).await {
+        Ok(admission) => admission,
+        Err(ApiError::Refused { status, code, message }) => {
+            report.line(&Line::Refused { code: &code, message: &format!("{message} (HTTP {status})") })?;
+            return Ok(ExitCode::from(EXIT_REFUSED));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut options = admission.into_options(&args.name);
+    options.trust = trust;
+    options.auto_subscribe = args.record.is_some();
+    let joined = match Client::new()?.join(options).await {
+        Ok(joined) => joined,
+        Err(JoinError::Refused { code, message }) => {
+            report.line(&Line::Refused { code: code.name(), message: &message })?;
+            return Ok(ExitCode::from(EXIT_REFUSED));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    attend(args, joined, clips, shutdown, report).await
+}
+
+fn read_clips(args: &JoinArgs, report: &mut Report) -> anyhow::Result<Vec<Clip>> {
+    let mut clips = Vec::new();
+    for path in &args.publish {
+        let clip = read_clip(path, args.fps)?;
+        let interval = clip.longest_key_interval();
+        if interval > KEY_INTERVAL_MAX {
+            let seconds = interval.as_secs_f64();
+            report.warn(&format!("{}: key frames are up to {seconds:.1} s apart; late joiners wait that long", path.display()))?;
+        }
+        clips.push(clip);
+    }
+    Ok(clips)
+}
+
+fn trust(args: &JoinArgs) -> anyhow::Result<Trust> {
+    match (&args.ca, args.insecure) {
+        (Some(path), _) => {
+            let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Trust::from_pem(&pem).with_context(|| path.display().to_string())
+        }
+        (None, true) => Ok(Trust::Anything),
+        (None, false) => Ok(Trust::System),
+    }
+}
+
+/// Why the meeting ends for us.
+enum End {
+    AsAsked(&'static str),
+    Kicked,
+    Closed(SessionEnd),
+}
+
+async fn attend(args: JoinArgs, joined: Joined, clips: Vec<Clip>, shutdown: Shutdown, mut report: Report) -> anyhow::Result<ExitCode> {
+    let Joined { meeting, mut events, mut records } = joined;
+    let me = meeting.participant_id();
+    report.line(&Line::Joined { participant_id: me, participants: meeting.roster().len() })?;
+    for participant in meeting.roster().participants() {
+        report.participant(participant)?;
+    }
+
+    let subscription = SubscriptionOptions {
+        max_latency_ms: args.latency.min(u32::try_from(LATENCY_MAX.as_millis()).unwrap_or(u32::MAX)),
+        ..SubscriptionOptions::default()
+    };
+    let budget = subscription.latency_budget();
+    let mut recorder = args.record.as_ref().map(|dir| Recorder::start(dir.clone(), budget));
+    let mut subscribing = JoinSet::new();
+    if let Some(recorder) = &mut recorder {
+        for stream in meeting.roster().streams() {
+            recorder.know(stream.clone()).await;
+            subscribe(&mut subscribing, &meeting, stream.stream_id, &subscription);
+        }
+    }
+
+    let publishes = !clips.is_empty();
+    let stays = args.repeat || args.record.is_some() || !publishes;
+    let stop_publishing = tokio_util::sync::CancellationToken::new();
+    let mut publishing = publish::start(&meeting, clips, args.repeat, stop_publishing.clone()).await?;
+    for published in &publishing.streams {
+        report.line(&Line::Publishing { stream_id: published.stream_id, codec: &published.codec })?;
+    }
+
+    let over = async {
+        match args.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let mut was_kicked = false;
+    let end = loop {
+        tokio::select! {
+            event = events.next() => {
+                let Some(event) = event else { break End::Closed(SessionEnd::lost("the session ended")) };
+                if let Event::Closed { end } = event {
+                    break if was_kicked { End::Kicked } else { End::Closed(end) };
+                }
+                was_kicked |= matches!(&event, Event::ParticipantLeft { participant_id, reason: LeaveReason::Kicked } if *participant_id == me);
+                if let (Some(recorder), Event::StreamPublished(stream)) = (&mut recorder, &event) {
+                    recorder.know(stream.clone()).await;
+                    subscribe(&mut subscribing, &meeting, stream.stream_id, &subscription);
+                }
+                if let (Some(recorder), Event::Lagged { .. }) = (&mut recorder, &event) {
+                    for stream in meeting.roster().streams() {
+                        recorder.know(stream.clone()).await;
+                    }
+                }
+                report.event(&event)?;
+            }
+            Some(record) = records.next(), if recorder.is_some() => {
+                if let Some(recorder) = &mut recorder {
+                    recorder.record(record).await;
+                }
+            }
+            Some(subscribed) = subscribing.join_next() => {
+                if let Ok(Err(error)) = subscribed {
+                    report.warn(&format!("a subscription keeps the default latency budget: {error}"))?;
+                }
+            }
+            result = publishing.finished() => {
+                result?;
+                if !stays {
+                    break End::AsAsked("all files are published");
+                }
+            }
+            () = &mut over => break End::AsAsked("the time is over"),
+            () = shutdown.drain.cancelled() => break End::AsAsked("a signal came"),
+        }
+    };
+
+    stop_publishing.cancel();
+    let finish = async {
+        let counts = publishing.end().await;
+        meeting.leave().await;
+        counts
+    };
+    let counts = tokio::select! {
+        counts = finish => counts,
+        () = shutdown.now.cancelled() => Vec::new(),
+    };
+    for (stream_id, counts) in counts {
+        report.line(&Line::Published { stream_id, sent: counts.sent, dropped: counts.dropped, late_groups: counts.late_groups })?;
+    }
+    if let Some(mut recorder) = recorder {
+        while let Some(record) = records.try_next() {
+            recorder.record(record).await;
+        }
+        for summary in recorder.finish().await? {
+            report.line(&Line::Recorded(&summary))?;
+        }
+        if records.dropped_groups() > 0 {
+            report.warn(&format!("{} groups were cut short: this machine was too slow", records.dropped_groups()))?;
+        }
+    }
+    let (reason, code) = match end {
+        End::AsAsked(reason) => (reason.to_owned(), ExitCode::SUCCESS),
+        End::Kicked => ("removed by a host".to_owned(), ExitCode::from(EXIT_KICKED)),
+        End::Closed(end) if end.code() == Some(Code::Normal) => ("the meeting is over".to_owned(), ExitCode::SUCCESS),
+        End::Closed(end @ SessionEnd::Closed { .. }) => (end.to_string(), ExitCode::from(EXIT_REFUSED)),
+        End::Closed(end @ SessionEnd::Lost(_)) => (end.to_string(), ExitCode::from(EXIT_LOST)),
+    };
+    report.line(&Line::Left { reason: &reason })?;
+    Ok(code)
+}
+
+/// Subscribes with the recorder's latency budget, besides everything else: the default subscription is there already.
+fn subscribe(
+    subscribing: &mut JoinSet<Result<(), client::RequestError>>,
+    meeting: &client::Meeting,
+    stream_id: common_core::StreamId,
+    options: &SubscriptionOptions,
+) {
+    let (meeting, options) = (meeting.clone(), options.clone());
+    subscribing.spawn(async move {
+        match meeting.subscribe(stream_id, &options).await {
+            // It was unpublished meanwhile.
+            Err(error) if error.code() == Some(Code::NotFound) => Ok(()),
+            result => result,
+        }
+    });
+}

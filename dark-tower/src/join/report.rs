@@ -1,0 +1,219 @@
+//! What `dark-tower join` prints: a line for people, or a JSON object a line for programs. Names of strangers are escaped.
+
+use std::io::Write;
+
+use client::{Event, Participant};
+use common_core::media::MediaStream;
+use common_core::{ParticipantId, StreamId};
+use serde_json::{Value, json};
+
+use super::record::Summary;
+
+/// What happened here (events of the meeting are [`Event`]s).
+pub(super) enum Line<'a> {
+    Joined { participant_id: ParticipantId, participants: usize },
+    Refused { code: &'a str, message: &'a str },
+    Publishing { stream_id: StreamId, codec: &'a str },
+    Published { stream_id: StreamId, sent: u64, dropped: u64, late_groups: u64 },
+    Recorded(&'a Summary),
+    Left { reason: &'a str },
+}
+
+/// Prints to standard output; warnings go to standard error.
+pub(super) struct Report {
+    json: bool,
+}
+
+impl Report {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(super) fn warn(&self, text: &str) -> std::io::Result<()> {
+        writeln!(std::io::stderr().lock(), "dark-tower join: {text}")
+    }
+
+    pub(super) fn line(&mut self, line: &Line<'_>) -> std::io::Result<()> {
+        if let (Line::Refused { code, message }, false) = (line, self.json) {
+            return self.warn(&format!("refused: {message} [{code}]"));
+        }
+        let (words, value) = describe_line(line);
+        self.print(&words, &value)
+    }
+
+    /// Somebody who was here before us.
+    pub(super) fn participant(&mut self, participant: &Participant) -> std::io::Result<()> {
+        let (words, value) = describe_participant("participant_present", "is here", participant);
+        self.print(&words, &value)?;
+        for stream in participant.streams.values() {
+            let (words, value) = describe_stream(stream);
+            self.print(&words, &value)?;
+        }
+        Ok(())
+    }
+
+    /// Events that nobody at a terminal needs have no line.
+    pub(super) fn event(&mut self, event: &Event) -> std::io::Result<()> {
+        match describe_event(event) {
+            Some((words, value)) => self.print(&words, &value),
+            None => Ok(()),
+        }
+    }
+
+    fn print(&self, words: &str, value: &Value) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{value}")?;
+        } else {
+            writeln!(out, "{words}")?;
+        }
+        // Whoever reads waits for whole lines, in a pipe too.
+        out.flush()
+    }
+}
+
+fn shown(text: &str) -> String {
+    common_core::name::escape(text, 200)
+}
+
+fn describe_line(line: &Line<'_>) -> (String, Value) {
+    match line {
+        Line::Joined { participant_id, participants } => (
+            format!("joined as {participant_id}; {participants} others are here"),
+            json!({"event": "joined", "participant_id": participant_id.to_string(), "participants": participants}),
+        ),
+        Line::Refused { code, message } => {
+            (format!("refused: {message} [{code}]"), json!({"event": "refused", "code": code, "message": message}))
+        }
+        Line::Publishing { stream_id, codec } => (
+            format!("publishing {codec} as {stream_id}"),
+            json!({"event": "publishing", "stream_id": stream_id.to_string(), "codec": codec}),
+        ),
+        Line::Published { stream_id, sent, dropped, late_groups } => (
+            format!("published {stream_id}: {sent} records, {dropped} dropped, {late_groups} groups late"),
+            json!({"event": "published", "stream_id": stream_id.to_string(), "records": sent, "dropped": dropped, "late_groups": late_groups}),
+        ),
+        Line::Recorded(summary) => (
+            format!(
+                "recorded {}: {} frames in {} records, {} bytes, {} missing",
+                summary.path.display(),
+                summary.frames,
+                summary.records,
+                summary.bytes,
+                summary.missing
+            ),
+            json!({
+                "event": "recorded",
+                "path": summary.path.to_string_lossy(),
+                "participant_id": summary.participant_id.to_string(),
+                "stream_id": summary.stream_id.to_string(),
+                "codec": summary.codec.name(),
+                "frames": summary.frames,
+                "records": summary.records,
+                "bytes": summary.bytes,
+                "missing": summary.missing,
+                "first_sequence": summary.first_sequence,
+                "last_sequence": summary.last_sequence,
+                "sha256": summary.sha256,
+            }),
+        ),
+        Line::Left { reason } => (format!("left: {reason}"), json!({"event": "left", "reason": reason})),
+    }
+}
+
+fn describe_participant(event: &str, verb: &str, participant: &Participant) -> (String, Value) {
+    (
+        format!("{} {verb} ({})", shown(&participant.name), participant.participant_id),
+        json!({"event": event, "participant_id": participant.participant_id.to_string(), "name": participant.name, "role": participant.role}),
+    )
+}
+
+fn describe_stream(stream: &MediaStream) -> (String, Value) {
+    let (width, height) = stream.video.as_ref().map_or((0, 0), |video| (video.width, video.height));
+    let size = if width > 0 { format!(" {width}x{height}") } else { String::new() };
+    (
+        format!("{} publishes {}{size} as {}", stream.participant_id, shown(&stream.codec), stream.stream_id),
+        json!({
+            "event": "stream_published",
+            "participant_id": stream.participant_id.to_string(),
+            "stream_id": stream.stream_id.to_string(),
+            "codec": stream.codec,
+            "is_audio": stream.stream_type.is_audio(),
+            "width": width,
+            "height": height,
+        }),
+    )
+}
+
+fn describe_event(event: &Event) -> Option<(String, Value)> {
+    Some(match event {
+        Event::ParticipantJoined(participant) => describe_participant("participant_joined", "joined", participant),
+        Event::ParticipantLeft { participant_id, reason } => {
+            let reason = format!("{reason:?}");
+            (
+                format!("{participant_id} left: {reason}"),
+                json!({"event": "participant_left", "participant_id": participant_id.to_string(), "reason": reason}),
+            )
+        }
+        Event::StreamPublished(stream) => describe_stream(stream),
+        Event::StreamUnpublished { participant_id, stream_id } => (
+            format!("{participant_id} no longer publishes {stream_id}"),
+            json!({"event": "stream_unpublished", "participant_id": participant_id.to_string(), "stream_id": stream_id.to_string()}),
+        ),
+        Event::StateChanged { participant_id, update } => {
+            // Levels come twice a second.
+            update.is_muted.or(update.is_video_on)?;
+            (
+                format!("{participant_id}: muted {:?}, video on {:?}", update.is_muted, update.is_video_on),
+                json!({
+                    "event": "state_changed",
+                    "participant_id": participant_id.to_string(),
+                    "is_muted": update.is_muted,
+                    "is_video_on": update.is_video_on,
+                }),
+            )
+        }
+        Event::Chat(chat) => (
+            format!("{}: {}", shown(&chat.sender_name), common_core::name::escape(&chat.content, 4_096)),
+            json!({
+                "event": "chat",
+                "sequence": chat.sequence,
+                "sender_id": chat.sender_id,
+                "sender_name": chat.sender_name,
+                "content": chat.content,
+                "sent_at_ms": chat.sent_at_ms,
+            }),
+        ),
+        Event::PublisherBehind { stream_id } => (
+            format!("the uplink is too slow for {stream_id}: a group was broken off"),
+            json!({"event": "publisher_behind", "stream_id": stream_id.to_string()}),
+        ),
+        Event::Reconnecting { reason } => (format!("reconnecting: {reason}"), json!({"event": "reconnecting", "reason": reason})),
+        Event::Resumed => ("resumed".to_owned(), json!({"event": "resumed"})),
+        Event::MediaLost { reason } => (format!("no media: {}", shown(reason)), json!({"event": "media_lost", "reason": reason})),
+        Event::MediaServerChanged { url } => (format!("media over {}", shown(url)), json!({"event": "media_server", "url": url})),
+        Event::Lagged { missed } => (format!("{missed} events were missed"), json!({"event": "lagged", "missed": missed})),
+        Event::Closed { .. }
+        | Event::Quality { .. }
+        | Event::Relay { .. }
+        | Event::KeyFrameRequested { .. }
+        | Event::LayerPaused { .. }
+        | Event::SubscriptionReport(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of a stranger's making must not move the terminal or break the line.
+    #[test]
+    fn strangers_cannot_write_lines() {
+        let chat =
+            proto::v1::ChatMessage { sender_name: "a\r\nb".into(), content: "x\u{1b}[2J\n".into(), sequence: 3, ..Default::default() };
+        let (words, value) = describe_event(&Event::Chat(chat)).expect("chat has a line");
+        assert_eq!(words, "a\\r\\nb: x\\u{1b}[2J\\n");
+        assert_eq!(value.to_string().lines().count(), 1);
+        assert_eq!((&value["event"], &value["sequence"]), (&json!("chat"), &json!(3)));
+    }
+}
