@@ -136,8 +136,9 @@ impl Client {
         if let Some(at) = self.unread.iter().position(&mut wanted) {
             return self.unread.remove(at).and_then(|message| message.body).expect("messages have a body");
         }
+        let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match tokio::time::timeout(PATIENCE, self.next()).await {
+            match tokio::time::timeout_at(until, self.next()).await {
                 Ok(Ok(message)) if wanted(&message) => return message.body.expect("messages have a body"),
                 Ok(Ok(message)) => self.unread.push_back(message),
                 Ok(Err(end)) => panic!("{what} was waited for, and the session ended: {end:?}"),

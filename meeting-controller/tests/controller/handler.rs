@@ -16,7 +16,6 @@ use proto::cluster::{
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// What the handler knows.
@@ -49,30 +48,29 @@ pub struct TestHandler {
     pub address: SocketAddr,
     pub url: String,
     pub start_number: u64,
-    stop: CancellationToken,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl TestHandler {
-    pub async fn start(authority: &ClusterAuthority, id: &'static str) -> Self {
+    pub fn start(authority: &ClusterAuthority, id: &'static str) -> Self {
         let identity = authority.issue(&id.parse().expect("a node id"), NodeKind::MediaHandler).expect("a certificate");
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("it is a socket");
         let address = listener.local_addr().expect("it is bound");
-        let (known, reports, stop) = (Arc::new(Mutex::new(Known::default())), broadcast::Sender::new(64), CancellationToken::new());
+        let (known, reports) = (Arc::new(Mutex::new(Known::default())), broadcast::Sender::new(64));
         let url = format!("https://{id}.test/media");
         let service = Service { known: known.clone(), reports: reports.clone(), url: url.clone() };
         let server = tonic::transport::Server::builder()
             .tls_config(server_tls(&identity))
             .expect("the identity serves")
             .add_service(MediaHandlerServiceServer::new(service));
-        let ended = stop.clone();
-        tokio::spawn(async move {
-            // Dropped rather than drained: this is how a handler dies.
-            tokio::select! {
-                _ = server.serve_with_incoming(TcpListenerStream::new(listener)) => {}
-                () = ended.cancelled() => {}
-            }
+        // On a runtime of its own, which takes every connection along when it dies.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("it is a socket");
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await
         });
-        Self { id, known, reports, address, url, start_number: 1, stop }
+        Self { id, known, reports, address, url, start_number: 1, runtime: Some(runtime) }
     }
 
     pub fn entry(&self) -> HandlerEntry {
@@ -90,8 +88,16 @@ impl TestHandler {
         self.known.lock().expect("no test panics with it")
     }
 
-    pub fn die(&self) {
-        self.stop.cancel();
+    pub fn die(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for TestHandler {
+    fn drop(&mut self) {
+        self.die();
     }
 }
 

@@ -198,7 +198,7 @@ async fn handlers_restart_and_die() {
     assert_eq!(ana.event("a reconnect", reconnect).await.media_handler_url, world.handler.url);
     eventually("the route is back", || world.handler.known().routes.contains(&route)).await;
 
-    let other = TestHandler::start(&world.authority, "mh-2").await;
+    let other = TestHandler::start(&world.authority, "mh-2");
     world.list(&[&other]);
     world.handler.die();
     assert_eq!(ana.event("another reconnect", reconnect).await.media_handler_url, other.url);

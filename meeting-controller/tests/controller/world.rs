@@ -48,7 +48,7 @@ impl World {
         let controller = meeting_controller::start(config, identity, certificate.clone()).await.expect("it starts");
         let gc = authority.issue(&"gc-1".parse().expect("a node id"), NodeKind::GlobalController).expect("a certificate");
         let channel = common::grpc::channel(&gc, &controller.grpc_address().to_string(), "mc-1").expect("a channel");
-        let handler = TestHandler::start(&authority, "mh-1").await;
+        let handler = TestHandler::start(&authority, "mh-1");
         let signer = TokenSigner::from_pkcs8(&TokenSigner::generate_pkcs8()).expect("a fresh key serves");
         let mut world = Self { authority, certificate, signer, handler, controller, front: MeetingControllerServiceClient::new(channel) };
         world.list(&[]);
