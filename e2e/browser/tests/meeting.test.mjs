@@ -4,8 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { eventually, hook, moves, openPage, picture, startBrowser, tiles } from "../support/browser.mjs";
 import { makeClip } from "../support/clip.mjs";
 import { startDev, startNative } from "../support/dark-tower.mjs";
-
-const WITHIN_MS = 20_000;
+import { byName, chat, enter, hears, joinFromLobby, meets, others, reads, says, sees, WITHIN_MS } from "../support/people.mjs";
 
 describe("the meeting page", { timeout: 170_000 }, () => {
   let dev;
@@ -22,29 +21,6 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     await clip?.remove();
   });
 
-  async function joinFromLobby(page, name) {
-    await page.fill(hook("name"), name);
-    await page.click(hook("join"));
-    await page.waitForSelector(hook("leave"));
-  }
-
-  const others = async (page) => (await tiles(page)).filter((tile) => !tile.isSelf);
-  const byName = async (page, name) => (await others(page)).find((tile) => tile.name === name);
-  const sees = (page, name) => eventually(`a tile of ${name}`, WITHIN_MS, () => byName(page, name));
-
-  async function hears(page, name) {
-    await eventually(`sound of ${name}`, WITHIN_MS, async () => ((await byName(page, name))?.level ?? 0) > 0);
-  }
-
-  async function says(page, text) {
-    await page.fill(hook("chat-input"), text);
-    await page.press(hook("chat-input"), "Enter");
-  }
-
-  const chat = (page) => page.$$eval(`${hook("chat-message")} .chat-text`, (found) => found.map((item) => item.textContent));
-  const reads = (page, ...texts) =>
-    eventually(`chat ${texts.join(", ")}`, WITHIN_MS, async () => (await chat(page)).join("\n") === texts.join("\n"));
-
   test("a meeting of two browsers and a native participant", async () => {
     const ana = await openPage(browser);
     await ana.page.goto(`${dev.url}/`);
@@ -57,27 +33,18 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     const meetingUrl = ana.page.url();
     assert.match(meetingUrl, /\/m\/[a-z2-7]{10}$/);
 
-    const bo = await openPage(browser, { colorScheme: "dark" });
-    await bo.page.goto(meetingUrl);
-    await bo.page.waitForFunction(() => (document.querySelector("video")?.readyState ?? 0) >= 2);
-    await joinFromLobby(bo.page, "Bo");
-
-    for (const [page, name] of [[ana.page, "Bo"], [bo.page, "Ana"]]) {
-      const { id } = await sees(page, name);
-      await moves(page, id, 5, WITHIN_MS);
-      await hears(page, name);
-    }
+    const bo = await enter(browser, dev, "Bo", { meetingUrl, colorScheme: "dark" });
+    const boId = await meets(ana.page, "Bo");
+    await meets(bo.page, "Ana");
     await eventually("a word on quality", WITHIN_MS, async () => /connection/i.test((await ana.page.textContent(hook("quality"))) ?? ""));
     await picture(ana.page, "2-two-people");
 
     const native = startNative(meetingUrl, "Clip", "--publish", clip.video, "--publish", clip.audio, "--loop");
     try {
       for (const { page } of [ana, bo]) {
-        const { id } = await sees(page, "Clip").catch((error) => {
+        await meets(page, "Clip").catch((error) => {
           throw new Error(`${error.message}\n${native.lines.join("\n")}`);
         });
-        await moves(page, id, 5, WITHIN_MS);
-        await hears(page, "Clip");
       }
 
       await says(ana.page, "Hello <b>Bo</b>");
@@ -88,15 +55,12 @@ describe("the meeting page", { timeout: 170_000 }, () => {
       await picture(ana.page, "3-three-people");
       await picture(bo.page, "3-three-people-dark");
 
-      const late = await openPage(browser, { viewport: { width: 420, height: 860 } });
-      await late.page.goto(meetingUrl);
-      await joinFromLobby(late.page, "Cy");
+      const late = await enter(browser, dev, "Cy", { meetingUrl, viewport: { width: 420, height: 860 } });
       await reads(late.page, "Hello <b>Bo</b>", "Hi Ana");
       assert.equal((await others(late.page)).length, 3);
-      const anaSeenByCy = await sees(late.page, "Ana");
-      await moves(late.page, anaSeenByCy.id, 3, WITHIN_MS);
+      await meets(late.page, "Ana");
       await picture(late.page, "4-late-small");
-      await sees(ana.page, "Cy");
+      await meets(ana.page, "Cy");
       await late.page.click(hook("leave"));
       await late.page.waitForSelector(hook("ended"));
       await eventually("Cy gone", WITHIN_MS, async () => (await byName(ana.page, "Cy")) === undefined);
@@ -111,7 +75,6 @@ describe("the meeting page", { timeout: 170_000 }, () => {
       await hears(ana.page, "Bo");
 
       await bo.page.click(hook("camera"));
-      const boId = (await byName(ana.page, "Bo"))?.id;
       const boTile = `${hook("tile")}[data-participant-id="${boId}"]`;
       await ana.page.waitForSelector(`${boTile}[data-video="false"]`);
       await picture(ana.page, "5-camera-off");
@@ -135,15 +98,8 @@ describe("the meeting page", { timeout: 170_000 }, () => {
   });
 
   test("a host removes somebody, who is told in words", async () => {
-    const host = await openPage(browser);
-    await host.page.goto(`${dev.url}/`);
-    await host.page.fill(hook("name"), "Host");
-    await host.page.click(hook("create"));
-    await host.page.waitForSelector(hook("join"));
-    await joinFromLobby(host.page, "Host");
-    const guest = await openPage(browser);
-    await guest.page.goto(host.page.url());
-    await joinFromLobby(guest.page, "Guest");
+    const host = await enter(browser, dev, "Host");
+    const guest = await enter(browser, dev, "Guest", { meetingUrl: host.meetingUrl });
     await sees(host.page, "Guest");
     await host.page.hover(`${hook("tile")}[data-self="false"]`);
     await host.page.click('[aria-label="Remove Guest from the meeting"]');
@@ -156,19 +112,14 @@ describe("the meeting page", { timeout: 170_000 }, () => {
   });
 
   test("somebody without camera and microphone still joins, and is told why", async () => {
-    const context = await browser.newContext({ permissions: [] });
-    const page = await context.newPage();
-    await page.addInitScript(() => {
+    const refuse = () => {
       navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));
-    });
-    await page.goto(`${dev.url}/`);
-    await page.click(hook("create"));
-    await page.waitForSelector(hook("error"));
-    assert.match(await page.textContent(hook("error")), /access is blocked.*join without it/is);
-    await joinFromLobby(page, "Di");
-    const [own] = await tiles(page);
-    assert.equal(own.isMuted, true);
-    await context.close();
+    };
+    const person = await enter(browser, dev, "Di", { prepare: (page) => page.addInitScript(refuse) });
+    await person.page.waitForSelector(hook("error"));
+    assert.match(await person.page.textContent(hook("error")), /access is blocked.*join without it/is);
+    await eventually("muted", WITHIN_MS, async () => (await tiles(person.page))[0]?.isMuted === true);
+    await person.close();
   });
 
   test("a meeting that does not exist is told in words", async () => {
