@@ -1,0 +1,199 @@
+//! `dark-tower dev`: the three services in one process, on loopback, with the same listeners, tokens and mTLS as in
+//! production, and a plain HTTP door for the browser, where a page is a secure context.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use common::admin::{self, Readiness};
+use common::shutdown::Shutdown;
+use common::telemetry::{LogConfig, init_logging, init_metrics};
+use common::tls::{Certificate, ClusterAuthority, NodeKind, hash_base64};
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// How long the nodes may take to find each other; on an idle laptop it is a few milliseconds.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks at whether they have.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
+/// After this an orderly end is given up.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Ports and the data folder. Port 0 means any free one; what was chosen is written to DATA_DIR/dev.json.
+#[derive(clap::Args)]
+pub struct DevArgs {
+    /// TCP port of the plain HTTP door for the browser.
+    #[arg(long, default_value_t = 8080)]
+    http_port: u16,
+    /// UDP and TCP port of the API over HTTP/3, HTTP/2 and HTTP/1.1.
+    #[arg(long, default_value_t = 8443)]
+    https_port: u16,
+    /// UDP and TCP port of signaling.
+    #[arg(long, default_value_t = 4433)]
+    signaling_port: u16,
+    /// UDP port of media.
+    #[arg(long, default_value_t = 4434)]
+    media_port: u16,
+    /// TCP port of /healthz, /readyz and /metrics.
+    #[arg(long, default_value_t = 9090)]
+    admin_port: u16,
+    /// Where the database and dev.json lie.
+    #[arg(long, default_value = "data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// What is logged, such as info or info,media_handler=debug.
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+/// The contents of dev.json.
+#[derive(Serialize)]
+struct DevFile<'a> {
+    http_url: &'a str,
+    https_url: &'a str,
+    signaling_url: &'a str,
+    media_url: &'a str,
+    admin_url: &'a str,
+    certificate_sha256: &'a str,
+    client_id: &'a str,
+    client_secret: &'a str,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(args: DevArgs) -> anyhow::Result<()> {
+    init_logging(&LogConfig { filter: args.log.clone(), ..LogConfig::default() });
+    let metrics = init_metrics();
+    let shutdown = Shutdown::on_signals()?;
+    std::fs::create_dir_all(&args.data_dir).with_context(|| format!("cannot create {}", args.data_dir.display()))?;
+
+    let http = admin::bind(SocketAddr::new(LOOPBACK, args.http_port)).await?;
+    let http_url = format!("http://localhost:{}", http.local_addr()?.port());
+    let admin_listener = admin::bind(SocketAddr::new(LOOPBACK, args.admin_port)).await?;
+    let admin_url = format!("http://{}", admin_listener.local_addr()?);
+
+    let authority = ClusterAuthority::generate()?;
+    let certificate = Certificate::self_signed(&["localhost".into(), "127.0.0.1".into(), "::1".into()])?;
+    let grpc_bind = SocketAddr::new(LOOPBACK, 0);
+
+    let mut config = global_controller::config::Config {
+        node_id: "gc-dev".into(),
+        allow_anonymous_create: true,
+        meeting_page_url: Some(http_url.clone()),
+        ..Default::default()
+    };
+    config.cluster.grpc_bind = grpc_bind;
+    config.cluster.grpc_bind = grpc_bind;
+    config.public.bind = SocketAddr::new(LOOPBACK, args.https_port);
+    config.store.path = args.data_dir.join("dark-tower.sqlite");
+    let identity = authority.issue(&config.node_id.parse()?, NodeKind::GlobalController)?;
+    let front = global_controller::start(config, identity, certificate.clone()).await?;
+    let global_controllers = vec![front.grpc_address().to_string()];
+
+    let mut config = media_handler::config::Config { node_id: "mh-dev".parse()?, grpc_bind, ..Default::default() };
+    config.public.bind = SocketAddr::new(LOOPBACK, args.media_port);
+    config.cluster.global_controllers.clone_from(&global_controllers);
+    let identity = authority.issue(&config.node_id, NodeKind::MediaHandler)?;
+    let handler = media_handler::start(config, identity, certificate.clone()).await?;
+
+    let mut config = meeting_controller::config::Config { node_id: "mc-dev".parse()?, grpc_bind, ..Default::default() };
+    config.public.bind = SocketAddr::new(LOOPBACK, args.signaling_port);
+    config.cluster.global_controllers = global_controllers;
+    let identity = authority.issue(&config.node_id, NodeKind::MeetingController)?;
+    let controller = meeting_controller::start(config, identity, certificate.clone()).await?;
+
+    let readiness: Vec<Readiness> = [front.readiness(), handler.readiness(), controller.readiness()].concat();
+    wait_until_ready(&readiness).await?;
+    tokio::spawn(admin::serve(admin_listener, admin::router(metrics, readiness), shutdown.now.clone()));
+    let plain = front.router().merge(controller.websocket_router());
+    serve_plain(http, plain, &shutdown);
+
+    let credentials = front.create_client("dev", global_controller::Scopes::all()).await?;
+    let file = DevFile {
+        http_url: &http_url,
+        https_url: front.public_url(),
+        signaling_url: controller.public_url(),
+        media_url: handler.public_url(),
+        admin_url: &admin_url,
+        certificate_sha256: &hash_base64(&certificate.sha256()),
+        client_id: &credentials.client_id,
+        client_secret: credentials.client_secret.expose(),
+    };
+    let path = args.data_dir.join("dev.json");
+    write_private(&path, &serde_json::to_vec_pretty(&file)?).with_context(|| format!("cannot write {}", path.display()))?;
+    announce(&file, &path)?;
+
+    tokio::select! {
+        () = shutdown.drain.cancelled() => {}
+        () = shutdown.now.cancelled() => return Ok(()),
+    }
+    let stop = async {
+        controller.stop().await;
+        handler.stop().await;
+        front.stop().await;
+    };
+    tokio::select! {
+        () = stop => {}
+        () = shutdown.now.cancelled() => {}
+        () = tokio::time::sleep(STOP_TIMEOUT) => tracing::warn!("an orderly end took too long; ending now"),
+    }
+    Ok(())
+}
+
+async fn wait_until_ready(readiness: &[Readiness]) -> anyhow::Result<()> {
+    let ready = async {
+        while readiness.iter().any(|readiness| (readiness.check)().is_err()) {
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    };
+    if tokio::time::timeout(READY_TIMEOUT, ready).await.is_err() {
+        let missing: Vec<String> =
+            readiness.iter().filter_map(|it| (it.check)().err().map(|reason| format!("{}: {reason}", it.name))).collect();
+        anyhow::bail!("not ready after {} s: {}", READY_TIMEOUT.as_secs(), missing.join("; "));
+    }
+    Ok(())
+}
+
+/// Serves the browser's door on 127.0.0.1 and, where the port is free there too, on ::1.
+fn serve_plain(listener: TcpListener, router: Router, shutdown: &Shutdown) {
+    let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
+    let serve = |listener: TcpListener, router: Router, stop: tokio_util::sync::CancellationToken| async move {
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the plain HTTP door has closed");
+        }
+    };
+    let (v6_router, v6_stop) = (router.clone(), shutdown.drain.clone());
+    tokio::spawn(serve(listener, router, shutdown.drain.clone()));
+    tokio::spawn(async move {
+        match TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await {
+            Ok(listener) => serve(listener, v6_router, v6_stop).await,
+            Err(error) => tracing::debug!(%error, port, "::1 is not served; browsers fall back to 127.0.0.1 over TCP"),
+        }
+    });
+}
+
+/// Writes a file that only its owner reads, whole or not at all.
+fn write_private(path: &Path, contents: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let partial = path.with_extension("json.partial");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    std::fs::rename(partial, path)
+}
+
+fn announce(file: &DevFile<'_>, path: &Path) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "  meeting page   {}", file.http_url)?;
+    writeln!(out, "  API            {}/api/v1 (HTTP/3, HTTP/2, HTTP/1.1)", file.https_url)?;
+    writeln!(out, "  signaling      {}", file.signaling_url)?;
+    writeln!(out, "  media          {}", file.media_url)?;
+    writeln!(out, "  admin          {}/metrics", file.admin_url)?;
+    writeln!(out, "  credentials    {}", path.display())?;
+    writeln!(out, "dark-tower dev: ready")?;
+    out.flush()
+}

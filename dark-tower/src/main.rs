@@ -1,0 +1,66 @@
+//! `dark-tower`: the one command people type.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use common::config::load_from_environment;
+use common::shutdown::Shutdown;
+use common::telemetry::init_logging;
+use dark_tower::{dev, join};
+
+/// A video-meeting cluster for which QUIC is native.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a whole cluster in one process on loopback: nothing to configure, real TLS, throw-away certificates.
+    Dev(dev::DevArgs),
+    /// Joins a meeting: publishes media files, records what others publish.
+    Join(join::JoinArgs),
+    /// Runs a global controller: the public API and the cluster's registry.
+    GlobalController(ServiceArgs),
+    /// Runs a meeting controller: signaling.
+    MeetingController(ServiceArgs),
+    /// Runs a media handler: forwards media.
+    MediaHandler(ServiceArgs),
+}
+
+#[derive(clap::Args)]
+struct ServiceArgs {
+    /// A TOML file; DARK_TOWER__SECTION__KEY in the environment lies over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    common::tls::install_crypto_provider();
+    match Cli::parse().command {
+        Command::Dev(args) => dev::run(args).await.map(|()| ExitCode::SUCCESS),
+        Command::Join(args) => join::run(args).await,
+        Command::GlobalController(args) => {
+            let config: global_controller::config::Config = load_from_environment(args.config.as_deref(), [])?;
+            init_logging(&config.log);
+            global_controller::run(config, Shutdown::on_signals()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::MeetingController(args) => {
+            let config: meeting_controller::config::Config = load_from_environment(args.config.as_deref(), [])?;
+            init_logging(&config.log);
+            meeting_controller::run(config, Shutdown::on_signals()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::MediaHandler(args) => {
+            let config: media_handler::config::Config = load_from_environment(args.config.as_deref(), [])?;
+            init_logging(&config.log);
+            media_handler::run(config, Shutdown::on_signals()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
