@@ -20,4 +20,6 @@ pub mod store;
 mod timestamp;
 
 pub use config::Config;
+/// What an API client may do.
+pub use global_controller_core::Scopes;
 pub use service::{ClientCredentials, CreateClientError, RunError, Running, StartError, run, start};

@@ -1,6 +1,6 @@
 //! What outlives the process, behind a trait: meetings, accounts, API clients, assignments, signing keys.
 //!
-//! In: records and ids. Out: records, or [`StoreError`]. Every call is one atomic step. The contract suite in `tests/store.rs` is run over
+//! In: records and ids. Out: records, or [`StoreError`]. Every call is one atomic step. The contract suite in `tests/shell/store.rs` is run over
 //! each implementation.
 
 pub mod sqlite;

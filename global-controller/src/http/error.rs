@@ -240,7 +240,15 @@ mod tests {
     fn codes_and_statuses_are_the_contracts() {
         use ErrorCode::*;
         let all = [
-            InvalidRequest, Unauthorized, Forbidden, NotFound, MeetingNotFound, MeetingEnded, CapacityExceeded, Unavailable, InternalError,
+            InvalidRequest,
+            Unauthorized,
+            Forbidden,
+            NotFound,
+            MeetingNotFound,
+            MeetingEnded,
+            CapacityExceeded,
+            Unavailable,
+            InternalError,
         ];
         let said: Vec<String> = all.iter().map(|code| format!("{} {}", code.parts().1.as_u16(), code.parts().0)).collect();
         assert_eq!(

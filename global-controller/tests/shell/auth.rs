@@ -1,0 +1,108 @@
+//! Access tokens: how they are given, what they allow, what is no access token.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World};
+
+async fn token_request(world: &World, body: Value) -> Answer {
+    world.post("/api/v1/auth/token", None, body).await
+}
+
+#[tokio::test]
+async fn tokens_are_given_for_json_forms_and_basic() {
+    let world = World::start(|_| {}).await;
+    let (credentials, _) = world.api_client("meetings:read meetings:join").await;
+    let (id, secret) = (credentials.client_id.as_str(), credentials.client_secret.expose());
+    let url = world.url("/api/v1/auth/token");
+    let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}&scope=meetings%3Aread");
+    let form = world.http.post(&url).header("content-type", "application/x-www-form-urlencoded").body(form);
+    let basic = world.http.post(&url).basic_auth(id, Some(secret));
+    let basic = basic.header("content-type", "application/x-www-form-urlencoded").body("grant_type=client_credentials");
+    let json = world.http.post(&url).header("content-type", "application/json; charset=utf-8");
+    let json = json.body(json!({"grant_type": "client_credentials", "client_id": id, "client_secret": secret, "new": 1}).to_string());
+    for (request, scope) in [(form, "meetings:read"), (basic, "meetings:read meetings:join"), (json, "meetings:read meetings:join")] {
+        let answer = Answer::of(request).await;
+        assert_eq!(answer.header("cache-control"), "no-store");
+        let body = answer.expect(StatusCode::OK);
+        assert_eq!((&body["token_type"], &body["expires_in"], &body["scope"]), (&json!("Bearer"), &json!(3600), &json!(scope)));
+        let claims = world.verifier().await.verify_access(body["access_token"].as_str().expect("a token")).expect("a good token");
+        assert_eq!((claims.sub.as_str(), claims.exp - claims.iat, claims.scope.as_str()), (id, 3600, scope));
+    }
+}
+
+#[tokio::test]
+async fn refusals_come_in_the_body_of_the_request() {
+    let world = World::start(|_| {}).await;
+    let (credentials, _) = world.api_client("meetings:read").await;
+    let (id, secret) = (credentials.client_id.as_str(), credentials.client_secret.expose());
+    let asked = |grant: &str, id: &str, secret: &str| json!({"grant_type": grant, "client_id": id, "client_secret": secret});
+    for (body, expected) in [
+        (json!({}), "400 INVALID_REQUEST: grant_type: is required"),
+        (json!({"grant_type": "client_credentials"}), "400 INVALID_REQUEST: client_id: is required"),
+        (asked("password", id, secret), "400 INVALID_REQUEST: grant_type: must be client_credentials"),
+        (asked("client_credentials", id, "wrong"), "401 UNAUTHORIZED: client_id or client_secret is wrong"),
+        (asked("client_credentials", "nobody", secret), "401 UNAUTHORIZED: client_id or client_secret is wrong"),
+    ] {
+        assert_eq!(token_request(&world, body).await.refusal(), expected);
+    }
+    let url = world.url("/api/v1/auth/token");
+    let form = |body: &str| world.http.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body.to_owned());
+    let with = |rest: &str| form(&format!("client_id={id}&client_secret={secret}&{rest}"));
+    for (request, status, code) in [
+        (form("grant_type=client_credentials"), StatusCode::BAD_REQUEST, "invalid_request"),
+        (with("grant_type=password"), StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+        (with("grant_type=client_credentials&scope=meetings:end"), StatusCode::BAD_REQUEST, "invalid_scope"),
+        (with("grant_type=client_credentials&grant_type=password"), StatusCode::BAD_REQUEST, "invalid_request"),
+        (form("grant_type=client_credentials&client_id=a&client_secret=b"), StatusCode::UNAUTHORIZED, "invalid_client"),
+        (form("grant_type=client_credentials").basic_auth(id, Some("wrong")), StatusCode::UNAUTHORIZED, "invalid_client"),
+    ] {
+        let answer = Answer::of(request).await;
+        assert_eq!(answer.expect(status)["error"], code);
+    }
+    let basic = Answer::of(form("grant_type=client_credentials").basic_auth(id, Some("wrong"))).await;
+    assert_eq!(basic.header("www-authenticate"), "Basic realm=\"dark-tower\"");
+}
+
+#[tokio::test]
+async fn scopes_and_tenants_bound_what_a_bearer_sees() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let (_, maker) = world.api_client("meetings:create meetings:read meetings:end").await;
+    let (_, stranger) = world.api_client("meetings:read meetings:join meetings:end").await;
+    let created = world.post("/api/v1/meetings", Some(&maker), json!({"display_name": "Ours"})).await.expect(StatusCode::CREATED);
+    let path = format!("/api/v1/meetings/{}", created["meeting_id"].as_str().expect("an id"));
+    let answer = world.post("/api/v1/meetings", Some(&stranger), json!({"display_name": "Theirs"})).await;
+    assert_eq!(answer.refusal(), "403 FORBIDDEN: the access token lacks the scope meetings:create");
+    let hidden = world.get(&path, Some(&stranger)).await.refusal();
+    assert!(hidden.starts_with("404 MEETING_NOT_FOUND"), "{hidden}");
+    let hidden = world.get(&path, None).await.refusal();
+    assert!(hidden.starts_with("404 MEETING_NOT_FOUND"), "{hidden}");
+    assert!(world.delete(&path, Some(&stranger)).await.refusal().starts_with("404 MEETING_NOT_FOUND"));
+    let join = world.post(&format!("{path}/join"), Some(&stranger), json!({"display_name": "Eve"})).await;
+    assert!(join.refusal().starts_with("404 MEETING_NOT_FOUND"), "{}", join.text);
+    for (bearer, total) in [(Some(maker.as_str()), 1), (Some(stranger.as_str()), 0), (None, 0)] {
+        assert_eq!(world.get("/api/v1/meetings", bearer).await.expect(StatusCode::OK)["total"], total);
+    }
+    world.get(&path, Some(&maker)).await.expect(StatusCode::OK);
+}
+
+/// Where anonymous creation is off, everything but joining by the link needs a bearer; a token of another kind is none.
+#[tokio::test]
+async fn what_is_no_access_token_opens_nothing() {
+    let world = World::start(|_| {}).await;
+    let (_controller, _handler) = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
+    let (_, token) = world.api_client("meetings:create meetings:read").await;
+    let created = world.post("/api/v1/meetings", Some(&token), json!({"display_name": "Ours"})).await.expect(StatusCode::CREATED);
+    let anonymous = world.post("/api/v1/meetings", None, json!({"display_name": "Nobody's"})).await;
+    assert_eq!(anonymous.refusal(), "401 UNAUTHORIZED: an access token is needed: POST /api/v1/auth/token gives one");
+    assert_eq!(anonymous.header("www-authenticate"), "Bearer realm=\"dark-tower\"");
+    let join_token = created["join_token"].as_str().expect("a token");
+    let mut broken = token.clone();
+    broken.replace_range(token.len() - 4.., "AAAA");
+    for bad in [join_token, "x", "", &broken] {
+        let answer = world.get("/api/v1/meetings", Some(bad)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{bad}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"dark-tower\", error=\"invalid_token\"");
+    }
+    assert!(world.verifier().await.verify_join(&token).is_err());
+}

@@ -1,0 +1,143 @@
+//! Join: who is let in as what, and where one is sent.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{World, eventually};
+
+fn join_path(meeting: &Value) -> String {
+    format!("/api/v1/meetings/{}/join", meeting["meeting_id"].as_str().expect("an id"))
+}
+
+#[tokio::test]
+async fn guests_come_by_the_link() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let meeting = world.meeting().await;
+    let joined = world.post(&join_path(&meeting), None, json!({"display_name": " Ana ", "user_id": "ana"})).await.expect(StatusCode::OK);
+    for same in ["meeting_id", "meeting_controller_url", "signaling_fallback_url", "media_handler_urls", "certificate_hashes"] {
+        assert_eq!(joined[same], meeting[same], "{same}");
+    }
+    assert!(joined["expires_at"].is_string());
+    let grant = world.grant(&joined).await;
+    assert_eq!((grant.role.as_str(), grant.display_name.as_str(), grant.is_account), ("attendee", "Ana", false));
+    assert!(grant.subject.starts_with("guest-"), "{}", grant.subject);
+    let other = world.post(&join_path(&meeting), None, json!({"display_name": "Ana"})).await.expect(StatusCode::OK);
+    let other = world.grant(&other).await;
+    assert!(other.subject != grant.subject && other.token_id != grant.token_id);
+    let nameless = world.post(&join_path(&meeting), None, json!({})).await;
+    assert_eq!(nameless.refusal(), "400 INVALID_REQUEST: display_name: is required");
+}
+
+#[tokio::test]
+async fn accounts_come_as_themselves_or_as_whom_they_may_speak_for() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let (app, token) = world.api_client("meetings:create meetings:join participants:act-as").await;
+    let body = json!({"display_name": "Ana's", "user_id": "ana", "settings": {"require_auth": true}});
+    let meeting = world.post("/api/v1/meetings", Some(&token), body).await.expect(StatusCode::CREATED);
+    assert_eq!(world.grant(&meeting).await.subject, "ana");
+    let stranger = world.post(&join_path(&meeting), None, json!({"display_name": "Eve"})).await;
+    assert!(stranger.refusal().starts_with("401 UNAUTHORIZED"), "{}", stranger.text);
+    for (user_id, subject, role) in
+        [(Some("ana"), "ana", "host"), (Some("bob"), "bob", "attendee"), (None, app.client_id.as_str(), "attendee")]
+    {
+        let body = json!({"display_name": "Somebody", "user_id": user_id});
+        let joined = world.post(&join_path(&meeting), Some(&token), body).await.expect(StatusCode::OK);
+        let grant = world.grant(&joined).await;
+        assert_eq!((grant.subject.as_str(), grant.role.as_str(), grant.is_account), (subject, role, true));
+    }
+
+    // Who may not speak for others is itself, whatever it says.
+    let (plain, token) = world.api_client("meetings:create meetings:join").await;
+    let body = json!({"display_name": "Mine", "user_id": "ana"});
+    let meeting = world.post("/api/v1/meetings", Some(&token), body).await.expect(StatusCode::CREATED);
+    for user_id in [None, Some("ana")] {
+        let body = json!({"display_name": "Me", "user_id": user_id});
+        let joined = world.post(&join_path(&meeting), Some(&token), body).await.expect(StatusCode::OK);
+        let grant = world.grant(&joined).await;
+        assert_eq!((grant.subject.as_str(), grant.role.as_str()), (plain.client_id.as_str(), "host"));
+    }
+}
+
+#[tokio::test]
+async fn a_full_meeting_takes_nobody_but_who_comes_back() {
+    let (world, controller, _handler) = World::with_nodes().await;
+    let body = json!({"display_name": "Small", "max_participants": 1});
+    let meeting = world.post("/api/v1/meetings", None, body).await.expect(StatusCode::CREATED);
+    controller.seats(&world, &meeting, 1).await;
+    let refused = world.post(&join_path(&meeting), None, json!({"display_name": "Ana"})).await;
+    assert_eq!(refused.refusal(), "409 CAPACITY_EXCEEDED: the meeting has its 1 participants");
+    let back = world.post(&join_path(&meeting), None, json!({"resume_token": "of the one who is in"})).await.expect(StatusCode::OK);
+    assert_eq!((&back["join_token"], &back["expires_at"]), (&json!(""), &Value::Null));
+    assert_eq!(back["meeting_controller_url"], meeting["meeting_controller_url"]);
+    let empty = world.post(&join_path(&meeting), None, json!({"resume_token": ""})).await;
+    assert_eq!(empty.refusal(), "400 INVALID_REQUEST: resume_token: is none that was given out");
+}
+
+/// Joins follow the meeting to another controller when its own is lost, and that one is told first.
+#[tokio::test]
+async fn a_lost_controller_is_replaced() {
+    let (world, first, _handler) = World::with_nodes().await;
+    let meeting = world.meeting().await;
+    assert_eq!(meeting["meeting_controller_url"], "https://mc-1.example.com/wt");
+    let second = world.controller("mc-2").await;
+    drop(first);
+    eventually("joins are sent to the second controller", || async {
+        let joined = world.post(&join_path(&meeting), None, json!({"display_name": "Ana"})).await;
+        let body = (joined.status == StatusCode::OK).then(|| joined.expect(StatusCode::OK))?;
+        (body["meeting_controller_url"] == "https://mc-2.example.com/wt").then_some(())
+    })
+    .await;
+    let assigned: Vec<String> = second.told().assigned.iter().map(|assigned| assigned.meeting_id.clone()).collect();
+    assert_eq!(assigned, [meeting["meeting_id"].as_str().expect("an id")]);
+    let id = meeting["meeting_id"].as_str().expect("an id");
+    let shown = world.get(&format!("/api/v1/meetings/{id}"), None).await.expect(StatusCode::OK);
+    assert_eq!(shown["meeting_controller_url"], "https://mc-2.example.com/wt");
+}
+
+#[tokio::test]
+async fn a_controller_that_refuses_is_passed_over() {
+    let (world, first, _handler) = World::with_nodes().await;
+    let _second = world.controller("mc-2").await;
+    first.told().refuse = usize::MAX;
+    for _ in 0..8 {
+        assert_eq!(world.meeting().await["meeting_controller_url"], "https://mc-2.example.com/wt");
+    }
+}
+
+#[tokio::test]
+async fn without_nodes_one_is_told_to_come_again() {
+    let world = World::start(|config| config.allow_anonymous_create = true).await;
+    let create = || world.post("/api/v1/meetings", None, json!({"display_name": "Standup"}));
+    let refused = create().await;
+    assert_eq!(refused.refusal(), "503 UNAVAILABLE: no media handler is available");
+    assert_eq!(refused.header("retry-after"), "2");
+    let _handler = world.handler("mh-1", "eu").await;
+    assert_eq!(create().await.refusal(), "503 UNAVAILABLE: no meeting controller has registered");
+    let controller = world.controller("mc-1").await;
+    controller.told().refuse = 1;
+    assert_eq!(create().await.refusal(), "503 UNAVAILABLE: no meeting controller answers");
+    let meeting = create().await.expect(StatusCode::CREATED);
+    drop(controller);
+    let gone = eventually("the controller is lost", || async {
+        let answer = world.post(&join_path(&meeting), None, json!({"display_name": "Ana"})).await;
+        (answer.status == StatusCode::SERVICE_UNAVAILABLE && answer.text.contains("lost")).then_some(answer)
+    })
+    .await;
+    let expected = "503 UNAVAILABLE: no meeting controller can take a meeting: 1 lost, 0 draining, 0 unhealthy, 0 full";
+    assert_eq!(gone.refusal(), expected);
+    // What could not be placed is not there.
+    assert_eq!(world.get("/api/v1/meetings", None).await.expect(StatusCode::OK)["total"], 1);
+}
+
+/// The handlers of the controller's region come first, and the token names them in the same order as the answer.
+#[tokio::test]
+async fn handlers_of_the_region_come_first() {
+    let (world, _controller, _near) = World::with_nodes().await;
+    let _far = world.handler("mh-0", "us").await;
+    let meeting = world.meeting().await;
+    assert_eq!(meeting["media_handler_urls"], json!(["https://mh-1.example.com/media", "https://mh-0.example.com/media"]));
+    let handlers: Vec<String> = world.grant(&meeting).await.handlers.iter().map(ToString::to_string).collect();
+    assert_eq!(handlers, ["mh-1", "mh-0"]);
+    // Both handlers show the same certificate here, and it is named once.
+    assert_eq!(meeting["certificate_hashes"].as_array().map(Vec::len), Some(2));
+}

@@ -1,0 +1,72 @@
+//! One router over three protocols: the same answers, on the same port.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::http3::Http3;
+use crate::world::{Answer, World, client};
+
+#[tokio::test]
+async fn all_three_answer_alike() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let alternative = format!("h3=\":{}\"; ma=86400", world.global_controller.public_address().port());
+    let body = json!({"display_name": "Standup"}).to_string();
+    for (http, version) in [
+        (client(&world.certificate, |builder| builder.http1_only()), reqwest::Version::HTTP_11),
+        (client(&world.certificate, |builder| builder), reqwest::Version::HTTP_2),
+    ] {
+        let response = http.get(world.url("/healthz")).send().await.expect("an answer");
+        assert_eq!((response.status(), response.version()), (StatusCode::OK, version));
+        let request = http.post(world.url("/api/v1/meetings")).header("content-type", "application/json");
+        let created = Answer::of(request.body(body.clone())).await;
+        created.expect(StatusCode::CREATED);
+        assert_eq!(created.header("alt-svc"), alternative);
+        let missing = Answer::of(http.get(world.url("/nowhere"))).await;
+        assert_eq!(missing.refusal(), "404 NOT_FOUND: there is nothing at this path");
+    }
+    let mut http3 = Http3::connect(&world).await;
+    let created = http3.send("POST", "/api/v1/meetings", Some(body.into_bytes())).await;
+    created.expect(StatusCode::CREATED);
+    assert_eq!(created.header("alt-svc"), "", "who is here need not be told");
+    assert_eq!(http3.send("GET", "/nowhere", None).await.refusal(), "404 NOT_FOUND: there is nothing at this path");
+    assert_eq!(http3.send("PUT", "/api/v1/meetings", None).await.header("allow"), "POST,GET,HEAD");
+}
+
+#[tokio::test]
+async fn long_bodies_are_refused() {
+    let world = World::start(|config| {
+        config.allow_anonymous_create = true;
+        config.limits.body_bytes = 1000;
+    })
+    .await;
+    let long = format!("{{\"display_name\": \"{}\"}}", "x".repeat(1000));
+    let expected = "413 INVALID_REQUEST: the body is over the limit of 1000 bytes";
+    let answer = world.send(reqwest::Method::POST, "/api/v1/meetings", None, Some(long.clone())).await;
+    assert_eq!(answer.refusal(), expected);
+    let other = world.http.post(world.url("/api/v1/meetings")).header("content-type", "text/plain").body("{}");
+    assert_eq!(Answer::of(other).await.refusal(), "415 INVALID_REQUEST: content-type must be application/json");
+    let mut http3 = Http3::connect(&world).await;
+    assert_eq!(http3.send("POST", "/api/v1/meetings", Some(long.into_bytes())).await.refusal(), expected);
+}
+
+#[tokio::test]
+async fn a_crowd_of_requests_is_told_to_come_again() {
+    let world = World::start(|config| config.limits.requests = 0).await;
+    let answer = world.get("/healthz", None).await;
+    assert_eq!(answer.refusal(), "503 UNAVAILABLE: too many requests are under way");
+    assert_eq!(answer.header("retry-after"), "2");
+}
+
+/// Pages of the list may call the API from a browser, others may not.
+#[tokio::test]
+async fn origins_are_allowed_by_a_list() {
+    let world = World::start(|config| config.public.origins = vec!["https://app.example.com".to_owned()]).await;
+    for (origin, allowed) in [("https://app.example.com", "https://app.example.com"), ("https://evil.example.com", "")] {
+        let preflight = world.http.request(reqwest::Method::OPTIONS, world.url("/api/v1/meetings")).header("origin", origin);
+        let preflight = preflight.header("access-control-request-method", "POST");
+        let answer = Answer::of(preflight.header("access-control-request-headers", "authorization, content-type")).await;
+        assert_eq!(answer.header("access-control-allow-origin"), allowed);
+        let plain = Answer::of(world.http.get(world.url("/healthz")).header("origin", origin)).await;
+        assert_eq!(plain.header("access-control-allow-origin"), allowed);
+    }
+}

@@ -1,0 +1,179 @@
+//! The contract of the store, run over each implementation.
+
+use std::sync::Arc;
+
+use common_core::MeetingId;
+use global_controller::store::sqlite::SqliteStore;
+use global_controller::store::{
+    Account, ApiClient, Assignment, Listing, MeetingKey, NewMeeting, Settings, SigningKey, Status, Store, StoreError, TenantId,
+};
+use global_controller_core::{MeetingCode, Scopes};
+
+const SETTINGS: Settings = Settings { max_participants: 7, recording_enabled: true, enable_e2e_encryption: false, require_auth: true };
+
+fn assignment(epoch: i64) -> Assignment {
+    Assignment {
+        controller: "mc-1".parse().expect("a node id"),
+        start_number: u64::MAX,
+        controller_url: "https://mc-1.example.com/wt".into(),
+        epoch,
+        reason: "the only choice".into(),
+        assigned_at: 1,
+    }
+}
+
+fn meeting(number: u8, tenant: TenantId, host: Option<&str>) -> NewMeeting {
+    NewMeeting {
+        id: MeetingId::from_bytes([number; 16]),
+        code: MeetingCode::from_random(u64::from(number)),
+        tenant,
+        host: host.map(|subject| Account { subject: subject.into(), display_name: None }),
+        display_name: format!("Meeting {number}"),
+        settings: SETTINGS,
+        region: "eu".into(),
+        created_at: i64::from(number) * 1000,
+        assignment: assignment(1),
+    }
+}
+
+/// Everything that is asked of an empty store. A further implementation is run through here as well.
+async fn keeps_the_contract(store: Arc<dyn Store>) {
+    store.ping().await.expect("it answers");
+    meetings_are_found_and_ended(store.as_ref()).await;
+    listings_are_bounded(store.as_ref()).await;
+    of_two_assignments_one_wins(store.clone()).await;
+    clients_and_keys_are_kept(store.clone()).await;
+}
+
+async fn meetings_are_found_and_ended(store: &dyn Store) {
+    let tenant = TenantId::from_u128(1);
+    let new = meeting(1, tenant, Some("ana"));
+    store.create_meeting(&new).await.expect("created");
+    let found = store.meeting(MeetingKey::Id(new.id)).await.expect("it answers").expect("it is there");
+    assert_eq!((found.id, found.code, found.tenant, found.host.as_deref()), (new.id, new.code, tenant, Some("ana")));
+    assert_eq!((found.display_name.as_str(), found.settings, found.region.as_str()), ("Meeting 1", SETTINGS, "eu"));
+    assert_eq!((found.status, found.created_at, found.ended_at, &found.assignment), (Status::Scheduled, 1000, None, &assignment(1)));
+    assert_eq!(store.meeting(MeetingKey::Code(new.code)).await.expect("it answers"), Some(found));
+
+    // Taken ids and codes leave nothing behind.
+    assert!(matches!(store.create_meeting(&new).await, Err(StoreError::Taken(_))));
+    let clash = NewMeeting { code: new.code, ..meeting(2, tenant, Some("bob")) };
+    assert!(matches!(store.create_meeting(&clash).await, Err(StoreError::Taken("the meeting code"))));
+    assert_eq!(store.meeting(MeetingKey::Id(clash.id)).await.expect("it answers"), None);
+
+    assert_eq!(store.note_running(&[new.id, MeetingId::from_bytes([99; 16])]).await.expect("it answers"), []);
+    let found = store.meeting(MeetingKey::Id(new.id)).await.expect("it answers").expect("it is there");
+    assert_eq!(found.status, Status::Active);
+    let first = store.end_meeting(new.id, 5000).await.expect("it answers").expect("it is there");
+    let second = store.end_meeting(new.id, 6000).await.expect("it answers").expect("it is there");
+    assert_eq!((first.ended_at, first.already, second.ended_at, second.already), (5000, false, 5000, true));
+    assert_eq!(store.end_meeting(clash.id, 5000).await.expect("it answers"), None);
+    assert_eq!(store.note_running(&[new.id]).await.expect("it answers"), [new.id]);
+    let found = store.meeting(MeetingKey::Id(new.id)).await.expect("it answers").expect("it is there");
+    assert_eq!((found.status, found.ended_at), (Status::Completed, Some(5000)));
+}
+
+async fn listings_are_bounded(store: &dyn Store) {
+    let tenant = TenantId::from_u128(2);
+    for number in 11..=15 {
+        let host = (number % 2 == 0).then_some("ana");
+        store.create_meeting(&meeting(number, tenant, host)).await.expect("created");
+    }
+    // Two at the same moment: the id decides, and no page loses one.
+    let twin = NewMeeting { created_at: 15_000, ..meeting(16, tenant, None) };
+    store.create_meeting(&twin).await.expect("created");
+    store.end_meeting(MeetingId::from_bytes([13; 16]), 20_000).await.expect("it answers");
+    let all = Listing { tenant, host: None, active: None, limit: 2, after: None };
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list_meetings(&Listing { after, ..all.clone() }).await.expect("it answers");
+        assert_eq!(page.total, 6);
+        seen.extend(page.meetings.iter().map(|meeting| meeting.id.as_bytes()[0]));
+        after = page.meetings.last().map(|last| (last.created_at, last.id));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, [16, 15, 14, 13, 12, 11]);
+    let check = async |listing: Listing, expected: &[u8]| {
+        let page = store.list_meetings(&listing).await.expect("it answers");
+        let ids: Vec<u8> = page.meetings.iter().map(|meeting| meeting.id.as_bytes()[0]).collect();
+        assert_eq!((ids.as_slice(), page.total, page.more), (expected, expected.len() as u64, false));
+    };
+    let all = Listing { limit: 200, ..all };
+    check(Listing { active: Some(true), ..all.clone() }, &[16, 15, 14, 12, 11]).await;
+    check(Listing { active: Some(false), ..all.clone() }, &[13]).await;
+    check(Listing { host: Some("ana".into()), ..all.clone() }, &[14, 12]).await;
+    check(Listing { host: Some("bob".into()), ..all.clone() }, &[]).await;
+    check(Listing { tenant: TenantId::from_u128(3), ..all }, &[]).await;
+}
+
+async fn of_two_assignments_one_wins(store: Arc<dyn Store>) {
+    let new = meeting(21, TenantId::from_u128(4), None);
+    store.create_meeting(&new).await.expect("created");
+    let tasks: Vec<_> = (0..8_u64)
+        .map(|number| {
+            let (store, id) = (store.clone(), new.id);
+            tokio::spawn(async move { store.reassign(id, &Assignment { start_number: number, ..assignment(2) }).await })
+        })
+        .collect();
+    let mut stored = Vec::new();
+    for task in tasks {
+        stored.push(task.await.expect("no panic").expect("it answers").expect("it is there"));
+    }
+    assert!(stored.iter().all(|assignment| assignment.epoch == 2 && *assignment == stored[0]), "{stored:?}");
+    let stale = store.reassign(new.id, &assignment(2)).await.expect("it answers");
+    assert_eq!(stale, Some(stored[0].clone()));
+    assert_eq!(store.reassign(MeetingId::from_bytes([98; 16]), &assignment(2)).await.expect("it answers"), None);
+}
+
+async fn clients_and_keys_are_kept(store: Arc<dyn Store>) {
+    let client = ApiClient {
+        id: "client".into(),
+        secret_hash: "$argon2id$".into(),
+        tenant: TenantId::from_u128(5),
+        name: "an app".into(),
+        scopes: Scopes::all(),
+        created_at: 1,
+    };
+    store.create_api_client(&client).await.expect("created");
+    assert_eq!(store.api_client("client").await.expect("it answers"), Some(client.clone()));
+    assert_eq!(store.api_client("nobody").await.expect("it answers"), None);
+    assert!(matches!(store.create_api_client(&client).await, Err(StoreError::Taken(_))));
+    let ana = |name: Option<&str>| Account { subject: "ana".into(), display_name: name.map(Into::into) };
+    for name in [None, Some("Ana"), Some("Anna"), None] {
+        store.upsert_user(TenantId::from_u128(5), &ana(name), 1).await.expect("upserted");
+    }
+
+    // However many start at once, there is one first key.
+    let tasks: Vec<_> = (0..4_u8)
+        .map(|number| {
+            let store = store.clone();
+            let key = SigningKey { key_id: format!("key-{number}"), pkcs8: vec![number], created_at: i64::from(number) };
+            tokio::spawn(async move { store.signing_keys(&key).await.expect("it answers") })
+        })
+        .collect();
+    let mut kept = Vec::new();
+    for task in tasks {
+        kept.push(task.await.expect("no panic"));
+    }
+    assert!(kept.iter().all(|keys| keys.len() == 1 && *keys == kept[0]), "{kept:?}");
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = SqliteStore::open(&folder.path().join("gc.sqlite")).await.expect("it opens");
+    keeps_the_contract(Arc::new(store)).await;
+}
+
+/// A second process finds what the first left, and the same schema.
+#[tokio::test]
+async fn sqlite_is_found_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("gc.sqlite");
+    let new = meeting(1, TenantId::nil(), None);
+    SqliteStore::open(&path).await.expect("it opens").create_meeting(&new).await.expect("created");
+    let again = SqliteStore::open(&path).await.expect("it opens again");
+    assert!(again.meeting(MeetingKey::Id(new.id)).await.expect("it answers").is_some());
+}
