@@ -10,7 +10,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub mod api;
+pub mod bystanders;
+pub mod camera;
+pub mod clip;
+pub mod cluster;
+pub mod in_process;
 pub mod link;
+pub mod peer;
+pub mod process;
+pub mod session;
+pub mod wire;
 
 /// Between two looks: short beside every deadline of a test, long beside a look.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);

@@ -66,7 +66,7 @@ impl Counters {
 /// What the tasks of a link share.
 #[derive(Clone)]
 struct Shared {
-    target: SocketAddr,
+    target: watch::Receiver<SocketAddr>,
     conditions: watch::Receiver<Conditions>,
     counters: Arc<Counters>,
 }
@@ -74,6 +74,7 @@ struct Shared {
 /// A running forwarder; it ends, with all its flows, when it is dropped.
 pub struct Link {
     address: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     conditions: watch::Sender<Conditions>,
     counters: Arc<Counters>,
     _tasks: [AbortOnDropHandle<()>; 2],
@@ -89,19 +90,26 @@ impl Link {
     pub async fn bind(address: SocketAddr, target: SocketAddr, conditions: Conditions) -> io::Result<Self> {
         let (listener, socket) = bind_both(address).await?;
         let address = socket.local_addr()?;
-        let (sender, receiver) = watch::channel(conditions);
+        let (conditions, seen_conditions) = watch::channel(conditions);
+        let (target, seen_target) = watch::channel(target);
         let counters = Arc::new(Counters::default());
-        let shared = Shared { target, conditions: receiver, counters: counters.clone() };
+        let shared = Shared { target: seen_target, conditions: seen_conditions, counters: counters.clone() };
         let tasks = [
             AbortOnDropHandle::new(tokio::spawn(udp::forward(socket, shared.clone()))),
             AbortOnDropHandle::new(tokio::spawn(tcp::forward(listener, shared))),
         ];
-        Ok(Self { address, conditions: sender, counters, _tasks: tasks })
+        Ok(Self { address, target, conditions, counters, _tasks: tasks })
     }
 
     /// Where to send instead of to the target.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads to `target` from now on: new flows and connections; those that stand stay where they are. A server that
+    /// must know its public address before it is bound gets a link first and is put behind it later.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.target.send_replace(target);
     }
 
     /// What has passed so far.

@@ -50,7 +50,8 @@ async fn connect(client: TcpStream, shared: Shared) {
 }
 
 async fn pump_both(client: TcpStream, shared: &Shared) -> io::Result<()> {
-    let target = TcpStream::connect(shared.target).await?;
+    let target = *shared.target.borrow();
+    let target = TcpStream::connect(target).await?;
     client.set_nodelay(true)?;
     target.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();

@@ -85,7 +85,8 @@ async fn open_flow(socket: &Arc<UdpSocket>, client: SocketAddr, shared: &Shared,
         return Err(io::Error::other(format!("{FLOWS_MAX} clients are the most")));
     }
     let to_target = Arc::new(bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?);
-    to_target.connect(shared.target).await?;
+    let target = *shared.target.borrow();
+    to_target.connect(target).await?;
     let (upstream, leaving) = mpsc::channel(QUEUE_DATAGRAMS_MAX);
     let send = deliver(leaving, to_target.clone(), None, shared.clone());
     Ok(Flow {

@@ -1,1 +1,8 @@
-//! end to end
+//! End-to-end tests: whole clusters, met from outside by programs that share as little with them as can be.
+
+mod clip;
+mod dev;
+mod hostile;
+mod resume;
+mod round_trips;
+mod strangers;
