@@ -21,6 +21,5 @@ mod timestamp;
 
 pub use config::Config;
 /// What an API client may do.
-pub use global_controller_core::Scopes;
 pub use global_controller_core::{Scope, Scopes};
 pub use service::{ClientCredentials, CreateClientError, RunError, Running, StartError, run, start};

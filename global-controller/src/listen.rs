@@ -4,15 +4,20 @@ pub mod http3;
 pub mod tcp;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::quic::{EndpointError, TransportLimits, server_config, server_endpoint};
 use common::tls::Certificate;
+use quinn::IdleTimeout;
 use tokio::net::TcpListener;
 
 use crate::config::LimitsConfig;
 
 /// Free ports that are tried until one is free for TCP and UDP alike.
 const PORT_ATTEMPTS: usize = 16;
+
+/// A silent HTTP/3 connection ends after this: longer than between the clicks of a person, short of holding places for nobody.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bound on the same port number.
 pub struct Bound {
@@ -32,7 +37,7 @@ pub async fn bind(address: SocketAddr, certificate: &Certificate, limits: &Limit
         let fail = |source| EndpointError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let bound = listener.local_addr().map_err(fail)?;
-        let config = server_config(certificate, &[http3::ALPN], transport_limits(limits).transport())?;
+        let config = server_config(certificate, &[http3::ALPN], transport(limits))?;
         match server_endpoint(bound, config) {
             Ok(endpoint) => return Ok(Bound { endpoint, listener, address: bound }),
             Err(error @ EndpointError::Bind { .. }) => last = Some(error),
@@ -42,9 +47,9 @@ pub async fn bind(address: SocketAddr, certificate: &Certificate, limits: &Limit
     Err(last.unwrap_or(EndpointError::Bind { address, source: std::io::ErrorKind::AddrInUse.into() }))
 }
 
-/// Requests are small and answers smaller still, the page's files aside.
-fn transport_limits(limits: &LimitsConfig) -> TransportLimits {
-    TransportLimits {
+/// Requests are small and answers smaller still, the page's files aside. A client that asks for nothing is let go: no keep-alive.
+fn transport(limits: &LimitsConfig) -> quinn::TransportConfig {
+    let limits = TransportLimits {
         receive_window: 512 * 1024,
         stream_receive_window: 128 * 1024,
         send_window: 1024 * 1024,
@@ -52,5 +57,10 @@ fn transport_limits(limits: &LimitsConfig) -> TransportLimits {
         // HTTP/3 itself uses three; grease and extensions may add some.
         unidirectional_streams: 8,
         datagram_receive_buffer: None,
-    }
+    };
+    let mut transport = limits.transport();
+    transport
+        .keep_alive_interval(None)
+        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE_TIMEOUT).expect("half a minute fits a QUIC varint of milliseconds")));
+    transport
 }

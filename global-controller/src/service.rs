@@ -20,7 +20,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::app::App;
 use crate::cluster::{Cluster, LiveNodes};
-use crate::config::Config;
+use crate::config::{Config, PublicConfig};
 use crate::credentials::{HashError, Hasher};
 use crate::keys::{LoadKeysError, SigningKeys};
 use crate::listen::{self, Bound, tcp};
@@ -129,7 +129,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     let cluster = Arc::new(Cluster::new(identity.clone(), rules, config.cluster.call_timeout));
 
     let Bound { endpoint, listener, address: public_address } = listen::bind(config.public.bind, &certificate, &config.limits).await?;
-    let public_url = config.public.url.clone().unwrap_or_else(|| format!("https://{public_address}"));
+    let public_url = public_url(&config.public, public_address);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let lease = Lease { interval: config.cluster.heartbeat_interval, lease: config.cluster.lease };
     let registry = Registry::new(cluster.clone(), keys.token_keys(), lease);
@@ -270,8 +270,37 @@ async fn serve_registry(
     Ok(bound)
 }
 
+/// How clients reach the API: as configured, else by the bound address, or by name if that is every address there is.
+fn public_url(config: &PublicConfig, bound: SocketAddr) -> String {
+    match &config.url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None if bound.ip().is_unspecified() => {
+            let name = config.names.first().map_or("localhost", String::as_str);
+            format!("https://{name}:{}", bound.port())
+        }
+        None => format!("https://{bound}"),
+    }
+}
+
 /// The port of an `https` URL.
 fn port_of(url: &str) -> Option<u16> {
     let uri: ::http::Uri = url.parse().ok()?;
     Some(uri.port_u16().unwrap_or(443))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_url_can_be_dialled() {
+        let check = |url: Option<&str>, bound: &str, expected: &str| {
+            let config = PublicConfig { url: url.map(Into::into), ..PublicConfig::default() };
+            assert_eq!(public_url(&config, bound.parse().expect("an address")), expected);
+        };
+        check(None, "127.0.0.1:8443", "https://127.0.0.1:8443");
+        check(None, "0.0.0.0:8443", "https://localhost:8443");
+        check(Some("https://meet.example.com/"), "0.0.0.0:8443", "https://meet.example.com");
+        assert_eq!((port_of("https://meet.example.com"), port_of("https://a:8443"), port_of("not a url")), (Some(443), Some(8443), None));
+    }
 }

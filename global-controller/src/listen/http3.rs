@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use bytes::{Buf, Bytes};
-use h3::error::Code;
+use h3::error::{Code, ConnectionError};
 use h3::server::{RequestResolver, RequestStream};
 use http::{HeaderValue, Request, Response, header};
 use http_body::{Frame, SizeHint};
@@ -32,6 +32,9 @@ pub const ALPN: &[u8] = b"h3";
 type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 type SendHalf = RequestStream<h3_quinn::SendStream<Bytes>, Bytes>;
 type ReceiveHalf = RequestStream<h3_quinn::RecvStream, Bytes>;
+
+/// How long a closing connection stays for its last packets to be acknowledged.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Accepts connections until `stop`.
 pub async fn serve(endpoint: quinn::Endpoint, router: Router, limits: LimitsConfig, stop: CancellationToken, tasks: TaskTracker) {
@@ -57,7 +60,7 @@ pub async fn serve(endpoint: quinn::Endpoint, router: Router, limits: LimitsConf
             let _ = incoming.retry();
             continue;
         }
-        let (router, stop, requests) = (router.clone(), stop.clone(), tasks.clone());
+        let (router, stop) = (router.clone(), stop.clone());
         tasks.spawn(async move {
             let _connection = connection;
             let remote = incoming.remote_address();
@@ -66,7 +69,7 @@ pub async fn serve(endpoint: quinn::Endpoint, router: Router, limits: LimitsConf
             match shaken {
                 Ok(Ok(connection)) => {
                     count("accepted");
-                    serve_connection(connection, remote, router, limits, stop, requests).await;
+                    serve_connection(connection, remote, router, limits, stop).await;
                 }
                 Ok(Err(error)) => {
                     count("failed");
@@ -91,7 +94,6 @@ async fn serve_connection(
     router: Router,
     limits: LimitsConfig,
     stop: CancellationToken,
-    tasks: TaskTracker,
 ) {
     let mut builder = h3::server::builder();
     builder.max_field_section_size(u64::from(limits.head_bytes));
@@ -99,32 +101,59 @@ async fn serve_connection(
         Ok(connection) => connection,
         Err(error) => return tracing::debug!(%remote, %error, "HTTP/3 did not start"),
     };
-    let mut stopping = false;
+    let requests = TaskTracker::new();
+    let ended = tokio::select! {
+        ended = accept_requests(&mut connection, remote, &router, limits, &requests) => Some(ended),
+        () = stop.cancelled() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            requests.close();
+            finish(&mut connection, &requests).await
+        }
+    };
+    match ended {
+        // h3 reports a normal close as an error.
+        Err(error) if !error.is_h3_no_error() => tracing::debug!(%remote, %error, "an HTTP/3 connection ended"),
+        _ => {}
+    }
+}
+
+type Connection = h3::server::Connection<h3_quinn::Connection, Bytes>;
+
+/// Accepts requests, a task for each, until the client goes away.
+async fn accept_requests(
+    connection: &mut Connection,
+    remote: SocketAddr,
+    router: &Router,
+    limits: LimitsConfig,
+    requests: &TaskTracker,
+) -> Result<(), ConnectionError> {
+    while let Some(resolver) = connection.accept().await? {
+        let router = router.clone();
+        requests.spawn(async move {
+            if let Err(error) = serve_request(resolver, remote, router, limits).await {
+                tracing::debug!(%remote, %error, "an HTTP/3 request broke off");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Takes no further request (GOAWAY, RFC 9114 section 5.2), lets those under way finish and their last bytes leave.
+async fn finish(connection: &mut Connection, requests: &TaskTracker) -> Result<(), ConnectionError> {
+    connection.shutdown(0).await?;
+    let finished = async {
+        requests.wait().await;
+        tokio::time::sleep(LINGER).await;
+    };
+    tokio::pin!(finished);
     loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                // What is under way is finished; an error means that the client left first.
-                if connection.shutdown(0).await.is_err() {
-                    return;
-                }
-                continue;
-            }
-            accepted = connection.accept() => accepted,
-        };
-        match accepted {
-            Ok(Some(resolver)) => {
-                let router = router.clone();
-                tasks.spawn(async move {
-                    if let Err(error) = serve_request(resolver, remote, router, limits).await {
-                        tracing::debug!(%remote, %error, "an HTTP/3 request broke off");
-                    }
-                });
-            }
-            Ok(None) => return,
-            // h3 reports a normal close as an error.
-            Err(error) if error.is_h3_no_error() => return,
-            Err(error) => return tracing::debug!(%remote, %error, "an HTTP/3 connection ended"),
+        tokio::select! {
+            () = &mut finished => return Ok(()),
+            // Driven so that the connection moves; what is accepted past GOAWAY is dropped, and so reset.
+            accepted = connection.accept() => if accepted?.is_none() { return Ok(()) },
         }
     }
 }

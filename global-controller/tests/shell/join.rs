@@ -141,3 +141,22 @@ async fn handlers_of_the_region_come_first() {
     // Both handlers show the same certificate here, and it is named once.
     assert_eq!(meeting["certificate_hashes"].as_array().map(Vec::len), Some(2));
 }
+
+/// After a start nobody is declared lost at once: those who are there need a moment to be heard.
+#[tokio::test]
+async fn a_controller_may_take_a_moment_to_come_back() {
+    let adjust = |config: &mut global_controller::Config| {
+        config.allow_anonymous_create = true;
+        config.cluster.grace = std::time::Duration::from_secs(20);
+    };
+    let world = World::start(adjust).await;
+    let (_controller, _handler) = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
+    let meeting = world.meeting().await;
+    let world = world.restarted().await;
+    let _second = world.controller("mc-2").await;
+    let path = join_path(&meeting);
+    let join = || world.post(&path, None, json!({"display_name": "Ana"}));
+    assert_eq!(join().await.refusal(), "503 UNAVAILABLE: the cluster is coming back; try again in a moment");
+    let (_controller, _handler) = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
+    assert_eq!(join().await.expect(StatusCode::OK)["meeting_controller_url"], meeting["meeting_controller_url"]);
+}

@@ -219,3 +219,32 @@ async fn a_restart_keeps_meetings_and_keys() {
     assert_eq!((&shown["display_name"], &shown["created_at"]), (&json!("Kept"), &created["created_at"]));
     assert_eq!(world.grant(&created).await.meeting_id.to_string(), id);
 }
+
+/// What went wrong inside stays inside; the request's id leads to the log.
+#[tokio::test]
+async fn a_broken_record_is_our_fault_and_says_no_more() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let meeting = world.meeting().await;
+    sqlx::query("UPDATE rooms SET settings = 'spoiled'").execute(&world.database().await).await.expect("spoiled");
+    let answer = world.get(&format!("/api/v1/meetings/{}", meeting["meeting_id"].as_str().expect("an id")), None).await;
+    let body = answer.expect(StatusCode::INTERNAL_SERVER_ERROR);
+    let expected = json!({"error": {
+        "code": "INTERNAL_ERROR", "message": "something went wrong on our side",
+        "details": {"request_id": answer.header("x-request-id")},
+    }});
+    assert_eq!(body, expected);
+}
+
+/// A store that hangs is no reason to hang: within two seconds one is told to come again.
+#[tokio::test]
+async fn a_busy_store_is_not_waited_for() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let database = world.database().await;
+    let held = database.begin_with("BEGIN IMMEDIATE").await.expect("the only writer");
+    let started = std::time::Instant::now();
+    let answer = world.post("/api/v1/meetings", None, json!({"display_name": "Standup"})).await;
+    assert_eq!(answer.refusal(), "503 UNAVAILABLE: the store is not available");
+    assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+    held.rollback().await.expect("let go");
+    world.meeting().await;
+}

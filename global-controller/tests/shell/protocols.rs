@@ -70,3 +70,15 @@ async fn origins_are_allowed_by_a_list() {
         assert_eq!(plain.header("access-control-allow-origin"), allowed);
     }
 }
+
+/// Idle connections do not hold up a stop.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_the_idle() {
+    let world = World::start(|_| {}).await;
+    let mut http3 = Http3::connect(&world).await;
+    assert_eq!(http3.send("GET", "/healthz", None).await.text, "ok\n");
+    assert_eq!(world.get("/healthz", None).await.text, "ok\n");
+    let started = std::time::Instant::now();
+    world.global_controller.stop().await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+}

@@ -67,6 +67,12 @@ impl World {
         Self { global_controller, ..self }
     }
 
+    /// The store's own file, to be spoiled.
+    pub async fn database(&self) -> sqlx::SqlitePool {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("state/gc.sqlite"));
+        sqlx::SqlitePool::connect_with(options).await.expect("the file is there")
+    }
+
     pub fn identity(&self, id: &str, kind: NodeKind) -> NodeIdentity {
         self.authority.issue(&id.parse().expect("a node id"), kind).expect("a certificate")
     }
