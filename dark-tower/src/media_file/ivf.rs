@@ -12,10 +12,11 @@ use super::{Clip, Codec, ParseError, Sample};
 pub const MAGIC: &[u8] = b"DKIF";
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 12;
-/// Where the count of frames stands in the header.
-const COUNT_OFFSET: u64 = 24;
-/// Times of files that are written are in microseconds.
-const WRITTEN_RATE: u32 = 1_000_000;
+/// Where the length stands in the header. The format's authors count frames there, ffmpeg reads and writes the duration in
+/// ticks; the two are the same where a tick is a frame. Ours is the duration: players show it.
+const LENGTH_OFFSET: u64 = 24;
+/// Ticks a second of files that are written: the usual clock of video, in which all usual frame rates are whole.
+const WRITTEN_RATE: u32 = 90_000;
 /// Frames per second when a file has one frame, or no times.
 const RATE_DEFAULT: u32 = 30;
 
@@ -94,7 +95,8 @@ fn pace(samples: &[Sample]) -> (u32, Duration) {
 pub struct IvfWriter<W: Write + Seek> {
     out: W,
     first_us: Option<u64>,
-    frames: u32,
+    frames: u64,
+    last_ticks: u64,
 }
 
 impl<W: Write + Seek> IvfWriter<W> {
@@ -115,24 +117,29 @@ impl<W: Write + Seek> IvfWriter<W> {
         out.write_all(&WRITTEN_RATE.to_le_bytes())?;
         out.write_all(&1_u32.to_le_bytes())?;
         out.write_all(&[0; 8])?;
-        Ok(Self { out, first_us: None, frames: 0 })
+        Ok(Self { out, first_us: None, frames: 0, last_ticks: 0 })
     }
 
     /// Adds a frame; times are relative to the first.
     pub fn write(&mut self, timestamp_us: u64, frame: &[u8]) -> std::io::Result<()> {
         let length = u32::try_from(frame.len()).map_err(|_| std::io::Error::other("a frame of 4 GiB"))?;
-        let time = timestamp_us.saturating_sub(*self.first_us.get_or_insert(timestamp_us));
+        let elapsed_us = timestamp_us.saturating_sub(*self.first_us.get_or_insert(timestamp_us));
+        let ticks = (u128::from(elapsed_us) * u128::from(WRITTEN_RATE) + 500_000) / 1_000_000;
+        // Players refuse times that do not grow; a clock that was set back must not end the file.
+        let earliest = if self.frames == 0 { 0 } else { self.last_ticks + 1 };
+        self.last_ticks = u64::try_from(ticks).unwrap_or(u64::MAX / 2).max(earliest);
+        self.frames += 1;
         self.out.write_all(&length.to_le_bytes())?;
-        self.out.write_all(&time.to_le_bytes())?;
+        self.out.write_all(&self.last_ticks.to_le_bytes())?;
         self.out.write_all(frame)?;
-        self.frames = self.frames.saturating_add(1);
         Ok(())
     }
 
-    /// Writes the count of frames into the header.
+    /// Writes the duration into the header: up to the last frame, and as long for that one as for the others on average.
     pub fn finish(mut self) -> std::io::Result<W> {
-        self.out.seek(SeekFrom::Start(COUNT_OFFSET))?;
-        self.out.write_all(&self.frames.to_le_bytes())?;
+        self.out.seek(SeekFrom::Start(LENGTH_OFFSET))?;
+        let duration = self.last_ticks + self.last_ticks / self.frames.saturating_sub(1).max(1);
+        self.out.write_all(&u32::try_from(duration).unwrap_or(u32::MAX).to_le_bytes())?;
         self.out.seek(SeekFrom::End(0))?;
         self.out.flush()?;
         Ok(self.out)
@@ -163,7 +170,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_written_is_read() {
         let file = small_file();
-        assert_eq!(u32_at(&file, 24), Some(3));
+        assert_eq!(u32_at(&file, 24), Some(3 * 3_600), "three frames of 40 ms");
         let clip = parse(&file.into()).expect("a good file");
         assert_eq!((clip.codec, clip.width, clip.height, clip.framerate), (Codec::Vp9, 320, 180, 25));
         let samples: Vec<_> = clip.samples.iter().map(|it| (it.at.as_millis(), it.is_key, &it.payload[..])).collect();
