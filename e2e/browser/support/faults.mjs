@@ -1,45 +1,62 @@
 // Faults between a page and the servers: the page's own worker runs, with a WebTransport that can be told to fail.
 
-/** Runs in the worker before anything else. */
-const SHIM = `
-const RealWebTransport = globalThis.WebTransport;
-const faults = (globalThis.faults = { blocked: "", sessions: [] });
-globalThis.WebTransport = class extends RealWebTransport {
-  #broken;
-  #closed;
-  constructor(url, options) {
-    if (faults.blocked !== "" && url.endsWith(faults.blocked)) throw new Error("blocked by the test");
-    super(url, options);
-    this.url = url;
-    this.#closed = Promise.race([super.closed, new Promise((_, reject) => (this.#broken = reject))]);
-    this.#closed.catch(() => undefined);
-    faults.sessions.push(this);
-  }
-  get closed() {
-    return this.#closed;
-  }
-  break() {
-    this.#broken(new Error("broken by the test"));
-    super.close();
-  }
-};
-`;
+/** Runs in the page before it: what it says to a worker waits until the worker is prepared. */
+function holdWorkers() {
+  const RealWorker = globalThis.Worker;
+  let release;
+  const prepared = new Promise((resolve) => (release = resolve));
+  globalThis.releaseWorkers = release;
+  globalThis.Worker = class extends RealWorker {
+    postMessage(...message) {
+      void prepared.then(() => super.postMessage(...message));
+    }
+  };
+}
 
-/** Puts the shim before the worker of every page opened from now on; `blocked` is the end of the URLs that cannot be dialled. */
+/** Runs in the worker before it is spoken to. */
+function faultyTransport(blocked) {
+  const RealWebTransport = globalThis.WebTransport;
+  const sessions = [];
+  globalThis.WebTransport = class extends RealWebTransport {
+    #break;
+    #closed;
+    constructor(url, options) {
+      if (blocked !== "" && url.endsWith(blocked)) throw new Error("blocked by the test");
+      super(url, options);
+      this.url = url;
+      this.#closed = Promise.race([super.closed, new Promise((_, reject) => (this.#break = reject))]);
+      this.#closed.catch(() => undefined);
+      sessions.push(this);
+    }
+    get closed() {
+      return this.#closed;
+    }
+    breakOff() {
+      this.#break(new Error("broken by the test"));
+      this.close();
+    }
+  };
+  globalThis.breakSessions = (urlEnd) => {
+    const found = sessions.filter((session) => session.url.endsWith(urlEnd));
+    for (const session of found) {
+      sessions.splice(sessions.indexOf(session), 1);
+      session.breakOff();
+    }
+    return found.length;
+  };
+}
+
+/** Prepares a page that is not loaded yet; `blocked` is the end of the URLs that cannot be dialled. */
 export async function withFaults(page, blocked = "") {
-  await page.route("**/worker.js", async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({ response, body: `${SHIM}faults.blocked = ${JSON.stringify(blocked)};\n${await response.text()}` });
+  await page.addInitScript(holdWorkers);
+  page.on("worker", async (worker) => {
+    await worker.evaluate(faultyTransport, blocked);
+    await page.evaluate(() => globalThis.releaseWorkers());
   });
 }
 
 /** Breaks the standing sessions whose URL ends so; answers how many there were. */
 export function breakSessions(page, urlEnd) {
   const [worker] = page.workers();
-  return worker.evaluate((end) => {
-    const found = globalThis.faults.sessions.filter((session) => session.url.endsWith(end));
-    globalThis.faults.sessions = globalThis.faults.sessions.filter((session) => !found.includes(session));
-    for (const session of found) session.break();
-    return found.length;
-  }, urlEnd);
+  return worker.evaluate((end) => globalThis.breakSessions(end), urlEnd);
 }
