@@ -266,4 +266,14 @@ mod tests {
             ]
         );
     }
+
+    #[tokio::test]
+    async fn a_panic_tells_nothing_but_where_to_look() {
+        let response = panicked(Box::new("the inner secret"));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let bytes = axum::body::to_bytes(response.into_body(), 4096).await.expect("a short body");
+        let body: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let expected = json!({"code": "INTERNAL_ERROR", "message": "something went wrong on our side", "details": {"request_id": ""}});
+        assert_eq!(body["error"], expected);
+    }
 }

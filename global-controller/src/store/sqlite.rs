@@ -1,5 +1,7 @@
 //! The store in a SQLite file: the embedded default. One file, write-ahead log, numbered migrations.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,9 +31,9 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens or creates the file at `path` and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        create_private(path).map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
             // An answered request is on disk: what was promised by a 201 survives a power cut.
@@ -43,6 +45,11 @@ impl SqliteStore {
         Migrator::with_migrations(migrations).run(&pool).await.map_err(|error| StoreError::Failed(error.to_string()))?;
         Ok(Self { pool })
     }
+}
+
+/// The file holds signing keys: for its owner's eyes only. SQLite gives the files beside it the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
 }
 
 impl From<sqlx::Error> for StoreError {

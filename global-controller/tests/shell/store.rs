@@ -173,7 +173,13 @@ async fn sqlite_is_found_again() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("gc.sqlite");
     let new = meeting(1, TenantId::nil(), None);
-    SqliteStore::open(&path).await.expect("it opens").create_meeting(&new).await.expect("created");
+    let store = SqliteStore::open(&path).await.expect("it opens");
+    store.create_meeting(&new).await.expect("created");
+    for entry in std::fs::read_dir(folder.path()).expect("the folder") {
+        let entry = entry.expect("a file");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&entry.metadata().expect("it is there").permissions());
+        assert_eq!(mode & 0o077, 0, "{:?} holds keys", entry.file_name());
+    }
     let again = SqliteStore::open(&path).await.expect("it opens again");
     assert!(again.meeting(MeetingKey::Id(new.id)).await.expect("it answers").is_some());
 }
