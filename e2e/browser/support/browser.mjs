@@ -58,12 +58,11 @@ export function tiles(page) {
   );
 }
 
-/** A number that changes with the pixels of a participant's picture; undefined while there is none. */
-export function pixels(page, participantId) {
-  return page.evaluate((id) => {
-    const tile = document.querySelector(`[data-testid="tile"][data-participant-id="${id}"]`);
-    const source = tile?.querySelector("canvas, video");
-    if (!source || tile.dataset.video !== "true") return undefined;
+/** A number that changes with the pixels of the picture inside `selector`; undefined while there is none. */
+export function pixels(page, selector) {
+  return page.evaluate((where) => {
+    const source = document.querySelector(where)?.querySelector("canvas, video");
+    if (!source) return undefined;
     const canvas = document.createElement("canvas");
     canvas.width = 64;
     canvas.height = 36;
@@ -74,15 +73,39 @@ export function pixels(page, participantId) {
     for (const byte of data) hash = (hash * 31 + byte) | 0;
     // All alike is an empty canvas, not a picture.
     return data.some((byte, index) => index % 4 !== 3 && byte !== data[index % 4]) ? hash : undefined;
-  }, participantId);
+  }, selector);
 }
 
-/** Waits until the pixels of a participant's picture have had `count` different values. */
-export async function moves(page, participantId, count, withinMs) {
+/** Waits until the pixels inside `selector` have had `count` different values. */
+export async function changes(page, selector, count, withinMs) {
   const seen = new Set();
-  await eventually(`${count} different pictures of ${participantId}, only ${seen.size}`, withinMs, async () => {
-    const hash = await pixels(page, participantId);
+  await eventually(`${count} different pictures in ${selector}`, withinMs, async () => {
+    const hash = await pixels(page, selector);
     if (hash !== undefined) seen.add(hash);
     return seen.size >= count;
+  });
+}
+
+/** The same for a participant's visible picture. */
+export function moves(page, participantId, count, withinMs) {
+  return changes(page, `${hook("tile")}[data-participant-id="${participantId}"][data-video="true"]`, count, withinMs);
+}
+
+/** Lets a test hear what goes to the loudspeaker: `loudness()` in the page, 0 to 1. */
+export function listenToLoudspeaker(page) {
+  return page.addInitScript(() => {
+    const connect = AudioNode.prototype.connect;
+    AudioNode.prototype.connect = function (target, ...rest) {
+      if (target instanceof AudioDestinationNode) {
+        const analyser = new AnalyserNode(this.context, { fftSize: 1024 });
+        connect.call(this, analyser);
+        const samples = new Float32Array(analyser.fftSize);
+        globalThis.loudness = () => {
+          analyser.getFloatTimeDomainData(samples);
+          return Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
+        };
+      }
+      return connect.call(this, target, ...rest);
+    };
   });
 }

@@ -1,7 +1,7 @@
 // People meet: two in Chromium, one without a browser. The page is all they touch.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { eventually, hook, moves, openPage, picture, startBrowser, tiles } from "../support/browser.mjs";
+import { changes, eventually, hook, listenToLoudspeaker, moves, openPage, picture, startBrowser, tiles } from "../support/browser.mjs";
 import { makeClip } from "../support/clip.mjs";
 import { startDev, startNative } from "../support/dark-tower.mjs";
 import { byName, chat, enter, hears, joinFromLobby, meets, others, reads, says, sees, WITHIN_MS } from "../support/people.mjs";
@@ -92,6 +92,37 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     assert.deepEqual(await chat(ana.page), ["Hello <b>Bo</b>", "Hi Ana"]);
     await ana.page.click(hook("leave"));
     await ana.page.waitForSelector(hook("ended"));
+    assert.deepEqual([...ana.complaints, ...bo.complaints], []);
+    await ana.close();
+    await bo.close();
+  });
+
+  test("sound of a native participant comes out of the loudspeaker without gaps", async () => {
+    const ana = await enter(browser, dev, "Ana", { prepare: listenToLoudspeaker });
+    const native = startNative(ana.meetingUrl, "Clip", "--publish", clip.audio, "--loop");
+    try {
+      let inARow = 0;
+      await eventually("a second of sound without a gap", WITHIN_MS, async () => {
+        const isHeard = (await ana.page.evaluate(() => globalThis.loudness())) > 0.01;
+        inARow = isHeard ? inARow + 1 : 0;
+        return inARow >= 20;
+      });
+    } finally {
+      await native.stop();
+    }
+    await ana.close();
+  });
+
+  test("a shared screen is shown large to the others, and goes away", async () => {
+    const ana = await enter(browser, dev, "Ana");
+    const bo = await enter(browser, dev, "Bo", { meetingUrl: ana.meetingUrl });
+    await sees(ana.page, "Bo");
+    await ana.page.click(hook("share"));
+    await bo.page.waitForSelector(hook("screen"));
+    await changes(bo.page, hook("screen"), 3, WITHIN_MS);
+    await picture(bo.page, "8-shared-screen");
+    await ana.page.click(hook("share"));
+    await bo.page.waitForSelector(hook("screen"), { state: "detached" });
     assert.deepEqual([...ana.complaints, ...bo.complaints], []);
     await ana.close();
     await bo.close();
