@@ -102,6 +102,11 @@ impl MeetingUrl {
         &self.code
     }
 
+    /// Whether the API is behind TLS.
+    pub fn is_https(&self) -> bool {
+        self.origin.scheme() == "https"
+    }
+
     fn call(&self, path: &str) -> String {
         format!("{}api/v1/meetings/{}{path}", self.origin, self.code)
     }

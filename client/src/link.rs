@@ -69,6 +69,16 @@ struct Current {
 
 type Attempt = AbortOnDropHandle<Result<(MediaConnection, MediaControl), String>>;
 
+/// Which handler an attempt is for.
+enum Wanted {
+    /// The one that signaling named, with its token.
+    This(v1::MediaServerInfo),
+    /// Any but the one with this URL; empty: any.
+    Other(String),
+    /// Any but the one of this session, unless that speaks again.
+    InsteadOf(MediaConnection),
+}
+
 /// What the keeper woke up for.
 enum Step {
     Info(Option<v1::MediaServerInfo>),
@@ -105,7 +115,7 @@ impl LinkKeeper {
                     if !(stands && attempt.is_none()) {
                         by_silence = false;
                         backoff = Backoff::default();
-                        attempt = Some(self.attempt(Some(info), String::new(), &mut backoff));
+                        attempt = Some(self.attempt(Wanted::This(info), &mut backoff));
                     }
                 }
                 Step::Control(Ok(message)) => {
@@ -120,7 +130,7 @@ impl LinkKeeper {
                     self.tell(Event::MediaLost { reason: end.to_string() });
                     if attempt.is_none() {
                         backoff = Backoff::default();
-                        attempt = Some(self.attempt(None, failed, &mut backoff));
+                        attempt = Some(self.attempt(Wanted::Other(failed), &mut backoff));
                     }
                 }
                 Step::Attempted(Ok((connection, control))) => {
@@ -144,17 +154,22 @@ impl LinkKeeper {
                     if current.is_none() {
                         self.tell(Event::MediaLost { reason });
                     }
-                    // Any handler now: the one that failed may be back, and may be the only one.
-                    attempt = Some(self.attempt(None, String::new(), &mut backoff));
+                    attempt = if std::mem::take(&mut by_silence) && current.is_some() {
+                        // The next tick tells whether it is silent still.
+                        None
+                    } else {
+                        // Any handler now: the one that failed may be back, and may be the only one.
+                        Some(self.attempt(Wanted::Other(String::new()), &mut backoff))
+                    };
                 }
                 Step::Tick => {
                     let Some(current) = &mut current else { continue };
                     let silent = current.silence.check(current.connection.packets_received(), now());
                     match (silent, &attempt) {
                         (true, None) => {
-                            let failed = current.connection.url().to_owned();
+                            let silent = current.connection.clone();
                             by_silence = true;
-                            attempt = Some(self.attempt(None, failed, &mut backoff));
+                            attempt = Some(self.attempt(Wanted::InsteadOf(silent), &mut backoff));
                         }
                         (false, Some(_)) if by_silence => {
                             by_silence = false;
@@ -171,16 +186,21 @@ impl LinkKeeper {
         }
     }
 
-    /// Waits as `backoff` says, asks for a token unless `info` has one, dials unless that handler stands by, says hello.
-    fn attempt(&mut self, info: Option<v1::MediaServerInfo>, failed_url: String, backoff: &mut Backoff) -> Attempt {
+    /// Waits as `backoff` says, asks for a token unless there is one, dials unless that handler stands by, says hello.
+    fn attempt(&mut self, wanted: Wanted, backoff: &mut Backoff) -> Attempt {
         let wait = backoff.next_wait(random());
         let (dialer, options, requests, standby) = (self.dialer.clone(), self.options.clone(), self.requests.clone(), self.standby.take());
         AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            let info = match info {
-                Some(info) => info,
-                None => requests.media_server(failed_url).await.map_err(|error| error.to_string())?,
+            let (info, silent) = match wanted {
+                Wanted::This(info) => (Ok(info), None),
+                Wanted::Other(failed_url) => (requests.media_server(failed_url).await, None),
+                Wanted::InsteadOf(silent) => {
+                    let packets = silent.packets_received();
+                    (requests.media_server(silent.url().to_owned()).await, Some((silent, packets)))
+                }
             };
+            let info = info.map_err(|error| error.to_string())?;
             let connection = match standby {
                 Some((url, dialled)) if url == info.media_handler_url => match dialled.await {
                     Ok(Ok(connection)) => connection,
@@ -189,6 +209,10 @@ impl LinkKeeper {
                 },
                 _ => dial(&dialer, &options, &info).await?,
             };
+            // The hello is what replaces the old session: a handler that was frozen, and not dead, speaks again by now.
+            if silent.is_some_and(|(silent, packets)| silent.packets_received() != packets) {
+                return Err("the session that was silent speaks again".to_owned());
+            }
             let control = connection.hello(&info.connection_token).await.map_err(|end| end.to_string())?;
             Ok((connection, control))
         }))

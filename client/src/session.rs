@@ -425,7 +425,9 @@ impl Session {
         let mut urls = vec![self.controllers.url.clone()];
         urls.extend(self.controllers.alternates.iter().cloned());
         let trust = self.controllers.trust.clone();
-        let resume = enter::resume(self.dialer.clone(), trust, urls, request, self.options.resume_within, committed.clone());
+        let packets = self.connection.as_ref().filter(|_| by_silence).and_then(SignalingConnection::packet_count);
+        let silent = packets.map(|packets| enter::Silent { count: packets.count(), packets });
+        let resume = enter::resume(self.dialer.clone(), trust, urls, request, self.options.resume_within, committed.clone(), silent);
         self.resuming = Some(Resuming { task: AbortOnDropHandle::new(tokio::spawn(resume)), committed, by_silence });
     }
 
@@ -440,8 +442,12 @@ impl Session {
                 self.tell(Event::Resumed);
                 None
             }
-            // The session that was to be replaced may have come back meanwhile; then nothing is lost.
-            Err(end) => self.connection.is_none().then_some(end),
+            Err(end) if self.connection.is_none() => Some(end),
+            // The session that was to be replaced came back meanwhile.
+            Err(_) => {
+                self.tell(Event::Resumed);
+                None
+            }
         }
     }
 
@@ -520,7 +526,7 @@ impl Session {
             connection.try_send(&client_message(0, client_message::Body::Ping(v1::Ping { sent_at_us: now.as_micros() })));
         }
         // On a WebSocket only messages count; the server's pong each second is one.
-        let packets = connection.packets_received().unwrap_or(0);
+        let packets = connection.packet_count().map_or(0, |packets| packets.count());
         if self.silence.check(packets, now) {
             if self.resuming.is_none() && self.leaving.is_none() {
                 self.begin_resume("nothing was heard for a while", true);

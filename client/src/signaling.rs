@@ -187,14 +187,25 @@ impl SignalingConnection {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.ended()).await;
     }
 
-    /// QUIC packets received so far; `None` on a WebSocket.
-    pub fn packets_received(&self) -> Option<u64> {
-        self.session.as_ref().map(|session| quinn::Connection::stats(session).udp_rx.datagrams)
+    /// Counts QUIC packets that were received; `None` on a WebSocket.
+    pub(crate) fn packet_count(&self) -> Option<PacketCount> {
+        self.session.clone().map(PacketCount)
     }
 
     /// The WebTransport session; `None` on a WebSocket.
     pub fn session(&self) -> Option<&Session> {
         self.session.as_deref()
+    }
+}
+
+/// Counts the packets of a session, also when the session's handle is elsewhere.
+#[derive(Clone)]
+pub(crate) struct PacketCount(Arc<Session>);
+
+impl PacketCount {
+    /// Received so far.
+    pub(crate) fn count(&self) -> u64 {
+        quinn::Connection::stats(&self.0).udp_rx.datagrams
     }
 }
 

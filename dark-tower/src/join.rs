@@ -29,6 +29,8 @@ const EXIT_REFUSED: u8 = 3;
 const EXIT_LOST: u8 = 4;
 /// Exit code when a host removed us.
 const EXIT_KICKED: u8 = 5;
+/// Two libraries log as errors and warnings what this program tells by itself, or what is of no consequence.
+const LOG_DEFAULT: &str = "warn,rustls_platform_verifier=off,web_transport_quinn=error";
 /// Key frames that are further apart make late joiners wait (DESIGN section 5).
 const KEY_INTERVAL_MAX: Duration = Duration::from_secs(4);
 
@@ -75,7 +77,7 @@ pub struct JoinArgs {
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
     latency: u32,
     /// What is logged to standard error, such as warn or dark_tower_client=debug.
-    #[arg(long, default_value = "warn", value_name = "FILTER")]
+    #[arg(long, default_value = LOG_DEFAULT, value_name = "FILTER")]
     log: String,
 }
 
@@ -84,12 +86,22 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// Runs until the end that was asked for; the exit codes are in the help text.
+/// Runs until the end that was asked for; the exit codes are in the help text. What goes wrong is printed here.
 pub async fn run(args: JoinArgs) -> anyhow::Result<ExitCode> {
+    let report = Report::new(args.json);
+    match join(args, report).await {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            report.warn(&format!("{error:#}"))?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn join(args: JoinArgs, report: Report) -> anyhow::Result<ExitCode> {
     init_logging(&LogConfig { filter: args.log.clone(), ..LogConfig::default() });
     let shutdown = Shutdown::on_signals()?;
-    let mut report = Report::new(args.json);
-    let clips = read_clips(&args, &mut report)?;
+    let clips = read_clips(&args, report)?;
     let trust = trust(&args)?;
     if let Some(dir) = &args.record {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -101,6 +113,9 @@ pub async fn run(args: JoinArgs) -> anyhow::Result<ExitCode> {
         Err(ApiError::Refused { status, code, message }) => {
             report.line(&Line::Refused { code: &code, message: &format!("{message} (HTTP {status})") })?;
             return Ok(ExitCode::from(EXIT_REFUSED));
+        }
+        Err(error @ ApiError::Unreachable { .. }) if matches!(trust, Trust::System) && meeting_url.is_https() => {
+            return Err(anyhow::Error::from(error).context("a certificate of one's own needs --ca FILE, or --insecure in a laboratory"));
         }
         Err(error) => return Err(error.into()),
     };
@@ -118,7 +133,7 @@ pub async fn run(args: JoinArgs) -> anyhow::Result<ExitCode> {
     attend(args, joined, clips, shutdown, report).await
 }
 
-fn read_clips(args: &JoinArgs, report: &mut Report) -> anyhow::Result<Vec<Clip>> {
+fn read_clips(args: &JoinArgs, report: Report) -> anyhow::Result<Vec<Clip>> {
     let mut clips = Vec::new();
     for path in &args.publish {
         let clip = read_clip(path, args.fps)?;
@@ -150,7 +165,7 @@ enum End {
     Closed(SessionEnd),
 }
 
-async fn attend(args: JoinArgs, joined: Joined, clips: Vec<Clip>, shutdown: Shutdown, mut report: Report) -> anyhow::Result<ExitCode> {
+async fn attend(args: JoinArgs, joined: Joined, clips: Vec<Clip>, shutdown: Shutdown, report: Report) -> anyhow::Result<ExitCode> {
     let Joined { meeting, mut events, mut records } = joined;
     let me = meeting.participant_id();
     report.line(&Line::Joined { participant_id: me, participants: meeting.roster().len() })?;

@@ -14,7 +14,7 @@ use crate::dial::{DialError, Dialer};
 use crate::end::SessionEnd;
 use crate::meeting::{JoinError, RequestError};
 use crate::options::JoinOptions;
-use crate::signaling::{SignalingConnection, client_message};
+use crate::signaling::{PacketCount, SignalingConnection, client_message};
 use crate::trust::Trust;
 
 /// How long the answer to a `JoinRequest` may take: the controller asks a handler and a store in that time.
@@ -29,6 +29,19 @@ pub(crate) struct Entered {
     pub(crate) connection: SignalingConnection,
     pub(crate) url: String,
     pub(crate) response: v1::JoinResponse,
+}
+
+/// A session from which nothing was heard for a while.
+pub(super) struct Silent {
+    pub(super) packets: PacketCount,
+    /// The count when silence was noticed.
+    pub(super) count: u64,
+}
+
+impl Silent {
+    fn speaks_again(&self) -> bool {
+        self.packets.count() != self.count
+    }
 }
 
 /// Dials the controller, and its fallback besides when it does not stand soon; the first to stand wins.
@@ -93,6 +106,7 @@ pub(super) async fn resume(
     request: v1::JoinRequest,
     within: Duration,
     committed: Arc<AtomicBool>,
+    silent: Option<Silent>,
 ) -> Result<Entered, SessionEnd> {
     let until = Instant::now() + within;
     let mut backoff = Backoff::default();
@@ -106,6 +120,10 @@ pub(super) async fn resume(
                 continue;
             }
         };
+        // The request is what replaces the old session: a controller that was frozen, and not dead, speaks again by now.
+        if silent.as_ref().is_some_and(Silent::speaks_again) {
+            return Err(SessionEnd::lost("the session that was silent speaks again"));
+        }
         committed.store(true, Ordering::Release);
         match enter(connection, url, request.clone()).await {
             Ok(entered) => return Ok(entered),

@@ -20,6 +20,7 @@ pub(super) enum Line<'a> {
 }
 
 /// Prints to standard output; warnings go to standard error.
+#[derive(Clone, Copy)]
 pub(super) struct Report {
     json: bool,
 }
@@ -33,7 +34,7 @@ impl Report {
         writeln!(std::io::stderr().lock(), "dark-tower join: {text}")
     }
 
-    pub(super) fn line(&mut self, line: &Line<'_>) -> std::io::Result<()> {
+    pub(super) fn line(&self, line: &Line<'_>) -> std::io::Result<()> {
         if let (Line::Refused { code, message }, false) = (line, self.json) {
             return self.warn(&format!("refused: {message} [{code}]"));
         }
@@ -42,7 +43,7 @@ impl Report {
     }
 
     /// Somebody who was here before us.
-    pub(super) fn participant(&mut self, participant: &Participant) -> std::io::Result<()> {
+    pub(super) fn participant(&self, participant: &Participant) -> std::io::Result<()> {
         let (words, value) = describe_participant("participant_present", "is here", participant);
         self.print(&words, &value)?;
         for stream in participant.streams.values() {
@@ -53,7 +54,7 @@ impl Report {
     }
 
     /// Events that nobody at a terminal needs have no line.
-    pub(super) fn event(&mut self, event: &Event) -> std::io::Result<()> {
+    pub(super) fn event(&self, event: &Event) -> std::io::Result<()> {
         match describe_event(event) {
             Some((words, value)) => self.print(&words, &value),
             None => Ok(()),
