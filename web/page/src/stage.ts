@@ -56,9 +56,16 @@ export class Stage {
   }
 
   private arrange(): void {
-    const { columns, width, height } = bestGrid(this.grid.childElementCount, this.grid.clientWidth, this.grid.clientHeight, GAP_PX);
-    this.grid.style.setProperty("--columns", String(columns));
-    this.grid.style.setProperty("--tile-width", `${width}px`);
+    const tiles = [...this.grid.children] as HTMLElement[];
+    const { columns, width, height } = bestGrid(tiles.length, this.grid.clientWidth, this.grid.clientHeight, GAP_PX);
+    // Two tracks a tile, so that a last row that is not full can stand in the middle.
+    this.grid.style.setProperty("--tracks", String(2 * columns));
+    this.grid.style.setProperty("--track-width", `${(width - GAP_PX) / 2}px`);
     this.grid.style.setProperty("--tile-height", `${height}px`);
+    const inLastRow = tiles.length % columns;
+    for (const [index, tile] of tiles.entries()) {
+      const isFirstOfLastRow = inLastRow > 0 && index === tiles.length - inLastRow;
+      tile.style.setProperty("grid-column", isFirstOfLastRow ? `${columns - inLastRow + 1} / span 2` : "span 2");
+    }
   }
 }
