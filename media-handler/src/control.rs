@@ -111,7 +111,8 @@ impl Speaker {
             }
             Said::KeyFrame(request) => {
                 let now = visitor.handler.now();
-                let known = request.stream_id.parse().is_ok_and(|id| visitor.handler.with(|hub| hub.request_key_frame(now, visitor.key, id)));
+                let known =
+                    request.stream_id.parse().is_ok_and(|id| visitor.handler.with(|hub| hub.request_key_frame(now, visitor.key, id)));
                 if known {
                     return Ok(());
                 }

@@ -115,7 +115,12 @@ impl Future for Egress {
 }
 
 /// The stream of a slot, opened if it can be at once.
-fn open<'a>(stream: &'a mut GroupStream, session: &Session, priority: i32, context: &mut Context<'_>) -> Result<&'a mut SendStream, Outcome> {
+fn open<'a>(
+    stream: &'a mut GroupStream,
+    session: &Session,
+    priority: i32,
+    context: &mut Context<'_>,
+) -> Result<&'a mut SendStream, Outcome> {
     if let GroupStream::Absent = stream {
         let session = session.clone();
         *stream = GroupStream::Opening(Box::pin(async move { session.open_uni().await }));

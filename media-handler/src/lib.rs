@@ -127,9 +127,11 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
         start_number: common::random::number(),
     };
 
-    let service = grpc::Service::new(handler.clone(), presentation.public_url.clone(), presentation.certificate_hashes.clone(), stop.clone());
-    let server =
-        tonic::transport::Server::builder().tls_config(common::grpc::server_tls(&identity))?.add_service(MediaHandlerServiceServer::new(service));
+    let service =
+        grpc::Service::new(handler.clone(), presentation.public_url.clone(), presentation.certificate_hashes.clone(), stop.clone());
+    let server = tonic::transport::Server::builder()
+        .tls_config(common::grpc::server_tls(&identity))?
+        .add_service(MediaHandlerServiceServer::new(service));
     let serving = server.serve_with_incoming_shutdown(TcpListenerStream::new(grpc_listener), stop.clone().cancelled_owned());
     tasks.spawn(async move {
         if let Err(error) = serving.await {

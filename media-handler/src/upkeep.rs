@@ -37,8 +37,8 @@ pub(crate) async fn run(handler: Arc<Handler>, stop: CancellationToken) {
 }
 
 fn measure(handler: &Handler) {
-    let (totals, participants, sessions, streams) =
-        handler.with(|hub| (hub.totals(), hub.participants(), hub.session_count(), hub.group_streams()));
+    let (totals, participants, sessions, streams, held) =
+        handler.with(|hub| (hub.totals(), hub.participants(), hub.session_count(), hub.group_streams(), hub.bytes_held()));
     for fate in Fate::ALL {
         counter!("dark_tower_media_records_total", "fate" => fate.name()).absolute(totals.fates.of(fate));
     }
@@ -49,4 +49,5 @@ fn measure(handler: &Handler) {
     gauge!("dark_tower_media_participants").set(participants as f64);
     gauge!("dark_tower_media_sessions").set(sessions as f64);
     gauge!("dark_tower_media_group_streams").set(streams as f64);
+    gauge!("dark_tower_media_held_bytes").set(held as f64);
 }

@@ -91,7 +91,9 @@ impl<T> Arena<T> {
 
     /// All of them, by place.
     pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
-        (0u32..).zip(&self.places).filter_map(|(index, place)| Some((Key { index, epoch: place.epoch, of: PhantomData }, place.value.as_ref()?)))
+        (0u32..)
+            .zip(&self.places)
+            .filter_map(|(index, place)| Some((Key { index, epoch: place.epoch, of: PhantomData }, place.value.as_ref()?)))
     }
 
     /// All keys, by place.

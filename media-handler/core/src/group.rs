@@ -95,9 +95,8 @@ impl Group {
     }
 
     /// Bytes that are held.
-    #[cfg(test)]
     pub fn bytes_held(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+        self.bytes - self.records.front().map_or(self.bytes, |record| record.byte_start)
     }
 
     pub fn last(&self) -> Option<&Record> {
@@ -246,7 +245,15 @@ mod tests {
     use common_core::{FrameFlags, FrameKind, StreamId};
 
     fn header(sequence: u64, payload_length: u32, flags: FrameFlags) -> FrameHeader {
-        FrameHeader { kind: FrameKind::VideoDelta, stream_id: StreamId::from_bytes([1; 16]), timestamp_us: 0, sequence, payload_length, flags, reserved: [0; 6] }
+        FrameHeader {
+            kind: FrameKind::VideoDelta,
+            stream_id: StreamId::from_bytes([1; 16]),
+            timestamp_us: 0,
+            sequence,
+            payload_length,
+            flags,
+            reserved: [0; 6],
+        }
     }
 
     fn push(group: &mut Group, header: FrameHeader) {
@@ -303,8 +310,11 @@ mod tests {
     #[test]
     fn only_whole_frames_that_were_not_begun_are_discarded() {
         let both = FrameFlags::END_OF_FRAME.with(FrameFlags::DISCARDABLE);
-        let group = group(&[(1, both), (1, FrameFlags::DISCARDABLE), (1, both), (1, FrameFlags::END_OF_FRAME), (1, FrameFlags::DISCARDABLE)]);
-        let check = |record, chunk, expected| assert_eq!(group.discardable_frame(&Position { record, chunk, offset: 0 }), expected, "{record}.{chunk}");
+        let group =
+            group(&[(1, both), (1, FrameFlags::DISCARDABLE), (1, both), (1, FrameFlags::END_OF_FRAME), (1, FrameFlags::DISCARDABLE)]);
+        let check = |record, chunk, expected| {
+            assert_eq!(group.discardable_frame(&Position { record, chunk, offset: 0 }), expected, "{record}.{chunk}")
+        };
         check(0, 0, Some(1));
         check(0, 1, None);
         check(1, 0, Some(3));

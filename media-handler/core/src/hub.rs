@@ -52,7 +52,8 @@ impl Published {
     /// The layer `options` ask for: the named one, else the best.
     fn choose(&self, options: &SubscriptionOptions) -> Option<Key<Source>> {
         let layers = self.stream.video.iter().flat_map(|video| &video.layers);
-        let named = layers.zip(&self.sources).find(|(layer, _)| !options.preferred_layer.is_empty() && layer.layer_id == options.preferred_layer);
+        let named =
+            layers.zip(&self.sources).find(|(layer, _)| !options.preferred_layer.is_empty() && layer.layer_id == options.preferred_layer);
         named.map(|(_, source)| source).or(self.sources.last()).copied()
     }
 }
@@ -220,7 +221,8 @@ impl Hub {
 fn release(source: &mut Source, subscriptions: &Arena<Subscription>, key: Key<Source>, now: Moment, limits: &Limits) {
     let listeners = std::mem::take(&mut source.listeners);
     source.release(now, limits, |group| {
-        let readers = listeners.iter().filter_map(|listener| subscriptions.get(*listener)).filter(|subscription| subscription.source == key);
+        let readers =
+            listeners.iter().filter_map(|listener| subscriptions.get(*listener)).filter(|subscription| subscription.source == key);
         let cursors = readers.flat_map(|reader| &reader.cursors).filter(|cursor| cursor.group == group);
         cursors.map(|cursor| cursor.position.record).min()
     });

@@ -67,7 +67,15 @@ impl Source {
 
     /// Where the record `header` of the ingress stream `writer` goes, which has appended to `current` last and, if
     /// `inside_frame`, goes on with a frame there.
-    pub(crate) fn place(&self, writer: u64, current: Option<u64>, inside_frame: bool, header: &FrameHeader, now: Moment, limits: &Limits) -> Place {
+    pub(crate) fn place(
+        &self,
+        writer: u64,
+        current: Option<u64>,
+        inside_frame: bool,
+        header: &FrameHeader,
+        now: Moment,
+        limits: &Limits,
+    ) -> Place {
         let newest = self.groups.back();
         if self.is_audio {
             return match newest {
@@ -83,7 +91,8 @@ impl Source {
         if let Some(number) = current.filter(|number| self.group(*number).is_some_and(|group| group.writer == writer)) {
             return Place::Group(number);
         }
-        let follows = |group: &&Group| group.last().is_some_and(|last| last.is_whole() && last.sequence.checked_add(1) == Some(header.sequence));
+        let follows =
+            |group: &&Group| group.last().is_some_and(|last| last.is_whole() && last.sequence.checked_add(1) == Some(header.sequence));
         newest.filter(follows).map_or(Place::Orphan, |group| Place::Group(group.number))
     }
 

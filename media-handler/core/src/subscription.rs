@@ -101,5 +101,4 @@ impl Subscription {
             .max()
             .unwrap_or(0)
     }
-
 }

@@ -25,19 +25,29 @@ async fn a_controller_speaks_for_its_own_participants() {
     let mut other = world.another_node("mc-2", NodeKind::MeetingController);
     assert_eq!(grpc_code(other.register(meeting, ana.id, 1, vec![]).await), Grpc::PermissionDenied);
     assert_eq!(grpc_code(other.route(meeting, id, ana.id, Default::default()).await), Grpc::PermissionDenied);
-    let remove = RemoveParticipant { participant_id: ana.id.to_string(), meeting_id: meeting.to_string(), generation: 1, ..Default::default() };
+    let remove =
+        RemoveParticipant { participant_id: ana.id.to_string(), meeting_id: meeting.to_string(), generation: 1, ..Default::default() };
     assert_eq!(grpc_code(other.grpc.remove_participant(remove.clone()).await), Grpc::PermissionDenied);
 
     let nobody = ParticipantId::new(common::random::uuid());
     assert_eq!(grpc_code(world.controller.route(meeting, id, nobody, Default::default()).await), Grpc::NotFound);
     assert_eq!(grpc_code(world.controller.route(meeting, stream_id(), ana.id, Default::default()).await), Grpc::NotFound);
     let elsewhere = MeetingId::new(common::random::uuid());
-    assert_eq!(grpc_code(world.controller.route(elsewhere, id, ana.id, Default::default()).await), Grpc::NotFound, "absent and another meeting's");
+    assert_eq!(
+        grpc_code(world.controller.route(elsewhere, id, ana.id, Default::default()).await),
+        Grpc::NotFound,
+        "absent and another meeting's"
+    );
     assert_eq!(grpc_code(world.controller.register(elsewhere, nobody, 1, vec![camera(id)]).await), Grpc::AlreadyExists);
     assert_eq!(grpc_code(world.controller.register(meeting, ana.id, 0, vec![camera(id)]).await), Grpc::FailedPrecondition);
 
     for options in [RoutingOptions { transcode: true, ..Default::default() }, RoutingOptions { mix_audio: true, ..Default::default() }] {
-        let route = RouteMediaCommand { source_stream_id: id.to_string(), meeting_id: meeting.to_string(), options: Some(options), ..Default::default() };
+        let route = RouteMediaCommand {
+            source_stream_id: id.to_string(),
+            meeting_id: meeting.to_string(),
+            options: Some(options),
+            ..Default::default()
+        };
         assert_eq!(grpc_code(world.controller.grpc.route_media(route).await), Grpc::Unimplemented);
     }
 
@@ -119,7 +129,8 @@ async fn telemetry_tells_a_controller_of_its_own() {
     let _stream = publisher.publish(&records).await;
     viewer.expect(&records).await;
 
-    let mut others = world.another_node("mc-2", NodeKind::MeetingController).grpc.telemetry(TelemetryRequest {}).await.expect("a stream").into_inner();
+    let mut others =
+        world.another_node("mc-2", NodeKind::MeetingController).grpc.telemetry(TelemetryRequest {}).await.expect("a stream").into_inner();
     assert!(within("a report", others.message()).await.expect("it goes on").expect("a report").streams.is_empty());
     let mut reports = world.controller.grpc.telemetry(TelemetryRequest {}).await.expect("a stream").into_inner();
     let report = within("a report", reports.message()).await.expect("it goes on").expect("a report");

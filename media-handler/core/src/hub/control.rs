@@ -64,7 +64,9 @@ impl Hub {
     ) -> Result<(), RegisterError> {
         match self.participants.get(&address) {
             Some(known) if known.owner != *owner && generation <= known.generation => return Err(RegisterError::OtherController),
-            Some(known) if generation < known.generation => return Err(RegisterError::Stale { given: generation, known: known.generation }),
+            Some(known) if generation < known.generation => {
+                return Err(RegisterError::Stale { given: generation, known: known.generation });
+            }
             None if self.participants.len() >= self.limits.participants_max => return Err(RegisterError::Full),
             _ => {}
         }
@@ -122,7 +124,8 @@ impl Hub {
         if generation < participant.generation {
             return Ok(());
         }
-        let (streams, subscriptions) = (participant.streams.keys().copied().collect::<Vec<_>>(), participant.subscriptions.values().copied().collect::<Vec<_>>());
+        let (streams, subscriptions) =
+            (participant.streams.keys().copied().collect::<Vec<_>>(), participant.subscriptions.values().copied().collect::<Vec<_>>());
         let sessions = participant.sessions.clone();
         for media_stream in streams {
             self.remove_media_stream(address, media_stream);
@@ -196,7 +199,8 @@ impl Hub {
         for stream in streams {
             let layers = stream.frame_ids().into_iter().filter(|id| *id != stream.stream_id);
             for id in std::iter::once(stream.stream_id).chain(layers) {
-                let publisher = self.frame_ids.get(&id).and_then(|source| self.sources.get(*source)).map(|source| (source.meeting, source.publisher));
+                let publisher =
+                    self.frame_ids.get(&id).and_then(|source| self.sources.get(*source)).map(|source| (source.meeting, source.publisher));
                 let taken = publisher.or(self.media_streams.get(&id).copied()).is_some_and(|by| by != address);
                 if taken || !seen.insert(id) {
                     return Err(RegisterError::Taken(id));
@@ -224,7 +228,9 @@ impl Hub {
     }
 
     fn remove_media_stream(&mut self, address: Address, media_stream: StreamId) {
-        let Some(published) = self.participants.get(&address).and_then(|participant| participant.streams.get(&media_stream)) else { return };
+        let Some(published) = self.participants.get(&address).and_then(|participant| participant.streams.get(&media_stream)) else {
+            return;
+        };
         let sources = published.sources.clone();
         for subscription in self.listeners(media_stream) {
             self.remove_subscription(subscription, Code::StreamError);

@@ -166,7 +166,13 @@ impl Hub {
                     if subscription.following == Following::Group(cursor.group) {
                         subscription.following = Following::Waiting;
                     }
-                    session.ending.extend(end_cursor(&mut subscription.fates, cursor, Some(source), Fate::Closed, End::Reset(Code::Normal)));
+                    session.ending.extend(end_cursor(
+                        &mut subscription.fates,
+                        cursor,
+                        Some(source),
+                        Fate::Closed,
+                        End::Reset(Code::Normal),
+                    ));
                 }
             }
         }
@@ -310,7 +316,8 @@ mod tests {
 
     #[test]
     fn sound_then_the_subscribers_wish_then_the_newest_group() {
-        let order = [priority(false, 0, 1), priority(false, 0, 2), priority(false, 1, 1), priority(false, u32::MAX, 9), priority(true, 0, 0)];
+        let order =
+            [priority(false, 0, 1), priority(false, 0, 2), priority(false, 1, 1), priority(false, u32::MAX, 9), priority(true, 0, 0)];
         assert!(order.is_sorted() && order.windows(2).all(|pair| pair[0] < pair[1]), "{order:?}");
     }
 }

@@ -129,7 +129,9 @@ impl Hub {
     /// Ends a group of sound that fell silent or is as long as groups get.
     pub(super) fn end_silent_group(&mut self, key: Key<Source>, now: Moment) {
         let open = self.sources.get(key).and_then(|source| source.groups.back()).filter(|group| !group.closed);
-        let is_over = open.is_none_or(|group| audio_group_is_over(group, now, &self.limits) && group.last().is_none_or(|last| last.is_whole() && last.ends_frame));
+        let is_over = open.is_none_or(|group| {
+            audio_group_is_over(group, now, &self.limits) && group.last().is_none_or(|last| last.is_whole() && last.ends_frame)
+        });
         if is_over {
             if let Some(number) = open.map(|group| group.number) {
                 self.close_group(key, number, now);
@@ -235,7 +237,9 @@ impl Hub {
         let mut overrun = Vec::new();
         if let Some(group) = source.group(number) {
             for listener in &listeners {
-                let Some(subscription) = subscriptions.get_mut(*listener).filter(|subscription| subscription.source == key) else { continue };
+                let Some(subscription) = subscriptions.get_mut(*listener).filter(|subscription| subscription.source == key) else {
+                    continue;
+                };
                 let Some(cursor) = subscription.cursors.iter().rev().find(|cursor| cursor.group == number) else { continue };
                 if cursor.blocked {
                     // Its QUIC stream wakes the task; unless it lags behind by too much.

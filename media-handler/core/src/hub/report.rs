@@ -55,7 +55,8 @@ impl Hub {
             let session = state.sessions.last().copied();
             for (media_stream, published) in &state.streams {
                 let sources = published.sources.iter().filter_map(|source| self.sources.get(*source));
-                let (bytes_received, jitter_ms) = sources.fold((0, 0), |(bytes, jitter): (u64, u32), source| (bytes + source.bytes_received, jitter.max(source.jitter_ms())));
+                let (bytes_received, jitter_ms) = sources
+                    .fold((0, 0), |(bytes, jitter): (u64, u32), source| (bytes + source.bytes_received, jitter.max(source.jitter_ms())));
                 all.push(StreamTelemetry {
                     media_stream: *media_stream,
                     meeting: *meeting,
@@ -102,6 +103,11 @@ impl Hub {
             totals.bytes_received += source.bytes_received;
         }
         totals
+    }
+
+    /// Bytes of frames held for joiners and for subscribers who lag behind.
+    pub fn bytes_held(&self) -> u64 {
+        self.sources.iter().flat_map(|(_, source)| &source.groups).map(|group| group.bytes_held()).sum()
     }
 
     /// Group streams open to subscribers now.

@@ -1,29 +1,59 @@
 //! The model: what was published, what each subscription was owed, what came out of each group stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common_core::media::{MediaStream, StreamType, SubscriptionOptions};
-use common_core::{Code, FRAME_HEADER_BYTES, FrameFlags, FrameHeader, FrameKind, Generation, MeetingId, Moment, NodeId, ParticipantId, StreamId};
+use common_core::{
+    Code, FRAME_HEADER_BYTES, FrameFlags, FrameHeader, FrameKind, Generation, MeetingId, Moment, NodeId, ParticipantId, StreamId,
+};
 use media_handler_core::hub::{Batch, Ingress, Outcome, Refusal};
 use media_handler_core::{Control, End, Hub, Key, Limits, Session};
 
 #[derive(Clone, Debug)]
 pub enum Op {
     /// `kind` 0: sound; 1: key; 2: delta.
-    Record { ingress: usize, kind: u8, payload: u32, ends: bool, discardable: bool },
+    Record {
+        ingress: usize,
+        kind: u8,
+        payload: u32,
+        ends: bool,
+        discardable: bool,
+    },
     /// More of the record under way on that ingress stream.
-    Bytes { ingress: usize, bytes: usize },
-    EndIngress { ingress: usize },
-    Wait { millis: u64 },
-    Subscribe { subscriber: usize, stream: usize, priority: u32 },
-    Unsubscribe { subscriber: usize, stream: usize },
-    Hello { subscriber: usize },
-    EndSession { subscriber: usize },
+    Bytes {
+        ingress: usize,
+        bytes: usize,
+    },
+    EndIngress {
+        ingress: usize,
+    },
+    Wait {
+        millis: u64,
+    },
+    Subscribe {
+        subscriber: usize,
+        stream: usize,
+        priority: u32,
+    },
+    Unsubscribe {
+        subscriber: usize,
+        stream: usize,
+    },
+    Hello {
+        subscriber: usize,
+    },
+    EndSession {
+        subscriber: usize,
+    },
     /// The subscriber's task runs while its network takes `capacity` bytes; `mood` picks what goes wrong besides.
-    Run { subscriber: usize, capacity: usize, mood: u8 },
+    Run {
+        subscriber: usize,
+        capacity: usize,
+        mood: u8,
+    },
     /// The publisher takes its streams away and brings them back.
     Republish,
 }
@@ -52,6 +82,8 @@ struct Subscriber {
     session: Option<Key<Session>>,
     batch: Batch,
     streams: BTreeMap<usize, Carried>,
+    /// Pictures' key records it has had whole, by sequence.
+    keys: BTreeSet<u64>,
     /// Records owed so far, by media stream; kept in step with the hub's own sums.
     owed: BTreeMap<usize, u64>,
 }
@@ -72,7 +104,15 @@ pub struct World {
 impl World {
     pub fn begin() -> Self {
         // Small, so that the bounds are met.
-        let limits = Limits { write_bytes_max: 2000, writes_max: 3, group_streams_max: 5, group_streams_for_audio: 2, lag_bytes_max: 20_000, groups_per_subscription_max: 4, ..Limits::default() };
+        let limits = Limits {
+            write_bytes_max: 2000,
+            writes_max: 3,
+            group_streams_max: 5,
+            group_streams_for_audio: 2,
+            lag_bytes_max: 20_000,
+            groups_per_subscription_max: 4,
+            ..Limits::default()
+        };
         let mut hub = Hub::new(limits);
         let owner: NodeId = "mc-1".parse().expect("a node id");
         let now = Moment::ORIGIN + Duration::from_secs(1);
@@ -93,7 +133,13 @@ impl World {
         world.says_hello(PUBLISHER, publisher);
         for index in 0..3 {
             world.register(subscriber_id(index), vec![]);
-            world.subscribers.push(Subscriber { session: None, batch: Batch::default(), streams: BTreeMap::new(), owed: BTreeMap::new() });
+            world.subscribers.push(Subscriber {
+                session: None,
+                batch: Batch::default(),
+                streams: BTreeMap::new(),
+                keys: BTreeSet::new(),
+                owed: BTreeMap::new(),
+            });
         }
         world.does(Op::Hello { subscriber: 0 });
         world
@@ -136,7 +182,9 @@ impl World {
             Op::Subscribe { subscriber, stream, priority } => {
                 let options = SubscriptionOptions { max_latency_ms: 200, priority, ..Default::default() };
                 let owner = self.owner.clone();
-                self.hub.route_media(self.now, &owner, MEETING, STREAMS[stream], vec![(subscriber_id(subscriber), options)]).expect("both are there");
+                self.hub
+                    .route_media(self.now, &owner, MEETING, STREAMS[stream], vec![(subscriber_id(subscriber), options)])
+                    .expect("both are there");
             }
             Op::Unsubscribe { subscriber, stream } => {
                 let owner = self.owner.clone();
@@ -221,13 +269,13 @@ impl World {
             self.hub.end_session(self.now, session);
         }
         for (_, carried) in std::mem::take(&mut subscriber.streams) {
-            check_copy(&self.published, &carried, false);
+            check_copy(&self.published, &carried, &mut subscriber.keys, false);
         }
         subscriber.batch = Batch::default();
     }
 
     fn run(&mut self, index: usize, mut capacity: usize, mood: u8) {
-        let Subscriber { session: Some(session), batch, streams, .. } = &mut self.subscribers[index] else { return };
+        let Subscriber { session: Some(session), batch, streams, keys, .. } = &mut self.subscribers[index] else { return };
         let mut again = true;
         // A write that takes at least a byte each, an end, or a block: it comes to a rest.
         for _ in 0..100_000 {
@@ -240,7 +288,7 @@ impl World {
             }
             for (slot, end) in &batch.endings {
                 let carried = streams.remove(slot).unwrap_or_default();
-                check_copy(&self.published, &carried, *end == End::Finish);
+                check_copy(&self.published, &carried, keys, *end == End::Finish);
             }
             let Batch { writes, chunks, .. } = batch;
             for write in writes {
@@ -308,7 +356,7 @@ impl World {
 
 /// The stream's bytes are records as they were published, in order, with only discardable ones left out; the last may be a
 /// part, unless the stream was finished.
-fn check_copy(published: &BTreeMap<(usize, u64), Vec<u8>>, carried: &Carried, is_finished: bool) {
+fn check_copy(published: &BTreeMap<(usize, u64), Vec<u8>>, carried: &Carried, keys: &mut BTreeSet<u64>, is_finished: bool) {
     let mut bytes = &carried.bytes[..];
     let mut before: Option<FrameHeader> = None;
     while bytes.len() >= FRAME_HEADER_BYTES {
@@ -320,9 +368,15 @@ fn check_copy(published: &BTreeMap<(usize, u64), Vec<u8>>, carried: &Carried, is
         if let Some(before) = before {
             assert!(before.stream_id == header.stream_id && before.sequence < header.sequence, "one id, in order");
         }
+        let is_key = header.kind == FrameKind::VideoKey;
+        let has_key = keys.first().is_some_and(|key| *key < header.sequence);
+        assert!(header.kind == FrameKind::Audio || is_key || before.is_some() || has_key, "a picture starts at a key frame");
         if length < record.len() {
             assert!(!is_finished, "a finished stream ends with a whole record");
             return;
+        }
+        if is_key {
+            keys.insert(header.sequence);
         }
         before = Some(header);
         bytes = &bytes[length..];

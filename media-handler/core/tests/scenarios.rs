@@ -1,0 +1,290 @@
+//! The promises of DESIGN section 5, one by one, in virtual time.
+
+#[path = "scenarios/stage.rs"]
+mod stage;
+
+use std::time::Duration;
+
+use common_core::media::SubscriptionOptions;
+use common_core::{Code, FrameFlags, FrameKind};
+use media_handler_core::hub::Outcome;
+use media_handler_core::{Control, End, Fate, Limits};
+use stage::{CAMERA, MICROPHONE, SCREEN, Stage, millis};
+
+const END: FrameFlags = FrameFlags::END_OF_FRAME;
+const DISCARDABLE: FrameFlags = FrameFlags(3);
+
+fn budget(max_latency_ms: u32) -> SubscriptionOptions {
+    SubscriptionOptions { max_latency_ms, ..Default::default() }
+}
+
+#[test]
+fn a_joiner_starts_at_the_cached_group_if_it_is_fresh_and_small() {
+    fn check(age: u64, payload: u32, joins: bool) {
+        let mut stage = Stage::begin(Limits::default());
+        let mut camera = stage.ingress();
+        stage.record(&mut camera, CAMERA, FrameKind::VideoKey, payload, END);
+        stage.wait(age);
+        stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
+        let viewer = stage.subscriber(CAMERA, budget(0));
+        let written = stage.run(&viewer, usize::MAX);
+        let asked = stage.asked();
+        let expected = if joins { (vec![0, 1], vec![]) } else { (vec![], vec![CAMERA]) };
+        assert_eq!((written, asked), expected, "{age} ms, {payload} bytes");
+    }
+    check(0, 1000, true);
+    check(1990, 1000, true);
+    check(2010, 1000, false);
+    check(0, 2_000_000, true);
+    check(0, 2_200_000, false);
+}
+
+#[test]
+fn without_a_key_frame_records_count_as_such_until_one_comes() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, budget(0));
+    assert_eq!(stage.asked(), [CAMERA]);
+    let mut camera = stage.ingress();
+    for _ in 0..3 {
+        stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
+    }
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+    assert_eq!(stage.run(&viewer, usize::MAX), [3]);
+    assert_eq!((stage.fate(&viewer, CAMERA, Fate::NoKeyFrame), stage.fate(&viewer, CAMERA, Fate::Delivered)), (3, 1));
+}
+
+/// Whole discardable frames in front go first; then the group; then nothing until the next key frame, which is asked for once.
+#[test]
+fn what_is_late_goes_by_the_stated_rule() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, budget(100));
+    let mut camera = stage.ingress();
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
+    assert_eq!(stage.run(&viewer, usize::MAX), [0], "caught up: no more exemption");
+    stage.asked();
+    stage.wait(1000);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 1000, DISCARDABLE);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 1000, DISCARDABLE);
+    stage.wait(60);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 1000, END);
+    stage.run(&viewer, 0);
+    assert_eq!(stage.deadline(&viewer), Some(stage.now + millis(41)), "the oldest byte is 60 ms old");
+    stage.wait(41);
+    stage.run(&viewer, 0);
+    assert_eq!(stage.fate(&viewer, CAMERA, Fate::Discardable), 2);
+    assert_eq!(stage.deadline(&viewer), Some(stage.now + millis(60)), "the delta came 60 ms later");
+    stage.wait(60);
+    stage.run(&viewer, 0);
+    assert_eq!(stage.ends(&viewer), [End::Reset(Code::Expired)]);
+    assert_eq!(stage.fate(&viewer, CAMERA, Fate::Expired), 1);
+    assert_eq!(stage.asked(), [CAMERA]);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 1000, END);
+    assert_eq!(stage.fate(&viewer, CAMERA, Fate::NoKeyFrame), 1);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
+    assert_eq!(stage.run(&viewer, usize::MAX), [5]);
+
+    // Late again soon: the others are not made to pay for another key frame.
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 1000, END);
+    stage.run(&viewer, 0);
+    stage.wait(102);
+    stage.run(&viewer, 0);
+    assert_eq!((stage.fate(&viewer, CAMERA, Fate::Expired), stage.asked()), (2, vec![]));
+}
+
+#[test]
+fn a_joiners_burst_is_exempt_for_two_seconds() {
+    let mut stage = Stage::begin(Limits::default());
+    let mut camera = stage.ingress();
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 50_000, END);
+    let viewer = stage.subscriber(CAMERA, budget(100));
+    stage.run(&viewer, 10_000);
+    stage.wait(1990);
+    stage.run(&viewer, 10_000);
+    assert_eq!(stage.fate(&viewer, CAMERA, Fate::Expired), 0);
+    stage.wait(12);
+    stage.run(&viewer, 0);
+    assert_eq!(stage.fate(&viewer, CAMERA, Fate::Expired), 1);
+}
+
+#[test]
+fn sound_goes_first_then_the_wished_for_then_the_newest() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, SubscriptionOptions { priority: 1, ..budget(0) });
+    stage.subscribe(&viewer, SCREEN, budget(0));
+    stage.subscribe(&viewer, MICROPHONE, budget(0));
+    let (mut camera, mut screen, mut microphone) = (stage.ingress(), stage.ingress(), stage.ingress());
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+    stage.record(&mut screen, SCREEN, FrameKind::VideoKey, 100, END);
+    stage.record(&mut screen, SCREEN, FrameKind::VideoKey, 100, END);
+    stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+    let plan = stage.plan(&viewer);
+    assert_eq!(
+        plan.iter().map(|(stream, sequence, _)| (*stream, *sequence)).collect::<Vec<_>>(),
+        [(MICROPHONE, 0), (CAMERA, 0), (SCREEN, 1), (SCREEN, 0)]
+    );
+    assert!(plan.is_sorted_by(|(_, _, before), (_, _, after)| before > after), "QUIC is told the same order: {plan:?}");
+}
+
+#[test]
+fn sound_is_cut_each_second_at_silence_and_when_the_ingress_changes() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(MICROPHONE, budget(0));
+    let mut microphone = stage.ingress();
+    for _ in 0..100 {
+        stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+        stage.run(&viewer, usize::MAX);
+        stage.wait(20);
+    }
+    stage.run(&viewer, usize::MAX);
+    assert_eq!(stage.ends(&viewer), [End::Finish, End::Finish], "two seconds");
+    stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+    stage.run(&viewer, usize::MAX);
+    stage.wait(59);
+    assert_eq!(stage.ends(&viewer), []);
+    stage.wait(1);
+    stage.run(&viewer, usize::MAX);
+    assert_eq!(stage.ends(&viewer), [End::Finish], "silence");
+    stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+    let mut another = stage.ingress();
+    stage.record(&mut another, MICROPHONE, FrameKind::Audio, 100, END);
+    stage.run(&viewer, usize::MAX);
+    assert_eq!(stage.ends(&viewer), [End::Finish], "another ingress stream");
+    assert_eq!(stage.fate(&viewer, MICROPHONE, Fate::Delivered), 103);
+}
+
+#[test]
+fn another_ingress_stream_goes_on_with_a_group_only_without_a_gap() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, budget(0));
+    let mut first = stage.ingress();
+    stage.record(&mut first, CAMERA, FrameKind::VideoKey, 100, END);
+    stage.run(&viewer, usize::MAX);
+    stage.end(first);
+    assert_eq!(stage.run(&viewer, usize::MAX), []);
+    assert_eq!(stage.ends(&viewer), [End::Finish]);
+    let mut second = stage.ingress();
+    stage.record(&mut second, CAMERA, FrameKind::VideoDelta, 100, END);
+    assert_eq!(stage.run(&viewer, usize::MAX), [1]);
+    stage.skip_sequence(CAMERA);
+    let mut third = stage.ingress();
+    stage.record(&mut third, CAMERA, FrameKind::VideoDelta, 100, END);
+    assert_eq!(stage.run(&viewer, usize::MAX), []);
+    assert_eq!(stage.fate(&viewer, CAMERA, Fate::NoKeyFrame), 1);
+}
+
+#[test]
+fn a_part_frame_leaves_the_cache_and_whole_ones_stay() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, budget(0));
+    let mut camera = stage.ingress();
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+    stage.part(&mut camera, CAMERA, FrameKind::VideoDelta, 1000, 10);
+    stage.run(&viewer, usize::MAX);
+    stage.end(camera);
+    stage.run(&viewer, usize::MAX);
+    assert_eq!(stage.ends(&viewer), [End::Reset(Code::StreamError)]);
+    assert_eq!((stage.fate(&viewer, CAMERA, Fate::Delivered), stage.fate(&viewer, CAMERA, Fate::Closed)), (1, 1));
+    let joiner = stage.subscriber(CAMERA, budget(0));
+    assert_eq!(stage.run(&joiner, usize::MAX), [0]);
+    assert_eq!(stage.ends(&joiner), [End::Finish]);
+}
+
+/// Ninety pictures and one voice at a subscriber that allows no more streams.
+#[test]
+fn pictures_leave_streams_for_sound_and_those_without_one_count_as_such() {
+    let limits = Limits { group_streams_max: 4, group_streams_for_audio: 1, ..Limits::default() };
+    let mut stage = Stage::begin(limits);
+    let viewer = stage.subscriber(CAMERA, budget(1000));
+    stage.subscribe(&viewer, MICROPHONE, budget(1000));
+    let mut camera = stage.ingress();
+    for _ in 0..5 {
+        stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+        stage.run(&viewer, 0);
+    }
+    let mut microphone = stage.ingress();
+    stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+    let plan = stage.plan(&viewer);
+    assert!(plan.iter().any(|(stream, ..)| *stream == MICROPHONE), "a stream was kept for sound");
+    stage.wait(2100);
+    stage.run(&viewer, 0);
+    assert_eq!((stage.fate(&viewer, CAMERA, Fate::StreamLimit), stage.fate(&viewer, CAMERA, Fate::Expired)), (2, 3));
+}
+
+/// A subscriber who takes nothing pins a bounded part of the log, whatever latency it asks for, and is closed after 30 s.
+#[test]
+fn a_stalled_subscriber_costs_bounded_memory_and_is_closed() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, budget(30_000));
+    let mut camera = stage.ingress();
+    for frame in 0..900u64 {
+        let kind = if frame % 300 == 0 { FrameKind::VideoKey } else { FrameKind::VideoDelta };
+        stage.record(&mut camera, CAMERA, kind, 100_000, END);
+        stage.run(&viewer, 0);
+        stage.wait(33);
+        assert!(stage.hub.bytes_held() <= 11 * 1024 * 1024, "frame {frame}: {} bytes", stage.hub.bytes_held());
+    }
+    assert_eq!(stage.control(&viewer), []);
+    stage.wait(1000);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
+    stage.run(&viewer, 0);
+    assert!(matches!(stage.control(&viewer)[..], [Control::Close(Code::Expired, _)]));
+}
+
+#[test]
+fn nobody_pays_for_a_source_without_subscribers() {
+    let mut stage = Stage::begin(Limits::default());
+    let mut camera = stage.ingress();
+    for frame in 0..1000u64 {
+        let kind = if frame == 0 { FrameKind::VideoKey } else { FrameKind::VideoDelta };
+        stage.record(&mut camera, CAMERA, kind, 10_000, END);
+        stage.wait(33);
+    }
+    assert!(stage.hub.bytes_held() <= 2 * 10_046, "a group too old to join keeps no more than its newest record");
+}
+
+#[test]
+fn a_subscriber_that_stops_a_group_is_served_from_the_next_one() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, budget(0));
+    let mut camera = stage.ingress();
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+    stage.run_with(&viewer, |_, _| Outcome::Stopped);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
+    assert_eq!(stage.run(&viewer, usize::MAX), []);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+    assert_eq!(stage.run(&viewer, usize::MAX), [2]);
+    assert_eq!((stage.fate(&viewer, CAMERA, Fate::Closed), stage.fate(&viewer, CAMERA, Fate::NoKeyFrame)), (1, 1));
+}
+
+/// Two layers: the named one, else the best; what the other carries counts as `layer`.
+#[test]
+fn a_subscriber_gets_one_layer() {
+    let mut stage = Stage::begin(Limits::default());
+    let (low, high) = stage.publish_layers();
+    let named = stage.subscriber(stage::LAYERED, SubscriptionOptions { preferred_layer: "low".into(), ..budget(0) });
+    let best = stage.subscriber(stage::LAYERED, budget(0));
+    assert_eq!(stage.asked(), [low, high]);
+    let mut camera = stage.ingress();
+    stage.record(&mut camera, low, FrameKind::VideoKey, 100, END);
+    stage.record(&mut camera, high, FrameKind::VideoKey, 100, END);
+    stage.record(&mut camera, high, FrameKind::VideoDelta, 100, END);
+    assert_eq!((stage.run(&named, usize::MAX), stage.run(&best, usize::MAX)), (vec![0], vec![0, 1]));
+    assert_eq!((stage.fate(&named, stage::LAYERED, Fate::Layer), stage.fate(&best, stage::LAYERED, Fate::Layer)), (2, 1));
+    // Another wish: from the cached group of that layer.
+    stage.subscribe(&named, stage::LAYERED, budget(0));
+    assert_eq!(stage.run(&named, usize::MAX), [0, 1]);
+}
+
+#[test]
+fn joiners_share_a_request_that_is_repeated_until_a_key_frame_comes() {
+    let mut stage = Stage::begin(Limits { key_frame_interval: Duration::from_millis(500), ..Limits::default() });
+    let _first = stage.subscriber(CAMERA, budget(0));
+    assert_eq!(stage.asked(), [CAMERA]);
+    for _ in 0..10 {
+        let _another = stage.subscriber(CAMERA, budget(0));
+        stage.wait(10);
+    }
+    assert_eq!(stage.asked(), []);
+    stage.wait(400);
+    assert_eq!(stage.asked(), [CAMERA], "asked again, as none came");
+}
