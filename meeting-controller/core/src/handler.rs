@@ -84,7 +84,7 @@ pub(crate) enum Purpose {
     /// A join or resume on this session.
     Join(SessionKey),
     /// A media stream that becomes visible when it is registered.
-    Publish { reply: Reply, participant_id: ParticipantId, stream_id: StreamId },
+    Publish { reply: Reply, participant_id: ParticipantId, stream_id: StreamId, number: u64 },
     /// A subscription; `before` is what stood until then.
     Subscribe { reply: Reply, participant_id: ParticipantId, stream_id: StreamId, before: Option<SubscriptionOptions> },
     /// Acknowledged whatever the answer is: the meeting has changed already, and the handler hears of it sooner or later.
@@ -115,6 +115,31 @@ pub(crate) enum Mark {
     Route { stream_id: StreamId, participant_id: ParticipantId },
 }
 
+/// What an operation is about, and what two of them may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    /// Whether and with what a participant is registered.
+    Participant(ParticipantId),
+    /// Whether and how a participant takes a media stream.
+    Route(StreamId, ParticipantId),
+}
+
+impl HandlerCommand {
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        match self {
+            HandlerCommand::Register { participant_id, .. } | HandlerCommand::Remove { participant_id, .. } => {
+                vec![Subject::Participant(*participant_id)]
+            }
+            HandlerCommand::Route { stream_id, destinations } => {
+                destinations.iter().map(|(who, _)| Subject::Route(*stream_id, *who)).collect()
+            }
+            HandlerCommand::Unroute { stream_id, participants } => {
+                participants.iter().map(|who| Subject::Route(*stream_id, *who)).collect()
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Flight {
     command: HandlerCommand,
@@ -126,6 +151,8 @@ struct Flight {
 pub(crate) struct Operations {
     last: u64,
     in_flight: BTreeMap<OperationId, Flight>,
+    /// How many of them are about what.
+    about: BTreeMap<Subject, u32>,
     outbox: VecDeque<(OperationId, HandlerCommand)>,
     marks: BTreeMap<Mark, u32>,
     repair_at: Option<Moment>,
@@ -137,6 +164,9 @@ impl Operations {
         self.last += 1;
         let id = OperationId(self.last);
         self.outbox.push_back((id, command.clone()));
+        for subject in command.subjects() {
+            *self.about.entry(subject).or_insert(0) += 1;
+        }
         self.in_flight.insert(id, Flight { command, purpose });
     }
 
@@ -147,12 +177,27 @@ impl Operations {
 
     /// What was answered; `None` for an operation that is forgotten.
     pub fn answered(&mut self, id: OperationId) -> Option<(HandlerCommand, Purpose)> {
-        self.in_flight.remove(&id).map(|flight| (flight.command, flight.purpose))
+        let Flight { command, purpose } = self.in_flight.remove(&id)?;
+        for subject in command.subjects() {
+            if let Some(count) = self.about.get_mut(&subject) {
+                *count -= 1;
+                if *count == 0 {
+                    self.about.remove(&subject);
+                }
+            }
+        }
+        Some((command, purpose))
+    }
+
+    /// Whether another operation about this is under way, whose answer will tell.
+    pub fn is_under_way(&self, subject: Subject) -> bool {
+        self.about.contains_key(&subject)
     }
 
     /// Another handler, or a restarted one: forgets what is under way and hands it out, in order.
     pub fn start_over(&mut self) -> Vec<(HandlerCommand, Purpose)> {
         self.outbox.clear();
+        self.about.clear();
         self.marks.clear();
         self.repair_at = None;
         std::mem::take(&mut self.in_flight).into_values().map(|flight| (flight.command, flight.purpose)).collect()

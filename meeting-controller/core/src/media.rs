@@ -30,8 +30,8 @@ pub(crate) struct Media {
 }
 
 impl Media {
-    /// Takes the ids of a media stream, which nobody sees yet.
-    pub fn reserve(&mut self, media_stream: MediaStream) -> Result<(), Refusal> {
+    /// Takes the ids of a media stream, which nobody sees yet. The number tells this publication from another of the same id.
+    pub fn reserve(&mut self, media_stream: MediaStream) -> Result<u64, Refusal> {
         let mut ids = media_stream.frame_ids();
         if !ids.contains(&media_stream.stream_id) {
             ids.push(media_stream.stream_id);
@@ -57,14 +57,19 @@ impl Media {
         self.last_number += 1;
         let published = Published { number: self.last_number, is_live: false, subscriptions: BTreeMap::new(), media_stream };
         self.published.insert(published.media_stream.stream_id, published);
-        Ok(())
+        Ok(self.last_number)
     }
 
-    /// The handler knows it: everyone may. `None` if it was withdrawn meanwhile.
-    pub fn go_live(&mut self, participant_id: ParticipantId, stream_id: StreamId) -> Option<&MediaStream> {
-        let published = self.published.get_mut(&stream_id).filter(|published| published.media_stream.participant_id == participant_id)?;
+    /// The handler knows it: everyone may. `None` if that publication was withdrawn meanwhile.
+    pub fn go_live(&mut self, stream_id: StreamId, number: u64) -> Option<&MediaStream> {
+        let published = self.published.get_mut(&stream_id).filter(|published| published.number == number)?;
         published.is_live = true;
         Some(&published.media_stream)
+    }
+
+    /// Whether that publication still stands.
+    pub fn stands(&self, stream_id: StreamId, number: u64) -> bool {
+        self.published.get(&stream_id).is_some_and(|published| published.number == number)
     }
 
     /// Gives the ids back and forgets the subscriptions.
@@ -181,7 +186,7 @@ mod tests {
     #[test]
     fn ids_are_unique_in_the_meeting_layers_included() {
         let mut media = Media::default();
-        let code = |result: Result<(), Refusal>| result.map_err(|refusal| refusal.code);
+        let code = |result: Result<u64, Refusal>| result.map(|_| ()).map_err(|refusal| refusal.code);
         assert_eq!(code(media.reserve(media_stream(1, 10, &[11, 12]))), Ok(()));
         for (id, layers) in [(10, &[][..]), (11, &[]), (20, &[12]), (20, &[10])] {
             assert_eq!(code(media.reserve(media_stream(2, id, layers))), Err(Code::Conflict), "{id} {layers:?}");
@@ -194,18 +199,19 @@ mod tests {
     fn a_participant_has_thirty_two() {
         let mut media = Media::default();
         for id in 0..32 {
-            assert_eq!(media.reserve(media_stream(1, id, &[])), Ok(()));
+            assert!(media.reserve(media_stream(1, id, &[])).is_ok());
         }
         assert_eq!(media.reserve(media_stream(1, 32, &[])).map_err(|refusal| refusal.code), Err(Code::CapacityExceeded));
-        assert_eq!(media.reserve(media_stream(2, 32, &[])), Ok(()));
+        assert!(media.reserve(media_stream(2, 32, &[])).is_ok());
     }
 
     #[test]
     fn who_goes_takes_streams_and_subscriptions_along() {
         let mut media = Media::default();
         for (owner, id) in [(1, 10), (2, 20)] {
-            media.reserve(media_stream(owner, id, &[])).expect("the ids are free");
-            media.go_live(person(owner), stream(id)).expect("it was just reserved");
+            let number = media.reserve(media_stream(owner, id, &[])).expect("the ids are free");
+            media.go_live(stream(id), number).expect("it was just reserved");
+            assert!(media.go_live(stream(id), number + 1).is_none());
         }
         media.subscribe(stream(10), person(2), SubscriptionOptions::default());
         media.subscribe(stream(20), person(1), SubscriptionOptions::default());

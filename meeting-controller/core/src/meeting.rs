@@ -291,7 +291,7 @@ impl Meeting {
             Input::Request { session, request_id, request, stamp } => self.request(now, Reply { session, request_id }, request, stamp),
             Input::SessionEnded(session) => self.session_ended(now, session),
             Input::HandlerAnswered { operation, result } => self.handler_answered(now, operation, result),
-            Input::HandlerChanged { reason, except } => self.handler_changed(reason, except),
+            Input::HandlerChanged { reason, except } => self.handler_changed(now, reason, except),
             Input::Telemetry { participant_id, quality } => self.telemetry(now, participant_id, quality),
             Input::End(cause) => self.end(cause),
             Input::Tick => {}
@@ -434,9 +434,10 @@ impl Meeting {
         self.send(self.roster.sessions_but(participant_id), 0, body);
     }
 
-    /// The one reply to a request, unless none is wanted.
+    /// The one reply to a request, unless none is wanted, or the session is over.
     fn answer(&mut self, reply: Reply, body: Message) {
-        if reply.request_id != 0 {
+        let stands = self.roster.on_session(reply.session).is_some() || self.joins.contains_key(&reply.session);
+        if reply.request_id != 0 && stands {
             self.send(vec![reply.session], reply.request_id, body);
         }
     }
@@ -477,6 +478,9 @@ impl Meeting {
         self.quality.forget_participant(participant_id);
         for media_stream in self.media.remove_participant(participant_id) {
             self.quality.forget_stream(media_stream.stream_id);
+        }
+        for pushes_token in [false, true] {
+            self.operations.settle(Mark::Participant { participant_id, pushes_token });
         }
         let generation = member.generation;
         self.operations.issue(HandlerCommand::Remove { participant_id, generation, code, reason: why }, purpose);

@@ -128,8 +128,7 @@ impl Meeting {
         match self.joins.remove(&session) {
             Some(PendingJoin::Fresh { request_id, name, grant, join }) => match media_server {
                 Ok(media_server) => self.admit(now, name, *grant, *join, media_server),
-                Err(failure) => {
-                    self.outputs.push_back(Output::Event(Event::HandlerFailed { reason: failure.reason }));
+                Err(_) => {
                     self.spent.give_back(&grant.token_id);
                     // The call may have come through all the same.
                     self.withdraw_registration(now, ParticipantId::from_bytes(join.stamp.id));
@@ -137,8 +136,7 @@ impl Meeting {
                 }
             },
             Some(PendingJoin::Resume { request_id, participant_id, used, fresh, chat_after_sequence }) => {
-                if let Err(failure) = &media_server {
-                    self.outputs.push_back(Output::Event(Event::HandlerFailed { reason: failure.reason.clone() }));
+                if media_server.is_err() {
                     self.operations.mark(now, Mark::Participant { participant_id, pushes_token: true });
                 }
                 // Chat and roster need no handler: who comes back in time is back.

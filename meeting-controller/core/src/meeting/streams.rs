@@ -5,7 +5,7 @@ use common_core::{Code, Moment, ParticipantId, StreamId};
 
 use super::join::no_media_server;
 use super::{Event, Meeting, Output};
-use crate::handler::{HandlerAnswer, HandlerCommand, HandlerFailure, Mark, OperationId, Purpose, Reply};
+use crate::handler::{HandlerAnswer, HandlerCommand, HandlerFailure, Mark, OperationId, Purpose, Reply, Subject};
 use crate::message::{Message, Refusal, SessionKey, StreamQuality};
 use crate::quality::Key;
 
@@ -14,7 +14,7 @@ impl Meeting {
         let media_stream = MediaStream { participant_id, ..media_stream };
         let stream_id = media_stream.stream_id;
         match self.media.reserve(media_stream) {
-            Ok(()) => self.register(participant_id, false, Purpose::Publish { reply, participant_id, stream_id }),
+            Ok(number) => self.register(participant_id, false, Purpose::Publish { reply, participant_id, stream_id, number }),
             Err(refusal) => self.refuse(reply, refusal),
         }
     }
@@ -24,11 +24,11 @@ impl Meeting {
         now: Moment,
         reply: Reply,
         participant_id: ParticipantId,
-        stream_id: StreamId,
-        failure: Option<HandlerFailure>,
+        (stream_id, number): (StreamId, u64),
+        has_failed: bool,
     ) {
-        if failure.is_some() {
-            if self.media.any(stream_id).is_some_and(|media_stream| media_stream.participant_id == participant_id) {
+        if has_failed {
+            if self.media.stands(stream_id, number) {
                 self.media.withdraw(stream_id);
             }
             // The call may have come through all the same.
@@ -36,7 +36,7 @@ impl Meeting {
             self.refuse(reply, no_media_server());
             return;
         }
-        let Some(media_stream) = self.media.go_live(participant_id, stream_id).cloned() else {
+        let Some(media_stream) = self.media.go_live(stream_id, number).cloned() else {
             self.refuse(reply, Refusal::new(Code::NotFound, "it was unpublished meanwhile"));
             return;
         };
@@ -88,10 +88,10 @@ impl Meeting {
         reply: Reply,
         subscription: (StreamId, ParticipantId),
         before: Option<SubscriptionOptions>,
-        failure: Option<HandlerFailure>,
+        has_failed: bool,
     ) {
         let (stream_id, participant_id) = subscription;
-        if failure.is_none() {
+        if !has_failed {
             let stands = self.media.live(stream_id).is_some();
             let answer = if stands { Message::Ack } else { Message::Error(not_found("the media stream was unpublished meanwhile")) };
             self.answer(reply, answer);
@@ -155,7 +155,7 @@ impl Meeting {
     }
 
     /// Another handler, or a restarted one, is told everything; who is there is told to dial.
-    pub(super) fn handler_changed(&mut self, reason: String, except: Option<SessionKey>) {
+    pub(super) fn handler_changed(&mut self, now: Moment, reason: String, except: Option<SessionKey>) {
         let under_way = self.operations.start_over();
         self.reconnect_reason = reason;
         let members: Vec<ParticipantId> = self.roster.by_arrival().into_iter().map(|member| member.participant_id).collect();
@@ -171,36 +171,59 @@ impl Meeting {
             }
         }
         for (command, purpose) in under_way {
-            let is_repeated_above = matches!(purpose, Purpose::Quiet | Purpose::Reconnect(_));
-            match (command, purpose) {
-                _ if is_repeated_above => {}
-                // As it stands now, not as it stood when it was first issued.
-                (HandlerCommand::Register { participant_id, issue_token, .. }, purpose) if self.roster.find(participant_id).is_some() => {
-                    self.register(participant_id, issue_token, purpose);
+            self.issue_anew(now, command, purpose);
+        }
+    }
+
+    /// What was under way when the handler changed: as it stands now, not as it stood when it was first issued.
+    fn issue_anew(&mut self, now: Moment, command: HandlerCommand, purpose: Purpose) {
+        match (command, purpose) {
+            // Told with everything else.
+            (_, Purpose::Quiet | Purpose::Reconnect(_)) => {}
+            // Given up meanwhile, and nothing to withdraw from a handler that never heard of it.
+            (_, Purpose::Join(session)) if !self.joins.contains_key(&session) => {}
+            (HandlerCommand::Register { participant_id, issue_token, .. }, purpose) if self.roster.find(participant_id).is_some() => {
+                self.register(participant_id, issue_token, purpose);
+            }
+            (command, purpose @ Purpose::Join(_)) => self.operations.issue(command, purpose),
+            (HandlerCommand::Register { .. }, _) => {}
+            (HandlerCommand::Route { stream_id, destinations }, purpose) => {
+                let wanted = |who| self.media.subscription(stream_id, who).map(|options| (who, options.clone()));
+                let destinations: Vec<_> = destinations.into_iter().filter_map(|(who, _)| wanted(who)).collect();
+                if destinations.is_empty() {
+                    self.conclude(now, &HandlerCommand::Route { stream_id, destinations }, purpose, Ok(HandlerAnswer::Done));
+                } else {
+                    self.operations.issue(HandlerCommand::Route { stream_id, destinations }, purpose);
                 }
-                (command, purpose) => self.operations.issue(command, purpose),
+            }
+            (command @ (HandlerCommand::Unroute { .. } | HandlerCommand::Remove { .. }), purpose) => {
+                self.conclude(now, &command, purpose, Ok(HandlerAnswer::Done));
             }
         }
     }
 
     pub(super) fn handler_answered(&mut self, now: Moment, operation: OperationId, result: Result<HandlerAnswer, HandlerFailure>) {
         let Some((command, purpose)) = self.operations.answered(operation) else { return };
-        if result.is_ok() {
-            self.settle(&command);
-        } else if let Err(failure) = &result {
-            self.outputs.push_back(Output::Event(Event::HandlerFailed { reason: failure.reason.clone() }));
+        match &result {
+            Ok(_) => self.settle(now, &command),
+            Err(failure) => self.outputs.push_back(Output::Event(Event::HandlerFailed { reason: failure.reason.clone() })),
         }
+        self.conclude(now, &command, purpose, result);
+    }
+
+    /// Tells whoever waits, and notes what is left undone.
+    fn conclude(&mut self, now: Moment, command: &HandlerCommand, purpose: Purpose, result: Result<HandlerAnswer, HandlerFailure>) {
         match purpose {
             Purpose::Join(session) => self.join_answered(now, session, result),
-            Purpose::Publish { reply, participant_id, stream_id } => {
-                self.publish_answered(now, reply, participant_id, stream_id, result.err());
+            Purpose::Publish { reply, participant_id, stream_id, number } => {
+                self.publish_answered(now, reply, participant_id, (stream_id, number), result.is_err());
             }
             Purpose::Subscribe { reply, participant_id, stream_id, before } => {
-                self.subscribe_answered(now, reply, (stream_id, participant_id), before, result.err());
+                self.subscribe_answered(now, reply, (stream_id, participant_id), before, result.is_err());
             }
             Purpose::Acknowledge(reply) => {
                 if result.is_err() {
-                    self.mark_undone(now, &command, false);
+                    self.mark_undone(now, command, false);
                 }
                 self.answer(reply, Message::Ack);
             }
@@ -217,11 +240,11 @@ impl Meeting {
                     let to = self.roster.session_of(participant_id).into_iter().collect();
                     self.send(to, 0, Message::Reconnect { media_server, reason });
                 }
-                _ => self.mark_undone(now, &command, true),
+                _ => self.mark_undone(now, command, true),
             },
             Purpose::Quiet => {
                 if result.is_err() {
-                    self.mark_undone(now, &command, false);
+                    self.mark_undone(now, command, false);
                 }
             }
         }
@@ -233,14 +256,40 @@ impl Meeting {
         }
     }
 
-    fn settle(&mut self, command: &HandlerCommand) {
-        for mark in marks_of(command, false) {
+    /// The handler did it. If the meeting has changed since then, and no later operation tells the handler, one must.
+    fn settle(&mut self, now: Moment, command: &HandlerCommand) {
+        for (subject, mark) in command.subjects().into_iter().zip(marks_of(command, false)) {
+            if self.operations.is_under_way(subject) {
+                continue;
+            }
             self.operations.settle(mark);
+            if !self.is_as_wanted(command, subject) {
+                self.operations.mark(now, mark);
+            }
         }
         if matches!(command, HandlerCommand::Register { issue_token: true, .. }) {
             for mark in marks_of(command, true) {
                 self.operations.settle(mark);
             }
+        }
+    }
+
+    fn is_as_wanted(&self, command: &HandlerCommand, subject: Subject) -> bool {
+        match (command, subject) {
+            (HandlerCommand::Register { participant_id, streams, generation, .. }, _) => {
+                // Who is on the way in is not a member yet; who is gone was withdrawn.
+                let member = self.roster.find(*participant_id);
+                member.is_none_or(|member| member.generation == *generation && self.media.of(*participant_id) == *streams)
+            }
+            (HandlerCommand::Remove { .. }, _) => true,
+            (HandlerCommand::Route { destinations, .. }, Subject::Route(stream_id, participant_id)) => {
+                let wanted = self.media.subscription(stream_id, participant_id);
+                destinations.iter().any(|(who, options)| *who == participant_id && Some(options) == wanted)
+            }
+            (HandlerCommand::Unroute { .. }, Subject::Route(stream_id, participant_id)) => {
+                self.media.subscription(stream_id, participant_id).is_none()
+            }
+            (_, Subject::Participant(_)) => true,
         }
     }
 }
