@@ -35,8 +35,8 @@ pub(crate) enum Command {
     Request { session: SessionKey, request_id: u64, request: Request, stamp: Stamp },
     /// A session is over.
     SessionEnded(SessionKey),
-    /// How a media stream fares.
-    Telemetry { participant_id: ParticipantId, quality: StreamQuality },
+    /// How media streams fared in the last second.
+    Telemetry(Vec<(ParticipantId, StreamQuality)>),
     /// The meeting is over; the other end hears when everyone was told.
     End(EndCause, oneshot::Sender<()>),
     /// Panics, to see what else does.
@@ -164,7 +164,11 @@ impl Actor {
                 self.outboxes.remove(&session);
                 self.feed(Input::SessionEnded(session));
             }
-            Command::Telemetry { participant_id, quality } => self.feed(Input::Telemetry { participant_id, quality }),
+            Command::Telemetry(figures) => {
+                for (participant_id, quality) in figures {
+                    self.feed(Input::Telemetry { participant_id, quality });
+                }
+            }
             Command::End(cause, done) => {
                 self.feed(Input::End(cause));
                 // Nobody may be waiting any more.
@@ -343,3 +347,6 @@ fn count_answers(message: &Message) {
         metrics::counter!("dark_tower_controller_errors_total", "code" => refusal.code.name()).increment(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,7 @@ impl MeetingControllerService for Service {
         self.node.assign(meeting_id, settings).map_err(|error| match error {
             AssignError::Full => Status::resource_exhausted(error.to_string()),
             AssignError::Ended => Status::failed_precondition(error.to_string()),
+            AssignError::Stopping => Status::unavailable(error.to_string()),
         })?;
         Ok(Response::new(MeetingAssigned {}))
     }

@@ -111,7 +111,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     let (endpoint, tcp, public_address) = bind_public(config.public.bind, &certificate).await?;
 
     let handlers = Handlers::new(identity.clone(), config.region.clone(), stop.clone(), tasks.clone());
-    let node = Node::new(config.limits.clone(), handlers, tasks.clone());
+    let node = Node::new(config.limits.clone(), handlers, accepting.clone(), tasks.clone());
     let origins = OriginPolicy::from_list(&config.public.origins);
     let presentation = Presentation {
         node_id: config.node_id.clone(),
@@ -236,6 +236,9 @@ impl Running {
             self.node.stop().await;
             self.stop.cancel();
             self.tasks.close();
+            // Farewells are short; what lasts longer is a handshake of a stranger.
+            let _ = tokio::time::timeout(2 * session::FAREWELL_TIMEOUT, self.tasks.wait()).await;
+            self.endpoint.close(quinn::VarInt::from_u32(0), b"");
             self.tasks.wait().await;
         };
         if tokio::time::timeout(STOP_TIMEOUT, orderly).await.is_err() {

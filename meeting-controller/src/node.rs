@@ -14,6 +14,7 @@ use meeting_controller_core::message::{SessionKey, StreamQuality};
 use meeting_controller_core::{EndCause, Settings, Stamp};
 use proto::cluster::{ControllerCapacity, HeartbeatReply, MeetingLoad, TokenKey};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::actor::{Command, MeetingHandle};
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     pub limits: LimitsConfig,
     pub handlers: Arc<Handlers>,
     pub tasks: TaskTracker,
+    /// Nobody new is let in.
+    pub stopping: CancellationToken,
     meetings: DashMap<MeetingId, MeetingHandle>,
     ended: Mutex<VecDeque<MeetingId>>,
     keys: RwLock<(Vec<TokenKey>, Arc<TokenVerifier>)>,
@@ -51,16 +54,20 @@ pub(crate) enum AssignError {
     /// It was ended here.
     #[error("this meeting has ended")]
     Ended,
+    /// This controller stops.
+    #[error("this controller stops")]
+    Stopping,
 }
 
 impl Node {
-    pub fn new(limits: LimitsConfig, handlers: Arc<Handlers>, tasks: TaskTracker) -> Arc<Self> {
+    pub fn new(limits: LimitsConfig, handlers: Arc<Handlers>, stopping: CancellationToken, tasks: TaskTracker) -> Arc<Self> {
         let verifier = Arc::new(TokenVerifier::new([], limits.token_leeway_ms));
         let node = Arc::new(Self {
             clock: Clock::start(),
             limits,
             handlers: handlers.clone(),
             tasks,
+            stopping,
             meetings: DashMap::new(),
             ended: Mutex::new(VecDeque::new()),
             keys: RwLock::new((Vec::new(), verifier)),
@@ -132,20 +139,29 @@ impl Node {
 
     /// Makes a meeting, unless it is here already.
     pub fn assign(self: &Arc<Self>, meeting_id: MeetingId, settings: Settings) -> Result<(), AssignError> {
+        if self.stopping.is_cancelled() {
+            return Err(AssignError::Stopping);
+        }
         if self.has_ended(meeting_id) {
             return Err(AssignError::Ended);
         }
+        // Counted before the entry is locked; a race may let in one meeting more, which is no harm.
         let is_full = self.meetings.len() >= usize::try_from(self.limits.max_meetings).unwrap_or(usize::MAX);
         match self.meetings.entry(meeting_id) {
-            Entry::Occupied(_) => Ok(()),
-            Entry::Vacant(_) if is_full => Err(AssignError::Full),
+            Entry::Occupied(_) => return Ok(()),
+            Entry::Vacant(_) if is_full => return Err(AssignError::Full),
             Entry::Vacant(vacant) => {
                 let number = self.last_actor.fetch_add(1, Ordering::Relaxed) + 1;
                 vacant.insert(crate::actor::spawn(self, meeting_id, number, settings));
-                tracing::info!(meeting = %meeting_id, "a meeting is assigned here");
-                Ok(())
             }
         }
+        tracing::info!(meeting = %meeting_id, "a meeting is assigned here");
+        self.show_meetings();
+        Ok(())
+    }
+
+    fn show_meetings(&self) {
+        metrics::gauge!("dark_tower_controller_meetings").set(self.meetings.len() as f64);
     }
 
     /// Ends a meeting for good, and waits until everyone was told.
@@ -173,7 +189,7 @@ impl Node {
     /// A meeting's actor has ended.
     pub fn forget(&self, meeting_id: MeetingId, number: u64) {
         self.meetings.remove_if(&meeting_id, |_, meeting| meeting.number == number);
-        metrics::gauge!("dark_tower_controller_meetings").set(self.meetings.len() as f64);
+        self.show_meetings();
     }
 
     /// For registration and heartbeats.
@@ -213,10 +229,10 @@ impl Drop for OpenSession {
 struct Figures(std::sync::Weak<Node>);
 
 impl TelemetrySink for Figures {
-    fn figure(&self, meeting_id: MeetingId, participant_id: ParticipantId, quality: StreamQuality) {
+    fn figures(&self, meeting_id: MeetingId, figures: Vec<(ParticipantId, StreamQuality)>) {
         if let Some(meeting) = self.0.upgrade().and_then(|node| node.meeting(meeting_id)) {
             // A meeting that is busy hears of the next second.
-            let _ = meeting.inbox.try_send(Command::Telemetry { participant_id, quality });
+            let _ = meeting.inbox.try_send(Command::Telemetry(figures));
         }
     }
 }

@@ -70,11 +70,14 @@ impl Reader {
         self.open.key
     }
 
-    /// Resolves when a join should have come and has not. Cancel-safe.
-    pub async fn join_overdue(&self) {
-        match self.stage {
-            Stage::Waiting(_) => tokio::time::sleep_until(self.join_due).await,
-            _ => std::future::pending().await,
+    /// Resolves when a join should have come and has not, or will not be answered any more. Cancel-safe.
+    pub async fn join_overdue(&self) -> Refusal {
+        if !matches!(self.stage, Stage::Waiting(_)) {
+            return std::future::pending().await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(self.join_due) => Refusal::new(Code::InvalidRequest, "no JoinRequest came in time"),
+            () = self.node.stopping.cancelled() => Refusal::new(Code::Unavailable, "this controller stops; try again"),
         }
     }
 

@@ -86,7 +86,7 @@ async fn read(mut reader: Reader, mut stream: SplitStream<WebSocket>, written: &
                     Some(Err(error)) => reader.refuse(0, invalid(&error.to_string())),
                 }
             }
-            () = reader.join_overdue() => reader.refuse(0, invalid("no JoinRequest came in time")),
+            refusal = reader.join_overdue() => reader.refuse(0, refusal),
             () = tokio::time::sleep_until(heard + silence_max) => {
                 tracing::debug!(session = %reader.key(), "the session is silent");
                 break;

@@ -27,8 +27,8 @@ pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
     let reader = Reader::new(node.clone(), open, outbox);
     let streams = tokio::select! {
         streams = session.accept_bi() => streams,
-        () = reader.join_overdue() => {
-            close(&session, Code::InvalidRequest, "no JoinRequest came in time");
+        refusal = reader.join_overdue() => {
+            close(&session, refusal.code, &refusal.message);
             return;
         }
     };
@@ -66,7 +66,7 @@ async fn read(
                     break;
                 }
             },
-            () = reader.join_overdue() => reader.refuse(0, Refusal::new(Code::InvalidRequest, "no JoinRequest came in time")),
+            refusal = reader.join_overdue() => reader.refuse(0, refusal),
             () = refuse_other_streams(session) => break,
             () = life.lost() => {
                 tracing::debug!(session = %key, "the session is silent");

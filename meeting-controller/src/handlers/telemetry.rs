@@ -1,5 +1,6 @@
 //! One telemetry stream per handler in use: figures for participants, and a sign of life.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Who wants figures.
 pub(crate) trait TelemetrySink: Send + Sync {
-    /// One figure; must not block.
-    fn figure(&self, meeting_id: MeetingId, participant_id: ParticipantId, quality: StreamQuality);
+    /// A second's figures of one meeting; must not block.
+    fn figures(&self, meeting_id: MeetingId, figures: Vec<(ParticipantId, StreamQuality)>);
 }
 
 impl Handlers {
@@ -71,11 +72,11 @@ async fn listen_once(handlers: &Handlers, handler: &Handler) -> String {
                     handlers.changed();
                 }
                 if let Some(sink) = handlers.sink.get() {
-                    report
-                        .streams
-                        .iter()
-                        .filter_map(figure)
-                        .for_each(|(meeting, participant, quality)| sink.figure(meeting, participant, quality));
+                    let mut by_meeting: BTreeMap<MeetingId, Vec<(ParticipantId, StreamQuality)>> = BTreeMap::new();
+                    for (meeting_id, participant_id, quality) in report.streams.iter().filter_map(figure) {
+                        by_meeting.entry(meeting_id).or_default().push((participant_id, quality));
+                    }
+                    by_meeting.into_iter().for_each(|(meeting_id, figures)| sink.figures(meeting_id, figures));
                 }
             }
             Ok(Ok(None)) => return "the handler ended it".to_owned(),

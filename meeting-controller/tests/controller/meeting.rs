@@ -269,3 +269,34 @@ async fn further_streams_are_refused() {
     assert!(matches!(ana.call(Ask::Ping(v1::Ping::default())).await, Say::Pong(_)));
     let _: &Client = &ana;
 }
+
+/// An orderly stop tells everyone to come again elsewhere, and takes no longer than it must.
+#[tokio::test]
+async fn a_stop_is_orderly() {
+    let world = World::start().await;
+    let mut ana = world.join("Ana").await;
+    let mut waiting = world.dial().await;
+    let handler = &world.handler;
+    let began = tokio::time::Instant::now();
+    world.controller.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    assert_eq!(ana.end().await.0, 11);
+    assert_eq!(waiting.end().await.0, 11);
+    assert!(handler.known().participants.is_empty());
+}
+
+/// The first one's key id is the meeting's.
+#[tokio::test]
+async fn the_first_secret_is_the_meetings() {
+    let mut world = World::start().await;
+    let other = common::random::uuid().to_string();
+    world.assign(&other, proto::cluster::MeetingConfig { enable_e2e_encryption: true, ..Default::default() }).await.expect("there is room");
+    for (name, key, expected) in [("Ana", "one", "one"), ("Bo", "two", "one")] {
+        let claims = common::token::JoinClaims { meeting_id: other.clone(), ..world.claims(name) };
+        let token = world.signer.sign_join(&claims).expect("it is signed");
+        let mut client = world.dial().await;
+        let join = v1::JoinRequest { meeting_id: other.clone(), e2ee_key_id: key.into(), ..request(&token) };
+        client.try_join(join).await.expect("the token is good");
+        assert_eq!(client.joined.encryption_keys.map(|keys| keys.key_id).as_deref(), Some(expected));
+    }
+}
