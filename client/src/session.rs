@@ -87,11 +87,18 @@ struct Pending {
 
 /// An attempt to come back, in a task of its own.
 struct Resuming {
-    task: AbortOnDropHandle<Result<Entered, SessionEnd>>,
+    task: AbortOnDropHandle<Result<Option<Entered>, SessionEnd>>,
     /// The server may have replaced the old session already: no way back.
     committed: Arc<AtomicBool>,
     /// Begun because nothing was heard: ends when something is.
     by_silence: bool,
+}
+
+/// A `Leave` under way.
+struct Leaving {
+    request_id: u64,
+    deadline: Instant,
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// What the task shares with handles.
@@ -127,7 +134,7 @@ pub(crate) struct Session {
     pending: BTreeMap<u64, Pending>,
     published: BTreeMap<String, v1::PublishStream>,
     subscribed: BTreeMap<String, v1::SubscribeStream>,
-    leaving: Option<(Instant, Vec<oneshot::Sender<()>>)>,
+    leaving: Option<Leaving>,
 }
 
 /// Where to dial for a resume, and whom to believe there.
@@ -142,7 +149,7 @@ struct Controllers {
 enum Step {
     Message(Result<v1::ServerMessage, SessionEnd>),
     Command(Option<Command>),
-    Resumed(Result<Entered, SessionEnd>),
+    Resumed(Result<Option<Entered>, SessionEnd>),
     Dropped,
     Tick,
 }
@@ -207,10 +214,7 @@ impl Session {
                 _ = ticks.tick() => Step::Tick,
             };
             let end = match step {
-                Step::Message(Ok(message)) => {
-                    self.hear(message);
-                    None
-                }
+                Step::Message(Ok(message)) => self.hear(message),
                 Step::Message(Err(end)) => self.lose(end),
                 Step::Resumed(entered) => self.resumed(entered),
                 Step::Command(Some(command)) => {
@@ -269,26 +273,32 @@ impl Session {
 
     fn leave(&mut self, done: Option<oneshot::Sender<()>>) {
         match &mut self.leaving {
-            Some((_, waiting)) => waiting.extend(done),
+            Some(leaving) => leaving.waiting.extend(done),
             None => {
+                let request_id = self.next_request;
+                self.next_request += 1;
                 if let Some(connection) = &self.connection {
-                    connection.try_send(&client_message(self.next_request, client_message::Body::Leave(v1::Leave {})));
-                    self.next_request += 1;
+                    connection.try_send(&client_message(request_id, client_message::Body::Leave(v1::Leave {})));
                 }
                 self.resuming = None;
-                self.leaving = Some((Instant::now() + LEAVE_TIMEOUT, done.into_iter().collect()));
+                self.leaving = Some(Leaving { request_id, deadline: Instant::now() + LEAVE_TIMEOUT, waiting: done.into_iter().collect() });
             }
         }
     }
 
-    fn hear(&mut self, message: v1::ServerMessage) {
+    /// Takes a message in; the end, if it answers our leaving.
+    fn hear(&mut self, message: v1::ServerMessage) -> Option<SessionEnd> {
         self.silence.heard(self.now());
         self.revive();
-        let Some(body) = message.body else { return };
+        if self.leaving.as_ref().is_some_and(|leaving| leaving.request_id == message.request_id) {
+            return Some(left());
+        }
+        let body = message.body?;
         match self.pending.remove(&message.request_id) {
             Some(pending) => self.answer(pending, body),
             None => self.unasked(body),
         }
+        None
     }
 
     /// The old session speaks again before anything was replaced: it stays.
@@ -397,7 +407,7 @@ impl Session {
     fn lose(&mut self, end: SessionEnd) -> Option<SessionEnd> {
         self.connection = None;
         if self.leaving.is_some() {
-            return Some(SessionEnd::closed(Code::Normal.number(), "left"));
+            return Some(left());
         }
         let moved_by_us = end.code() == Some(Code::Moved) && self.resuming.is_some();
         if !end.is_worth_resuming() && !moved_by_us {
@@ -431,20 +441,25 @@ impl Session {
         self.resuming = Some(Resuming { task: AbortOnDropHandle::new(tokio::spawn(resume)), committed, by_silence });
     }
 
-    fn resumed(&mut self, entered: Result<Entered, SessionEnd>) -> Option<SessionEnd> {
+    fn resumed(&mut self, entered: Result<Option<Entered>, SessionEnd>) -> Option<SessionEnd> {
         self.resuming = None;
         match entered {
-            Ok(entered) if entered.response.participant_id != self.me.to_string() => {
+            Ok(Some(entered)) if entered.response.participant_id != self.me.to_string() => {
                 Some(SessionEnd::lost("the controller resumed somebody else"))
             }
-            Ok(entered) => {
+            Ok(Some(entered)) => {
                 self.adopt(entered, false);
                 self.tell(Event::Resumed);
                 None
             }
+            // It spoke again only to end.
+            Ok(None) if self.connection.is_none() => {
+                self.begin_resume("the session that was silent has ended", false);
+                None
+            }
             Err(end) if self.connection.is_none() => Some(end),
             // The session that was to be replaced came back meanwhile.
-            Err(_) => {
+            Ok(None) | Err(_) => {
                 self.tell(Event::Resumed);
                 None
             }
@@ -510,8 +525,8 @@ impl Session {
 
     fn tick(&mut self) -> Option<SessionEnd> {
         let at = Instant::now();
-        if self.leaving.as_ref().is_some_and(|(deadline, _)| at >= *deadline) {
-            return Some(SessionEnd::closed(Code::Normal.number(), "left"));
+        if self.leaving.as_ref().is_some_and(|leaving| at >= leaving.deadline) {
+            return Some(left());
         }
         let late: Vec<u64> = self.pending.iter().filter(|(_, it)| at >= it.deadline).map(|(id, _)| *id).collect();
         for pending in late.into_iter().filter_map(|id| self.pending.remove(&id)) {
@@ -564,8 +579,13 @@ impl Session {
         if let Some(connection) = self.connection.take() {
             connection.close(Code::Normal, "").await;
         }
-        for done in self.leaving.take().map(|(_, waiting)| waiting).unwrap_or_default() {
+        for done in self.leaving.take().map(|leaving| leaving.waiting).unwrap_or_default() {
             let _ = done.send(());
         }
     }
+}
+
+/// The end that one asked for oneself.
+fn left() -> SessionEnd {
+    SessionEnd::closed(Code::Normal.number(), "left")
 }

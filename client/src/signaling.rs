@@ -207,6 +207,11 @@ impl PacketCount {
     pub(crate) fn count(&self) -> u64 {
         quinn::Connection::stats(&self.0).udp_rx.datagrams
     }
+
+    /// Whether the session is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.close_reason().is_some()
+    }
 }
 
 async fn write_stream(session: Session, mut stream: SendStream, mut outgoing: mpsc::Receiver<Outgoing>) {

@@ -39,8 +39,9 @@ pub(super) struct Silent {
 }
 
 impl Silent {
+    /// A close is no sign of life.
     fn speaks_again(&self) -> bool {
-        self.packets.count() != self.count
+        self.packets.count() != self.count && !self.packets.is_closed()
     }
 }
 
@@ -98,7 +99,7 @@ pub(crate) async fn enter(mut connection: SignalingConnection, url: String, requ
 }
 
 /// Comes back with the resume token: tries until it is let in, refused for good, or `within` is over. Sets `committed`
-/// before anything is said that lets the server replace the old session.
+/// before anything is said that lets the server replace the old session. `None`: nothing was said, for `silent` speaks again.
 pub(super) async fn resume(
     dialer: Dialer,
     trust: Trust,
@@ -107,7 +108,7 @@ pub(super) async fn resume(
     within: Duration,
     committed: Arc<AtomicBool>,
     silent: Option<Silent>,
-) -> Result<Entered, SessionEnd> {
+) -> Result<Option<Entered>, SessionEnd> {
     let until = Instant::now() + within;
     let mut backoff = Backoff::default();
     let mut last = SessionEnd::lost("no attempt was made");
@@ -122,11 +123,11 @@ pub(super) async fn resume(
         };
         // The request is what replaces the old session: a controller that was frozen, and not dead, speaks again by now.
         if silent.as_ref().is_some_and(Silent::speaks_again) {
-            return Err(SessionEnd::lost("the session that was silent speaks again"));
+            return Ok(None);
         }
         committed.store(true, Ordering::Release);
         match enter(connection, url, request.clone()).await {
-            Ok(entered) => return Ok(entered),
+            Ok(entered) => return Ok(Some(entered)),
             Err(JoinError::Refused { code, message }) => {
                 last = SessionEnd::closed(code.number(), &message);
                 if !code.worth_retrying() {
