@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common_core::StreamId;
+use common_core::frame::FrameKind;
 use proto::v1::StreamType;
 use tokio::io::AsyncWriteExt;
 use tokio::time::MissedTickBehavior;
@@ -17,8 +18,12 @@ use crate::wire::Record;
 const PICTURE_INTERVAL: Duration = Duration::from_millis(33);
 /// A key frame each two seconds: who has to wait for the next one shows it.
 const GROUP_PICTURES: u64 = 60;
-/// 1 Mb/s at 30 pictures a second.
+/// Together with key frames of [`KEY_BYTES`]: 1 Mb/s.
 const PICTURE_BYTES: usize = 3_700;
+/// A key frame as encoders make it at this bitrate: more than QUIC sends in its first flight.
+pub const KEY_BYTES: usize = 30_000;
+/// A key frame of a still scene, which one flight carries.
+pub const SMALL_KEY_BYTES: usize = PICTURE_BYTES;
 
 /// A participant with a camera.
 pub struct Camera {
@@ -28,17 +33,17 @@ pub struct Camera {
 }
 
 impl Camera {
-    /// Joins and publishes; returns when the handler knows the media stream.
-    pub async fn start(invitation: &Invitation, name: &str) -> anyhow::Result<Self> {
+    /// Joins and publishes key frames of `key_bytes`; returns when the handler knows the media stream.
+    pub async fn start(invitation: &Invitation, name: &str, key_bytes: usize) -> anyhow::Result<Self> {
         let mut peer = Peer::join(Stack::WebTransportQuinn, invitation, name).await?;
         let stream_id = fresh_stream_id();
         peer.publish(stream_id, StreamType::VideoCamera).await?;
-        let publishing = AbortOnDropHandle::new(tokio::spawn(publish(peer, stream_id)));
+        let publishing = AbortOnDropHandle::new(tokio::spawn(publish(peer, stream_id, key_bytes)));
         Ok(Self { stream_id, _publishing: publishing })
     }
 }
 
-async fn publish(peer: Peer, stream_id: StreamId) -> anyhow::Result<()> {
+async fn publish(peer: Peer, stream_id: StreamId, key_bytes: usize) -> anyhow::Result<()> {
     let mut pace = tokio::time::interval(PICTURE_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stream = peer.media.open_uni().await?;
@@ -49,7 +54,8 @@ async fn publish(peer: Peer, stream_id: StreamId) -> anyhow::Result<()> {
             stream = peer.media.open_uni().await?;
         }
         let kind = kind_in_groups_of(GROUP_PICTURES, sequence);
-        stream.write_all(&Record::numbered(kind, stream_id, sequence, PICTURE_BYTES).bytes).await?;
+        let bytes = if kind == FrameKind::VideoKey { key_bytes } else { PICTURE_BYTES };
+        stream.write_all(&Record::numbered(kind, stream_id, sequence, bytes).bytes).await?;
     }
     Ok(())
 }

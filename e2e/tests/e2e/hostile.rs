@@ -35,6 +35,7 @@ async fn beside_bystanders<F: Future<Output = anyhow::Result<()>>>(mischief: imp
     mischief(cluster).await?;
     let account = bystanders.finish().await?;
     ensure!(account.pictures > 0 && account.packets > 0, "the bystanders did nothing: {account:?}");
+    eprintln!("meanwhile the bystanders got all of {} pictures and {} packets of sound", account.pictures, account.packets);
     keeps_it_running.stop().await;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use client::{Client, Event, Events, Joined};
-use e2e::camera::Camera;
+use e2e::camera::{Camera, KEY_BYTES};
 use e2e::in_process::{InProcess, Options};
 use e2e::link::Conditions;
 use e2e::peer::Peer;
@@ -36,7 +36,7 @@ impl World {
     async fn start() -> anyhow::Result<Self> {
         let cluster = InProcess::start(Options { path: Some(Conditions::default()), ..Options::default() }).await?;
         let meeting = cluster.api.create_meeting().await?.meeting_id;
-        let camera = Camera::start(&cluster.invite_nearby(&meeting, "Camera").await?, "Camera").await?;
+        let camera = Camera::start(&cluster.invite_nearby(&meeting, "Camera").await?, "Camera", KEY_BYTES).await?;
         let onlooker = Peer::join(Stack::WebTransportQuinn, &cluster.invite_nearby(&meeting, "Olga").await?, "Olga").await?;
         let mut ben = Client::new()?.join(cluster.api.admit(&meeting, "Ben").await?).await?;
         ben.records.next().await.context("the camera's picture")?;
@@ -60,12 +60,14 @@ impl World {
 }
 
 async fn event_of<T>(events: &mut Events, pick: impl Fn(&Event) -> Option<T>) -> anyhow::Result<T> {
+    let mut others = Vec::new();
     while let Some(event) = events.next().await {
-        if let Some(picked) = pick(&event) {
-            return Ok(picked);
+        match pick(&event) {
+            Some(picked) => return Ok(picked),
+            None => others.push(event),
         }
     }
-    bail!("the meeting ended before that event")
+    bail!("the meeting ended before that event; what happened: {others:?}")
 }
 
 /// Three seconds without a network: same participant, pictures soon, and what the onlooker hears next is Ben's chat.
@@ -123,11 +125,11 @@ async fn after_the_window_the_others_see_it_leave() -> anyhow::Result<()> {
 
     world.heal()?;
     let closed = event_of(&mut world.ben.events, |event| match event {
-        Event::Closed { end } => Some(end.code()),
+        Event::Closed { end } => Some(end.clone()),
         _ => None,
     });
-    let code = within(LEAVE_LIMIT, "Ben's program learns that it is over", closed).await?;
-    ensure!(code == Some(common_core::Code::Unauthorized), "it was told {code:?}");
+    let end = within(LEAVE_LIMIT, "Ben's program learns that it is over", closed).await?;
+    ensure!(end.code() == Some(common_core::Code::Unauthorized), "it was told: {end}");
     world.cluster.stop().await;
     Ok(())
 }
