@@ -47,8 +47,21 @@ impl Client {
     }
 
     pub async fn session(url: &str, certificate: &Certificate) -> Session {
+        Self::session_from(url, certificate, None).await.expect("a session")
+    }
+
+    /// As a page of `origin` would.
+    pub async fn session_from(
+        url: &str,
+        certificate: &Certificate,
+        origin: Option<&str>,
+    ) -> Result<Session, web_transport_quinn::ClientError> {
         let client = ClientBuilder::new().with_server_certificates(certificate.chain.clone()).expect("a client");
-        client.connect(url.parse::<url::Url>().expect("a URL")).await.expect("a session")
+        let mut request = web_transport_quinn::proto::ConnectRequest::new(url.parse::<url::Url>().expect("a URL"));
+        if let Some(origin) = origin {
+            request.headers.insert(http::header::ORIGIN, origin.parse().expect("a header"));
+        }
+        client.connect(request).await
     }
 
     pub async fn webtransport(url: &str, certificate: &Certificate) -> Self {
@@ -58,9 +71,15 @@ impl Client {
     }
 
     pub async fn websocket(url: &str, certificate: &Certificate, subprotocol: Option<&str>) -> Result<Self, u16> {
+        let offered = subprotocol.map(|it| ("sec-websocket-protocol", it));
+        Self::upgrade(url, certificate, offered.as_slice()).await
+    }
+
+    /// A WebSocket whose request has these headers besides; an error is the HTTP status.
+    pub async fn upgrade(url: &str, certificate: &Certificate, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
         let mut request = url.into_client_request().expect("a URL");
-        if let Some(subprotocol) = subprotocol {
-            request.headers_mut().insert("sec-websocket-protocol", subprotocol.parse().expect("a header"));
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
         }
         let mut roots = rustls::RootCertStore::empty();
         roots.add(certificate.chain[0].clone()).expect("a certificate");

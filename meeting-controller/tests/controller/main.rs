@@ -4,6 +4,7 @@ mod bad;
 mod client;
 mod handler;
 mod meeting;
+mod registry;
 mod resume;
 mod websocket;
 mod world;

@@ -43,7 +43,7 @@ async fn back_within_the_window() {
 
 #[tokio::test]
 async fn too_late_is_gone() {
-    let world = World::start().await;
+    let world = World::start_with(crate::world::impatient()).await;
     let (ana, mut bo) = (world.join("Ana").await, world.join("Bo").await);
     let (id, token) = (ana.id.clone(), ana.resume_token.clone());
     ana.vanish();
@@ -73,7 +73,8 @@ async fn resume_tokens_are_renewed() {
 #[tokio::test]
 async fn silence_is_noticed() {
     let mut config = crate::world::config();
-    config.limits.silence_timeout_ms = Duration::from_millis(700);
+    // Longer than the keep-alives of those who live.
+    config.limits.silence_timeout_ms = Duration::from_millis(2500);
     config.limits.reconnect_window_ms = Duration::from_millis(300);
     let world = World::start_with(config).await;
     let mut bo = world.join("Bo").await;

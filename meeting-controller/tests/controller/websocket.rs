@@ -42,9 +42,33 @@ async fn codes_are_websockets_own_range() {
         client.send_bytes(bytes).await;
         assert_eq!(client.end().await.0, 4001);
     }
-    let mut client = dial(&world).await;
-    // Nothing is said in time.
-    assert_eq!(client.end().await.0, 4001);
+}
+
+/// Silence is no join.
+#[tokio::test]
+async fn who_does_not_join_in_time_is_closed() {
+    let world = World::start_with(crate::world::impatient()).await;
+    assert_eq!(dial(&world).await.end().await.0, 4001);
+}
+
+/// A page of another origin is refused; a native client, which states none, is not.
+#[tokio::test]
+async fn origins_are_checked_on_both_transports() {
+    let mut config = crate::world::config();
+    config.public.origins = vec!["https://meet.example".into()];
+    let world = World::start_with(config).await;
+    for (origin, expected) in [("https://meet.example", None), ("https://evil.example", Some(403))] {
+        let dialled = Client::upgrade(
+            world.controller.fallback_url(),
+            &world.certificate,
+            &[("sec-websocket-protocol", "darktower.v1"), ("origin", origin)],
+        )
+        .await;
+        assert_eq!(dialled.err(), expected, "{origin}");
+        let session = Client::session_from(world.controller.public_url(), &world.certificate, Some(origin)).await;
+        assert_eq!(session.is_err(), expected.is_some(), "{origin}");
+    }
+    world.join("Ana").await;
 }
 
 #[tokio::test]

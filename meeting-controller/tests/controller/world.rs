@@ -26,12 +26,18 @@ pub struct World {
     pub front: MeetingControllerServiceClient<Channel>,
 }
 
-/// A configuration for loopback whose windows are short.
+/// A configuration for loopback.
 pub fn config() -> Config {
     let mut config = Config { grpc_bind: "127.0.0.1:0".parse().expect("an address"), ..Config::default() };
     config.public.bind = "127.0.0.1:0".parse().expect("an address");
-    config.limits.join_timeout_ms = Duration::from_millis(500);
-    config.limits.reconnect_window_ms = Duration::from_millis(1500);
+    config
+}
+
+/// [`config`] for those who wait for a window to end.
+pub fn impatient() -> Config {
+    let mut config = config();
+    config.limits.join_timeout_ms = Duration::from_millis(300);
+    config.limits.reconnect_window_ms = Duration::from_millis(300);
     config
 }
 

@@ -1,0 +1,99 @@
+//! Registration, heartbeats, and what they bring.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::grpc::{caller_is, server_tls};
+use common::tls::{Certificate, ClusterAuthority, NodeKind};
+use common::token::TokenSigner;
+use proto::cluster::cluster_registry_server::{ClusterRegistry, ClusterRegistryServer};
+use proto::cluster::{
+    Deregister, Deregistered, Heartbeat, HeartbeatReply, RegisterMediaHandler, RegisterMeetingController, Registered, TokenKey,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+use crate::world::{config, eventually};
+
+/// What a global controller has heard.
+#[derive(Debug, Default)]
+struct Heard {
+    registrations: Vec<RegisterMeetingController>,
+    beats: Vec<Heartbeat>,
+    deregistered: bool,
+    forgets: bool,
+}
+
+#[derive(Clone)]
+struct Registry {
+    heard: Arc<Mutex<Heard>>,
+    reply: HeartbeatReply,
+}
+
+#[tonic::async_trait]
+impl ClusterRegistry for Registry {
+    async fn register_meeting_controller(&self, request: Request<RegisterMeetingController>) -> Result<Response<Registered>, Status> {
+        caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
+        self.heard.lock().expect("no test panics with it").registrations.push(request.into_inner());
+        Ok(Response::new(Registered { heartbeat_interval_ms: 100, lease_ms: 300 }))
+    }
+
+    async fn register_media_handler(&self, _: Request<RegisterMediaHandler>) -> Result<Response<Registered>, Status> {
+        Err(Status::unimplemented("there are none in this test"))
+    }
+
+    async fn heartbeat(&self, request: Request<Heartbeat>) -> Result<Response<HeartbeatReply>, Status> {
+        caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
+        let mut heard = self.heard.lock().expect("no test panics with it");
+        heard.beats.push(request.into_inner());
+        let known = !std::mem::take(&mut heard.forgets);
+        Ok(Response::new(HeartbeatReply { known, ..self.reply.clone() }))
+    }
+
+    async fn deregister(&self, request: Request<Deregister>) -> Result<Response<Deregistered>, Status> {
+        caller_is(&request, NodeKind::MeetingController, &request.get_ref().node_id)?;
+        self.heard.lock().expect("no test panics with it").deregistered = true;
+        Ok(Response::new(Deregistered {}))
+    }
+}
+
+/// A controller registers, beats, learns the keys, registers again when it was forgotten, and takes its leave.
+#[tokio::test]
+async fn a_registration_lives_by_heartbeats() {
+    common::tls::install_crypto_provider();
+    let authority = ClusterAuthority::generate().expect("an authority");
+    let issue = |id: &str, kind| authority.issue(&id.parse().expect("a node id"), kind).expect("a certificate");
+    let signer = TokenSigner::from_pkcs8(&TokenSigner::generate_pkcs8()).expect("a fresh key serves");
+    let key = TokenKey { key_id: signer.key_id().into(), public_key: signer.public_key().to_vec().into() };
+    let heard = Arc::new(Mutex::new(Heard::default()));
+    let registry = Registry { heard: heard.clone(), reply: HeartbeatReply { token_keys: vec![key], ..Default::default() } };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let tls = server_tls(&issue("gc-1", NodeKind::GlobalController));
+    let server =
+        tonic::transport::Server::builder().tls_config(tls).expect("the identity serves").add_service(ClusterRegistryServer::new(registry));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let mut config = config();
+    config.cluster.global_controllers = vec![address.to_string()];
+    let certificate = Certificate::self_signed(&["127.0.0.1".into()]).expect("a certificate");
+    let controller =
+        meeting_controller::start(config, issue("mc-1", NodeKind::MeetingController), certificate.clone()).await.expect("it starts");
+    let heard = || heard.lock().expect("no test panics with it");
+    let is_ready = |name: &str| controller.readiness().iter().any(|it| it.name.ends_with(name) && (it.check)().is_ok());
+    eventually("the registration", || is_ready("registered") && is_ready("token keys")).await;
+    {
+        let heard = heard();
+        let registration = &heard.registrations[0];
+        assert_eq!((registration.controller_id.as_str(), registration.public_url.as_str()), ("mc-1", controller.public_url()));
+        assert_eq!(registration.endpoint, controller.grpc_address().to_string());
+        assert_eq!(registration.fallback_url, format!("wss://{}/ws", controller.public_address()));
+        assert_eq!(registration.certificate_hashes[0], certificate.sha256().to_vec());
+        assert_eq!(heard.beats[0].start_number, registration.start_number);
+    }
+    heard().forgets = true;
+    eventually("another registration", || heard().registrations.len() == 2).await;
+    let stopping = tokio::time::timeout(Duration::from_secs(3), controller.stop());
+    stopping.await.expect("it stops in time");
+    assert!(heard().deregistered);
+}
