@@ -43,7 +43,7 @@ const KEY_INTERVAL_MAX: Duration = Duration::from_secs(4);
     a file or folder cannot be used, or no connection\n  2  wrong usage\n  3  the API or the controller refused\n  4  the connection was \
     lost and could not be resumed\n  5  removed by a host")]
 pub struct JoinArgs {
-    /// The meeting's address, such as https://meet.example/m/abcdefghij.
+    /// The meeting's address, such as `https://meet.example/m/abcdefghij`.
     #[arg(long)]
     url: String,
     /// The name that others see.
@@ -208,7 +208,8 @@ async fn attend(args: JoinArgs, joined: Joined, clips: Vec<Clip>, shutdown: Shut
             event = events.next() => {
                 let Some(event) = event else { break End::Closed(SessionEnd::lost("the session ended")) };
                 if let Event::Closed { end } = event {
-                    break if was_kicked { End::Kicked } else { End::Closed(end) };
+                    // A kick closes with FORBIDDEN; nothing else does while one is inside.
+                    break if was_kicked || end.code() == Some(Code::Forbidden) { End::Kicked } else { End::Closed(end) };
                 }
                 was_kicked |= matches!(&event, Event::ParticipantLeft { participant_id, reason: LeaveReason::Kicked } if *participant_id == me);
                 if let (Some(recorder), Event::StreamPublished(stream)) = (&mut recorder, &event) {

@@ -1,0 +1,240 @@
+//! The client against a controller that says what the test tells it to, over a WebSocket on loopback: what the client does
+//! with answers, events, losses and closes. With real servers it is tested in `e2e`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use common_core::Code;
+use dark_tower_client::roster::LeaveReason;
+use dark_tower_client::{Client, Event, JoinError, JoinOptions, Joined, RequestError, SessionEnd};
+use futures_util::{SinkExt, StreamExt};
+use prost::Message as _;
+use proto::v1::{self, client_message, server_message};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+const ANA: &str = "550e8400-e29b-41d4-a716-446655440001";
+const BEN: &str = "550e8400-e29b-41d4-a716-446655440002";
+const CAM: &str = "550e8400-e29b-41d4-a716-446655440003";
+
+/// Everything here takes milliseconds; what takes longer never comes.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(5), what).await.expect("it happens within five seconds")
+}
+
+/// A controller's door.
+struct Door(TcpListener);
+
+impl Door {
+    async fn open() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.expect("a port is free"))
+    }
+
+    fn options(&self) -> JoinOptions {
+        let url = format!("ws://{}/ws", self.0.local_addr().expect("it is bound"));
+        JoinOptions { name: "Ana".into(), ..JoinOptions::new(url, "550e8400-e29b-41d4-a716-446655440000", "token") }
+    }
+
+    /// The next session, and its first message, which must be a `JoinRequest`.
+    async fn accept(&self) -> (Controller, u64, v1::JoinRequest) {
+        #[expect(clippy::result_large_err, reason = "the library's signature")]
+        fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+            let wanted = request.headers().get("sec-websocket-protocol").cloned().expect("a client says what it speaks");
+            assert_eq!(wanted, "darktower.v1");
+            response.headers_mut().insert("sec-websocket-protocol", wanted);
+            Ok(response)
+        }
+        let (stream, _) = soon(self.0.accept()).await.expect("a client comes");
+        let socket = soon(tokio_tungstenite::accept_hdr_async(stream, agree)).await.expect("it is a WebSocket");
+        let mut controller = Controller(socket);
+        match controller.hear().await {
+            v1::ClientMessage { request_id, body: Some(client_message::Body::Join(join)), .. } => (controller, request_id, join),
+            other => panic!("the first message is {other:?}"),
+        }
+    }
+}
+
+/// A controller's side of a session.
+struct Controller(WebSocketStream<TcpStream>);
+
+impl Controller {
+    /// The next message but pings.
+    async fn hear(&mut self) -> v1::ClientMessage {
+        loop {
+            let Some(Ok(Message::Binary(bytes))) = soon(self.0.next()).await else { panic!("the client is gone") };
+            let message = v1::ClientMessage::decode(bytes).expect("a client sends messages");
+            if !matches!(message.body, Some(client_message::Body::Ping(_))) {
+                return message;
+            }
+        }
+    }
+
+    async fn say(&mut self, request_id: u64, body: server_message::Body) {
+        let message = v1::ServerMessage { version: 1, request_id, body: Some(body) };
+        self.0.send(Message::Binary(message.encode_to_vec().into())).await.expect("the client listens");
+    }
+
+    async fn let_in(&mut self, request_id: u64, response: v1::JoinResponse) {
+        let response = v1::JoinResponse { participant_id: ANA.into(), ..response };
+        self.say(request_id, server_message::Body::Join(response)).await;
+    }
+}
+
+fn ben(is_muted: bool) -> v1::Participant {
+    v1::Participant { participant_id: BEN.into(), name: "Ben".into(), is_muted, ..Default::default() }
+}
+
+fn chat(sequence: u64, client_message_id: &str) -> v1::ChatMessage {
+    v1::ChatMessage { sequence, client_message_id: client_message_id.into(), content: format!("message {sequence}"), ..Default::default() }
+}
+
+/// Ana joins `door` and is let in with `response`.
+async fn join(door: &Door, response: v1::JoinResponse) -> (Joined, Controller) {
+    let client = Client::new().expect("a UDP port is free");
+    let (joined, controller) = tokio::join!(client.join(door.options()), async {
+        let (mut controller, request_id, join) = door.accept().await;
+        assert_eq!((join.participant_name.as_str(), join.join_token.as_str(), join.auto_subscribe), ("Ana", "token", true));
+        controller.let_in(request_id, response).await;
+        controller
+    });
+    (joined.expect("she is let in"), controller)
+}
+
+#[tokio::test]
+async fn the_roster_follows_the_events() {
+    let door = Door::open().await;
+    let response = v1::JoinResponse { existing_participants: vec![ben(false)], chat: vec![chat(1, ""), chat(2, "")], ..Default::default() };
+    let (mut ana, mut controller) = join(&door, response).await;
+    assert_eq!(ana.meeting.roster().len(), 1);
+
+    // What makes no sense is left out, and the session lives.
+    controller.0.send(Message::Binary(vec![0xff; 20].into())).await.expect("the client listens");
+    let nonsense = v1::ParticipantJoined { participant: Some(v1::Participant { participant_id: "?".into(), ..Default::default() }) };
+    controller.say(0, server_message::Body::ParticipantJoined(nonsense)).await;
+    let stream = v1::MediaStream {
+        stream_id: CAM.into(),
+        stream_type: v1::StreamType::VideoCamera.into(),
+        metadata: Some(v1::StreamMetadata { codec: "VP9".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let published = v1::StreamPublished { participant_id: BEN.into(), stream: Some(stream) };
+    controller.say(0, server_message::Body::StreamPublished(published)).await;
+    let left = v1::ParticipantLeft { participant_id: BEN.into(), reason: v1::LeaveReason::Kicked.into() };
+    controller.say(0, server_message::Body::ParticipantLeft(left)).await;
+
+    for sequence in [1, 2] {
+        assert!(matches!(soon(ana.events.next()).await, Some(Event::Chat(chat)) if chat.sequence == sequence));
+    }
+    assert!(matches!(soon(ana.events.next()).await, Some(Event::StreamPublished(stream)) if stream.stream_id.to_string() == CAM));
+    assert!(matches!(soon(ana.events.next()).await, Some(Event::ParticipantLeft { reason: LeaveReason::Kicked, .. })));
+    assert!(ana.meeting.roster().is_empty());
+}
+
+/// The connection breaks while a chat message is unanswered: the client comes back by itself, takes absences from the new
+/// snapshot, repeats the message under the same id, and tells each message once.
+#[tokio::test]
+async fn a_loss_costs_nothing_that_was_said() {
+    let door = Door::open().await;
+    let response = v1::JoinResponse {
+        existing_participants: vec![ben(false)],
+        resume_token: "first".into(),
+        chat: vec![chat(1, "")],
+        ..Default::default()
+    };
+    let (mut ana, mut controller) = join(&door, response).await;
+    let meeting = ana.meeting.clone();
+    let saying = tokio::spawn(async move { meeting.chat("hello").await });
+    let Some(client_message::Body::Chat(said)) = controller.hear().await.body else { panic!("a chat message is said") };
+    drop(controller);
+
+    let (mut controller, request_id, resume) = door.accept().await;
+    assert_eq!((resume.resume_token.as_str(), resume.join_token.as_str(), resume.chat_after_sequence), ("first", "", 1));
+    let myself = v1::Participant { participant_id: ANA.into(), ..Default::default() };
+    let response = v1::JoinResponse {
+        existing_participants: vec![myself],
+        resume_token: "second".into(),
+        chat: vec![chat(2, &said.client_message_id)],
+        ..Default::default()
+    };
+    controller.let_in(request_id, response).await;
+    let again = controller.hear().await;
+    let Some(client_message::Body::Chat(repeated)) = again.body else { panic!("the message is repeated") };
+    assert_eq!(repeated, said);
+    controller.say(again.request_id, server_message::Body::Chat(chat(2, &said.client_message_id))).await;
+    assert_eq!(soon(saying).await.expect("no panic").map(|chat| chat.sequence), Ok(2));
+
+    let mut events = Vec::new();
+    controller.say(0, server_message::Body::Chat(chat(3, ""))).await;
+    while !matches!(events.last(), Some(Event::Chat(chat)) if chat.sequence == 3) {
+        events.push(soon(ana.events.next()).await.expect("the meeting goes on"));
+    }
+    let told: Vec<String> = events
+        .iter()
+        .map(|event| match event {
+            Event::Chat(chat) => format!("chat {}", chat.sequence),
+            Event::Reconnecting { .. } => "reconnecting".into(),
+            Event::Resumed => "resumed".into(),
+            Event::ParticipantLeft { .. } => "Ben left".into(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["chat 1", "reconnecting", "Ben left", "chat 2", "resumed", "chat 3"]);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_code() {
+    let door = Door::open().await;
+    let client = Client::new().expect("a UDP port is free");
+    let (joined, ()) = tokio::join!(client.join(door.options()), async {
+        let (mut controller, request_id, _) = door.accept().await;
+        let error = proto::convert::error_message(Code::Unauthorized, "the token\nis spent");
+        controller.say(request_id, server_message::Body::Error(error)).await;
+    });
+    match joined {
+        Err(JoinError::Refused { code: Code::Unauthorized, message }) => assert_eq!(message, "the token\\nis spent"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("a refused client is not in"),
+    }
+}
+
+/// A close that is meant is the end: no resume, requests fail, and the last event says why.
+#[tokio::test]
+async fn a_kick_is_final() {
+    let door = Door::open().await;
+    let (mut ana, mut controller) = join(&door, v1::JoinResponse::default()).await;
+    let meeting = ana.meeting.clone();
+    let saying = tokio::spawn(async move { meeting.chat("hello").await });
+    controller.hear().await;
+    let frame = CloseFrame { code: Code::Forbidden.websocket().into(), reason: "removed".into() };
+    controller.0.send(Message::Close(Some(frame))).await.expect("the client listens");
+    assert_eq!(soon(saying).await.expect("no panic"), Err(RequestError::Ended));
+    let end = SessionEnd::closed(Code::Forbidden.number(), "removed");
+    assert_eq!(soon(ana.events.next()).await, Some(Event::Closed { end }));
+    assert_eq!(soon(ana.events.next()).await, None);
+    assert!(soon(ana.records.next()).await.is_none());
+    soon(ana.meeting.leave()).await;
+}
+
+/// Nothing comes, not even the pong of each second: a second session is dialled besides; the first to stand wins.
+#[tokio::test]
+async fn silence_is_answered_by_a_second_session() {
+    let door = Door::open().await;
+    let (mut ana, silent) = join(&door, v1::JoinResponse { resume_token: "first".into(), ..Default::default() }).await;
+    let (mut controller, request_id, resume) = door.accept().await;
+    assert_eq!(resume.resume_token, "first");
+    controller.let_in(request_id, v1::JoinResponse::default()).await;
+    assert!(matches!(soon(ana.events.next()).await, Some(Event::Reconnecting { .. })));
+    assert_eq!(soon(ana.events.next()).await, Some(Event::Resumed));
+    drop(silent);
+
+    // Leaving is said on the new session.
+    let meeting = ana.meeting.clone();
+    let leaving = tokio::spawn(async move { meeting.leave().await });
+    let leave = controller.hear().await;
+    assert!(matches!(leave.body, Some(client_message::Body::Leave(_))));
+    controller.say(leave.request_id, server_message::Body::Ack(v1::Ack {})).await;
+    soon(leaving).await.expect("no panic");
+}
