@@ -15,6 +15,8 @@ use proto::v1::server_message;
 
 /// The cut that a session must survive (R7 of the reliability bars).
 const SHORT_CUT: Duration = Duration::from_secs(3);
+/// Longer than the controller takes to notice (three to four seconds), shorter than with the window behind it.
+const NOTICED_CUT: Duration = Duration::from_secs(5);
 /// How long a resumed session may take to stand once the path is whole, dialling with backoff.
 const RESUME_LIMIT: Duration = Duration::from_secs(5);
 /// How soon pictures move again after the path is whole (R7).
@@ -70,24 +72,36 @@ async fn event_of<T>(events: &mut Events, pick: impl Fn(&Event) -> Option<T>) ->
     bail!("the meeting ended before that event; what happened: {others:?}")
 }
 
-/// Three seconds without a network: same participant, pictures soon, and what the onlooker hears next is Ben's chat.
+/// Three seconds without a network: pictures move again soon, and the session goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_cut_is_nobody_elses_business() -> anyhow::Result<()> {
+    comes_back_after(SHORT_CUT, MEDIA_LIMIT).await
+}
+
+/// Five seconds: the controller has noticed the loss, and Ben comes back by his resume token, inside the window.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loss_that_was_noticed_is_nobody_elses_business_either() -> anyhow::Result<()> {
+    comes_back_after(NOTICED_CUT, RESUME_LIMIT).await
+}
+
+/// Ben is the same participant, sees pictures within `media_limit` of the path being whole, and what the onlooker hears next
+/// is his chat.
+async fn comes_back_after(cut: Duration, media_limit: Duration) -> anyhow::Result<()> {
     let mut world = World::start().await?;
     let ben = world.ben.meeting.participant_id();
     world.cut()?;
     // This is the outage itself, and no wait for something.
-    tokio::time::sleep(SHORT_CUT).await;
+    tokio::time::sleep(cut).await;
+    // What arrived before the cut is still in the queue.
+    while world.ben.records.try_next().is_some() {}
     world.heal()?;
     let healed = Instant::now();
-    // Records that arrived before the cut are still in the queue.
-    while world.ben.records.try_next().is_some() {}
-    let picture = within(MEDIA_LIMIT, "pictures move again", async { world.ben.records.next().await.context("the meeting is over") });
+    let picture = within(media_limit, "pictures move again", async { world.ben.records.next().await.context("the meeting is over") });
     ensure!(picture.await?.header.stream_id == world.camera.stream_id, "it is another's picture");
     let media_after = healed.elapsed();
     let resumed = event_of(&mut world.ben.events, |event| matches!(event, Event::Resumed).then_some(()));
     within(RESUME_LIMIT, "signaling is resumed", resumed).await?;
-    eprintln!("after a cut of {SHORT_CUT:?}: pictures after {media_after:?}, signaling after {:?}", healed.elapsed());
+    eprintln!("after a cut of {cut:?}: pictures after {media_after:?}, signaling after {:?}", healed.elapsed());
 
     ensure!(world.ben.meeting.participant_id() == ben, "Ben is another participant now");
     world.ben.meeting.chat("I am back").await?;
