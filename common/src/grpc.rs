@@ -58,7 +58,10 @@ pub fn caller<T>(request: &Request<T>, kind: NodeKind) -> Result<NodeId, Status>
     let certificates = request.peer_certs().ok_or_else(|| Status::unauthenticated("a node certificate is needed"))?;
     let names = certificates.first().map(dns_names).unwrap_or_default();
     if !names.iter().any(|name| name == kind.certificate_name()) {
-        return Err(Status::permission_denied(format!("only a node with the name {} in its certificate may call this", kind.certificate_name())));
+        return Err(Status::permission_denied(format!(
+            "only a node with the name {} in its certificate may call this",
+            kind.certificate_name()
+        )));
     }
     names
         .iter()
@@ -69,9 +72,5 @@ pub fn caller<T>(request: &Request<T>, kind: NodeKind) -> Result<NodeId, Status>
 /// [`caller`], which must be `claimed`: a node speaks for no other.
 pub fn caller_is<T>(request: &Request<T>, kind: NodeKind, claimed: &str) -> Result<NodeId, Status> {
     let caller = caller(request, kind)?;
-    if caller.as_str() == claimed {
-        Ok(caller)
-    } else {
-        Err(Status::permission_denied(format!("{caller} may not speak for another node")))
-    }
+    if caller.as_str() == claimed { Ok(caller) } else { Err(Status::permission_denied(format!("{caller} may not speak for another node"))) }
 }

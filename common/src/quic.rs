@@ -106,7 +106,11 @@ fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
     // The kernel reports twice what it grants to programs.
     let granted = socket.recv_buffer_size()?.min(socket.send_buffer_size()?) / 2;
     if granted < SOCKET_BUFFER_BYTES {
-        tracing::warn!(granted, wanted = SOCKET_BUFFER_BYTES, "the kernel clamps UDP buffers; raise net.core.rmem_max and net.core.wmem_max");
+        tracing::warn!(
+            granted,
+            wanted = SOCKET_BUFFER_BYTES,
+            "the kernel clamps UDP buffers; raise net.core.rmem_max and net.core.wmem_max"
+        );
     }
     socket.bind(&address.into())?;
     Ok(socket.into())

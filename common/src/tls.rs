@@ -209,11 +209,7 @@ impl ClusterAuthority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         set_life(&mut params, CLUSTER_LIFE);
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(NodeIdentity {
-            certificate_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-            authority_pem: self.certificate_pem.clone(),
-        })
+        Ok(NodeIdentity { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), authority_pem: self.certificate_pem.clone() })
     }
 }
 
