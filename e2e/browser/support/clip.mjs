@@ -12,7 +12,37 @@ export async function makeClip() {
   const video = join(directory, "clip.ivf");
   const audio = join(directory, "clip.opus");
   const quiet = ["-hide_banner", "-loglevel", "error", "-y"];
-  await run("ffmpeg", [...quiet, "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30:duration=6", "-c:v", "libvpx", "-b:v", "700k", "-g", "60", "-deadline", "realtime", "-cpu-used", "8", video]);
-  await run("ffmpeg", [...quiet, "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration=6", "-c:a", "libopus", "-b:a", "48k", "-frame_duration", "20", audio]);
+  await run("ffmpeg", [
+    ...quiet,
+    "-f",
+    "lavfi",
+    "-i",
+    "testsrc2=size=640x360:rate=30:duration=6",
+    "-c:v",
+    "libvpx",
+    "-b:v",
+    "700k",
+    "-g",
+    "60",
+    "-deadline",
+    "realtime",
+    "-cpu-used",
+    "8",
+    video,
+  ]);
+  await run("ffmpeg", [
+    ...quiet,
+    "-f",
+    "lavfi",
+    "-i",
+    "sine=frequency=440:sample_rate=48000:duration=6",
+    "-c:a",
+    "libopus",
+    "-b:a",
+    "48k",
+    "-frame_duration",
+    "20",
+    audio,
+  ]);
   return { video, audio, remove: () => rm(directory, { recursive: true, force: true }) };
 }

@@ -41,7 +41,11 @@ describe("faults", { timeout: 120_000 }, () => {
     assert.equal(await breakSessions(ana.page, "/wt"), 1);
     await says(bo.page, "Said while Ana was away");
     await says(ana.page, "Said by Ana while away");
-    await eventually("both lines at Ana's", RESUMED_WITHIN_MS, async () => (await ana.page.$$('[data-testid="chat-message"]')).length === 2);
+    await eventually(
+      "both lines at Ana's",
+      RESUMED_WITHIN_MS,
+      async () => (await ana.page.$$('[data-testid="chat-message"]')).length === 2,
+    );
     await eventually("both lines at Bo's", RESUMED_WITHIN_MS, async () => (await bo.page.$$('[data-testid="chat-message"]')).length === 2);
     assert.equal((await byName(bo.page, "Ana"))?.id, anaId);
     await moves(bo.page, anaId, 5, WITHIN_MS);

@@ -142,6 +142,20 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     await host.close();
   });
 
+  test("the end of a meeting is told in words, to those inside and to those who come after", async () => {
+    const ana = await enter(browser, dev, "Ana");
+    const code = ana.meetingUrl.split("/").pop();
+    const { status } = await fetch(`${dev.url}/api/v1/meetings/${code}`, { method: "DELETE" });
+    assert.equal(status, 200);
+    await ana.page.waitForSelector(hook("error"));
+    assert.match(await ana.page.textContent(hook("error")), /the meeting has ended/i);
+    await ana.page.click(hook("rejoin"));
+    await ana.page.click(hook("join"));
+    await ana.page.waitForSelector(hook("error"));
+    assert.match(await ana.page.textContent(hook("error")), /has ended.*new link/is);
+    await ana.close();
+  });
+
   test("somebody without camera and microphone still joins, and is told why", async () => {
     const refuse = () => {
       navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));

@@ -27,7 +27,7 @@ export class GroupWriter {
   private pumping = false;
   private writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
   private writerSession: MediaSession | undefined;
-  /** Counts groups given up, so that a write under way knows that it is no longer wanted. */
+  /** Counts groups ended from outside, so that a write under way knows that it is no longer wanted. */
   private epoch = 0;
 
   constructor(streamId: string, session: () => MediaSession | undefined) {
@@ -60,8 +60,9 @@ export class GroupWriter {
     this.writerSession = undefined;
   }
 
-  /** Ends the group in order. */
+  /** Ends the group in order; what is unsent stays so. The next frame must start a group. */
   finish(): void {
+    this.epoch += 1;
     this.queue = [];
     this.closeGroup();
   }
