@@ -7,19 +7,21 @@ use bytes::Bytes;
 use common::webtransport::{MessageReader, MessageWriter, ReadMessageError};
 use common_core::Code;
 use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
-use media_handler_core::Control;
+use media_handler_core::{Control, Fate, Report};
 use prost::Message as _;
 use proto::convert::error_message;
 use proto::v1::media_client_message::Body as Said;
 use proto::v1::media_server_message::Body;
-use proto::v1::{ErrorMessage, MediaClientMessage, MediaServerMessage, MediaWelcome, Pong, RequestKeyFrame};
+use proto::v1::{ErrorMessage, MediaClientMessage, MediaServerMessage, MediaWelcome, Pong, RequestKeyFrame, SubscriptionReport};
 use tokio::sync::mpsc;
-use web_transport_quinn::{RecvStream, SendStream};
+use web_transport_quinn::{ReadError, RecvStream, SendStream};
 
-use crate::session::{Visitor, next_control};
+use crate::session::{Visitor, close_order, next_control};
 
 /// A client that does not read a control message for so long reads nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The last word is not waited for: a client that is to go goes within a second.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A stream that began as a control stream does.
 pub(crate) struct ControlStream {
@@ -61,7 +63,7 @@ impl Speaker {
             Ok(None) => return Err(Some(speaker.refuse(Code::InvalidRequest, "the control stream ended before a hello").await)),
             Err(ending) => return Err(speaker.last_word(ending).await),
         };
-        let Said::Hello(hello) = body else {
+        let Some(Said::Hello(hello)) = body else {
             return Err(Some(speaker.refuse(Code::InvalidRequest, "the first control message must be a hello").await));
         };
         let hash = crate::token_hash(&hello.connection_token);
@@ -69,7 +71,7 @@ impl Speaker {
         match visitor.handler.with(|hub| hub.hello(now, visitor.key, &hash)) {
             Ok((_, participant)) => {
                 let welcome = MediaWelcome { participant_id: participant.to_string(), max_datagram_bytes: 0 };
-                speaker.say(Body::Welcome(welcome)).await.map_err(Some)?;
+                speaker.say(visitor, Body::Welcome(welcome)).await.map_err(Some)?;
                 Ok(speaker)
             }
             Err(error) => Err(Some(speaker.refuse(Code::Unauthorized, &error.to_string()).await)),
@@ -90,7 +92,8 @@ impl Speaker {
                     Err(ending) => return self.last_word(ending).await,
                 },
                 control = next_control(visitor) => match control {
-                    Control::KeyFrame(layer) => self.say(Body::KeyFrame(RequestKeyFrame { stream_id: layer.to_string() })).await.err(),
+                    Control::KeyFrame(layer) => self.say(visitor, Body::KeyFrame(RequestKeyFrame { stream_id: layer.to_string() })).await.err(),
+                    Control::Report(report) => self.say(visitor, Body::Report(report_message(visitor, *report))).await.err(),
                     Control::Close(Code::Normal, reason) => return Some(Ending::new(Code::Normal, reason)),
                     Control::Close(code, reason) => return Some(self.refuse(code, &reason).await),
                 },
@@ -102,12 +105,17 @@ impl Speaker {
         }
     }
 
-    async fn answer(&mut self, visitor: &Visitor, body: Said) -> Result<(), Ending> {
+    async fn answer(&mut self, visitor: &Visitor, body: Option<Said>) -> Result<(), Ending> {
+        let Some(body) = body else {
+            return self
+                .say(visitor, Body::Error(error_message(Code::InvalidRequest, "a message without a body that is known here")))
+                .await;
+        };
         match body {
             Said::Hello(_) => Err(self.refuse(Code::InvalidRequest, "hello is said once").await),
             Said::Ping(ping) => {
                 let pong = Pong { sent_at_us: ping.sent_at_us, received_at_us: common::clock::unix_micros() };
-                self.say(Body::Pong(pong)).await
+                self.say(visitor, Body::Pong(pong)).await
             }
             Said::KeyFrame(request) => {
                 let now = visitor.handler.now();
@@ -116,50 +124,77 @@ impl Speaker {
                 if known {
                     return Ok(());
                 }
-                self.say(Body::Error(error_message(Code::NotFound, "you subscribe to no media stream of that id"))).await
+                self.say(visitor, Body::Error(error_message(Code::NotFound, "you subscribe to no media stream of that id"))).await
             }
         }
     }
 
-    /// The next message's body; `None` when the client has finished. The inner `None` of the error: the session is gone.
-    async fn hear(&mut self) -> Result<Option<Said>, Option<(Code, ErrorMessage)>> {
-        let invalid = |text: String| Some((Code::InvalidRequest, error_message(Code::InvalidRequest, text)));
+    /// The next message's body, empty if it is of a kind that is not known here; `None` when the client has finished. The
+    /// error is `None` if the session is gone.
+    async fn hear(&mut self) -> Result<Option<Option<Said>>, Option<ErrorMessage>> {
+        let invalid = |text: String| Some(error_message(Code::InvalidRequest, text));
         let bytes = match self.reader.next().await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
-            Err(ReadMessageError::Stream(_)) => return Err(None),
+            Err(ReadMessageError::Stream(ReadError::SessionError(_))) => return Err(None),
             Err(error) => return Err(invalid(error.to_string())),
         };
         let message = MediaClientMessage::decode(bytes).map_err(|_| invalid("not a MediaClientMessage".to_owned()))?;
-        if message.version != proto::VERSION {
-            let mut error = error_message(Code::InvalidRequest, format!("version {} is not spoken here", message.version));
-            error.details.insert("supported".to_owned(), proto::VERSION.to_string());
-            return Err(Some((Code::InvalidRequest, error)));
+        if message.version == proto::VERSION {
+            return Ok(Some(message.body));
         }
-        message.body.map(Some).ok_or_else(|| invalid("a message without a body that is known here".to_owned()))
+        let mut error = error_message(Code::InvalidRequest, format!("version {} is not spoken here", message.version));
+        error.details.insert("supported".to_owned(), proto::VERSION.to_string());
+        Err(Some(error))
     }
 
     /// Says why, and ends.
     async fn refuse(&mut self, code: Code, reason: &str) -> Ending {
-        // The session ends either way.
-        let _ = self.say(Body::Error(error_message(code, reason))).await;
+        self.say_last(error_message(code, reason)).await;
         Ending::new(code, reason)
     }
 
-    async fn last_word(&mut self, error: Option<(Code, ErrorMessage)>) -> Option<Ending> {
-        let (code, error) = error?;
-        let ending = Ending::new(code, error.message.clone());
-        // The session ends either way.
-        let _ = self.say(Body::Error(error)).await;
+    /// The same for what was wrong with a message.
+    async fn last_word(&mut self, error: Option<ErrorMessage>) -> Option<Ending> {
+        let error = error?;
+        let ending = Ending::new(error.code().into(), error.message.clone());
+        self.say_last(error).await;
         Some(ending)
     }
 
-    async fn say(&mut self, body: Body) -> Result<(), Ending> {
-        let message = MediaServerMessage { version: proto::VERSION, body: Some(body) }.encode_to_vec();
-        match tokio::time::timeout(WRITE_TIMEOUT, self.writer.send(&message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ending::new(Code::InvalidRequest, "the control stream is gone")),
-            Err(_) => Err(Ending::new(Code::Expired, "control messages are not read")),
+    async fn say_last(&mut self, error: ErrorMessage) {
+        // The session ends whether it was heard or not.
+        let _ = tokio::time::timeout(LAST_WORD_TIMEOUT, self.writer.send(&encode(Body::Error(error)))).await;
+    }
+
+    /// Says something, unless the session is to be closed before it is written.
+    async fn say(&mut self, visitor: &Visitor, body: Body) -> Result<(), Ending> {
+        let message = encode(body);
+        tokio::select! {
+            written = tokio::time::timeout(WRITE_TIMEOUT, self.writer.send(&message)) => match written {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(Ending::new(Code::InvalidRequest, "the control stream is gone")),
+                Err(_) => Err(Ending::new(Code::Expired, "control messages are not read")),
+            },
+            ending = close_order(visitor) => Err(ending),
         }
+    }
+}
+
+fn encode(body: Body) -> Vec<u8> {
+    MediaServerMessage { version: proto::VERSION, body: Some(body) }.encode_to_vec()
+}
+
+fn report_message(visitor: &Visitor, report: Report) -> SubscriptionReport {
+    let dropped = Fate::ALL.into_iter().filter(|fate| *fate != Fate::Delivered && report.fates.of(*fate) > 0);
+    SubscriptionReport {
+        stream_id: report.media_stream.to_string(),
+        wanted_layer: report.wanted_layer,
+        allowed_layer: report.allowed_layer,
+        forwarded_layer: report.forwarded_layer,
+        estimated_bitrate: visitor.estimated_bitrate(),
+        limiter: report.limiter.name().to_owned(),
+        last_change: report.limiter.in_words().to_owned(),
+        dropped: dropped.map(|fate| (fate.name().to_owned(), report.fates.of(fate))).collect(),
     }
 }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::handler::Handler;
+use crate::path::available_bitrate;
 
 /// Telemetry streams at a time, of all controllers together: one each, with room for those that dial anew.
 const TELEMETRY_STREAMS_MAX: usize = 256;
@@ -225,9 +226,8 @@ fn measure(connection: &quinn::Connection, (sent, lost): (u64, u64)) -> (Path, (
     let path = connection.stats().path;
     let (sent_now, lost_now) = (path.sent_packets.saturating_sub(sent), path.lost_packets.saturating_sub(lost));
     let packet_loss = if sent_now == 0 { 0.0 } else { (lost_now as f32 / sent_now as f32).min(1.0) };
-    let rtt = path.rtt.as_secs_f64();
-    let available = if rtt > 0.0 { path.cwnd as f64 * 8.0 / rtt } else { 0.0 };
-    let it = Path { packet_loss, rtt_ms: u32::try_from(path.rtt.as_millis()).unwrap_or(u32::MAX), available_bitrate: available as u32 };
+    let it =
+        Path { packet_loss, rtt_ms: u32::try_from(path.rtt.as_millis()).unwrap_or(u32::MAX), available_bitrate: available_bitrate(&path) };
     (it, (path.sent_packets, path.lost_packets))
 }
 

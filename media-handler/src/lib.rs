@@ -12,6 +12,7 @@ mod egress;
 mod grpc;
 mod handler;
 mod ingress;
+mod path;
 mod registry;
 mod session;
 mod upkeep;

@@ -47,6 +47,11 @@ impl Visitor {
         self.closing.send_replace(Some((code, reason)));
     }
 
+    /// What the path to the client carries, in bits per second: a congestion window a round trip.
+    pub fn estimated_bitrate(&self) -> u32 {
+        crate::path::available_bitrate(&quinn::Connection::stats(&self.session).path)
+    }
+
     /// Waits as long as `bytes` take at the highest rate that a session is allowed; a burst of a second passes at once.
     pub async fn pace(&self, bytes: usize) {
         const BURST: Duration = Duration::from_secs(1);
@@ -164,14 +169,16 @@ async fn orders(visitor: &Visitor) -> Ending {
         let order = closing.wait_for(Option::is_some).await.ok().and_then(|order| *order);
         order.map_or_else(|| Ending::new(Code::Normal, ""), |(code, reason)| Ending::new(code, reason))
     };
-    let from_hub = async {
-        let (code, reason) = poll_fn(|context| visitor.handler.with(|hub| hub.poll_close(visitor.key, context))).await;
-        Ending { code, reason }
-    };
     tokio::select! {
         ending = from_streams => ending,
-        ending = from_hub => ending,
+        ending = close_order(visitor) => ending,
     }
+}
+
+/// The hub's order to close.
+pub(crate) async fn close_order(visitor: &Visitor) -> Ending {
+    let (code, reason) = poll_fn(|context| visitor.handler.with(|hub| hub.poll_close(visitor.key, context))).await;
+    Ending { code, reason }
 }
 
 /// What the hub wants said or done next.

@@ -1,12 +1,16 @@
 //! One group as an append-only log that all its subscribers read at their own pace.
 //!
-//! In: records as they arrive, in pieces. Out: shared chunks from any position on. Never copies a byte, never knows a
-//! subscriber. Records and chunks are numbered from the group's start; those in front may have been trimmed away.
+//! In: records as they arrive, in pieces. Out: shared chunks from any position on. Never knows a subscriber, and copies nothing
+//! but a header together with the short payload behind it: once per record, it spares each subscriber a chunk, and lets go of
+//! the packet's buffer. Records and chunks are numbered from the group's start; those in front may have been trimmed away.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use common_core::{FrameHeader, Moment};
+
+/// Payload that is joined to its header: what fits a packet with it.
+const JOINED_BYTES_MAX: usize = 1500;
 
 /// What is known of one record besides its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -124,12 +128,15 @@ impl Group {
         self.chunks.push_back(raw);
     }
 
-    /// More of the newest record's payload.
-    pub fn append(&mut self, payload: Bytes) {
+    /// More of the newest record's payload. `joins`: no subscriber has looked since the header came.
+    pub fn append(&mut self, payload: Bytes, joins: bool) {
         let Some(record) = self.records.back_mut() else { return };
         record.missing = record.missing.saturating_sub(u32::try_from(payload.len()).unwrap_or(u32::MAX));
         self.bytes += payload.len() as u64;
-        self.chunks.push_back(payload);
+        match self.chunks.back_mut() {
+            Some(header) if joins && payload.len() <= JOINED_BYTES_MAX => *header = [&header[..], &payload].concat().into(),
+            _ => self.chunks.push_back(payload),
+        }
     }
 
     /// Takes back the records of a frame that will never be whole. No cursor may stand in the group.
@@ -259,7 +266,7 @@ mod tests {
     fn push(group: &mut Group, header: FrameHeader) {
         group.begin(&header, Bytes::copy_from_slice(&header.encode()), Moment::ORIGIN);
         if header.payload_length > 0 {
-            group.append(Bytes::from(vec![7; header.payload_length as usize]));
+            group.append(Bytes::from(vec![7; header.payload_length as usize]), false);
         }
     }
 
@@ -302,7 +309,7 @@ mod tests {
     fn a_part_frame_leaves_and_whole_ones_stay() {
         let mut group = group(&[(10, FrameFlags::END_OF_FRAME), (10, FrameFlags::default())]);
         group.begin(&header(2, 100, FrameFlags::END_OF_FRAME), Bytes::from_static(&[0; 46]), Moment::ORIGIN);
-        group.append(Bytes::from_static(&[1; 30]));
+        group.append(Bytes::from_static(&[1; 30]), true);
         group.drop_part_frame();
         assert_eq!((group.end(), group.bytes(), group.bytes_held()), (1, 56, 56));
     }

@@ -19,7 +19,7 @@ use common_core::{Code, Generation, MeetingId, Moment, NodeId, ParticipantId, St
 pub use control::{Destination, RegisterError, RouteError};
 pub use deliver::{Batch, Outcome, Write};
 pub use ingest::{Ingress, Refusal};
-pub use report::{StreamTelemetry, Totals};
+pub use report::{Limiter, Report, StreamTelemetry, Totals};
 pub use sessions::{HelloError, TokenHash};
 
 use crate::arena::{Arena, Key};
@@ -123,6 +123,7 @@ impl Hub {
             for key in self.sources.keys() {
                 self.release(key, now);
             }
+            self.report_changes(now);
         }
     }
 

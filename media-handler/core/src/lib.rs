@@ -2,7 +2,7 @@
 //!
 //! In: registrations and routes from controllers, records from publishers, what QUIC took of a subscriber's writes, the
 //! time. Out: writes for each subscriber, requests to publishers, verdicts. Never reads a clock, never looks into a
-//! payload, never copies one: a record's bytes lie once in its group's log, and each subscription is a cursor there.
+//! payload: a record's bytes lie once in its group's log, shared, and each subscription is a cursor there.
 
 #![deny(clippy::iter_over_hash_type)]
 #![warn(missing_docs)]
@@ -19,7 +19,7 @@ mod subscription;
 
 pub use arena::Key;
 pub use fate::{Fate, Fates};
-pub use hub::Hub;
+pub use hub::{Hub, Limiter, Report};
 pub use limits::Limits;
 pub use session::{Control, End, Session};
 pub use subscription::Slot;

@@ -6,6 +6,7 @@ use std::task::Waker;
 use common_core::{Code, MeetingId, Moment, ParticipantId, StreamId};
 
 use crate::arena::Key;
+use crate::hub::Report;
 use crate::subscription::{Slot, Subscription};
 
 /// What the handler says to a client on its control stream, or does to its session.
@@ -13,6 +14,8 @@ use crate::subscription::{Slot, Subscription};
 pub enum Control {
     /// A key frame of this layer is needed.
     KeyFrame(StreamId),
+    /// Why the subscriber sees what it sees.
+    Report(Box<Report>),
     /// The session ends.
     Close(Code, String),
 }
@@ -96,12 +99,16 @@ impl Session {
         }
     }
 
-    /// Leaves a message for the task that speaks on the control stream; one that waits already is not doubled.
-    pub(crate) fn tell(&mut self, message: Control, messages_max: usize, wakes: &mut Vec<Waker>) {
-        if self.closing || self.control.len() >= messages_max || self.control.contains(&message) {
-            return;
+    /// Leaves a message for the task that speaks on the control stream; one that waits already is not doubled. `false` if
+    /// too many wait.
+    pub(crate) fn tell(&mut self, message: Control, messages_max: usize, wakes: &mut Vec<Waker>) -> bool {
+        if self.closing || self.control.len() >= messages_max {
+            return false;
         }
-        self.control.push_back(message);
-        wakes.extend(self.control_waker.take());
+        if !self.control.contains(&message) {
+            self.control.push_back(message);
+            wakes.extend(self.control_waker.take());
+        }
+        true
     }
 }

@@ -26,6 +26,8 @@ pub struct Source {
     pub(crate) listeners: Vec<Key<Subscription>>,
     pub(crate) key_frames: KeyFrames,
     pub(crate) bytes_received: u64,
+    /// When the newest record began, whatever became of it.
+    pub(crate) last_arrival: Option<Moment>,
     jitter: Jitter,
 }
 
@@ -52,6 +54,7 @@ impl Source {
             listeners: Vec::new(),
             key_frames: KeyFrames::default(),
             bytes_received: 0,
+            last_arrival: None,
             jitter: Jitter::default(),
         }
     }
@@ -130,6 +133,7 @@ impl Source {
 
     /// Counts a record's arrival.
     pub(crate) fn meter(&mut self, header: &FrameHeader, now: Moment) {
+        self.last_arrival = Some(now);
         self.jitter.arrived(header, now);
     }
 

@@ -10,6 +10,7 @@ use common_core::{MeetingId, Moment, ParticipantId, StreamId};
 use crate::arena::Key;
 use crate::fate::Fates;
 use crate::group::{Group, Position};
+use crate::hub::Limiter;
 use crate::session::Session;
 use crate::source::Source;
 
@@ -83,6 +84,8 @@ pub struct Subscription {
     pub(crate) late_asked_at: Option<Moment>,
     pub(crate) fates: Fates,
     pub(crate) bytes_sent: u64,
+    /// What its subscriber was told last.
+    pub(crate) reported: Option<(Limiter, Fates)>,
 }
 
 impl Subscription {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common_core::media::SubscriptionOptions;
 use common_core::{Code, FrameFlags, FrameKind};
 use media_handler_core::hub::Outcome;
-use media_handler_core::{Control, End, Fate, Limits};
+use media_handler_core::{Control, End, Fate, Limiter, Limits};
 use stage::{CAMERA, MICROPHONE, SCREEN, Stage, millis};
 
 const END: FrameFlags = FrameFlags::END_OF_FRAME;
@@ -223,7 +223,7 @@ fn a_stalled_subscriber_costs_bounded_memory_and_is_closed() {
         stage.wait(33);
         assert!(stage.hub.bytes_held() <= 11 * 1024 * 1024, "frame {frame}: {} bytes", stage.hub.bytes_held());
     }
-    assert_eq!(stage.control(&viewer), []);
+    assert!(stage.control(&viewer).iter().all(|control| matches!(control, Control::Report(_))));
     stage.wait(1000);
     stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
     stage.run(&viewer, 0);
@@ -287,4 +287,37 @@ fn joiners_share_a_request_that_is_repeated_until_a_key_frame_comes() {
     assert_eq!(stage.asked(), []);
     stage.wait(400);
     assert_eq!(stage.asked(), [CAMERA], "asked again, as none came");
+}
+
+/// A subscriber learns what limits it when that changes, at most once a second.
+#[test]
+fn a_subscriber_is_told_why_it_sees_what_it_sees() {
+    fn told(stage: &mut Stage, viewer: &stage::Viewer) -> Vec<Limiter> {
+        let limiter = |control| if let Control::Report(report) = control { report.limiter } else { panic!("{control:?}") };
+        stage.control(viewer).into_iter().map(limiter).collect()
+    }
+    let mut stage = Stage::begin(Limits::default());
+    let mut camera = stage.ingress();
+    let viewer = stage.subscriber(CAMERA, budget(100));
+    stage.wait(1000);
+    assert_eq!(told(&mut stage, &viewer), [Limiter::Publisher]);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
+    stage.wait(1000);
+    assert_eq!(told(&mut stage, &viewer), [Limiter::NoKeyFrame]);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+    stage.run(&viewer, usize::MAX);
+    stage.wait(1000);
+    assert_eq!(told(&mut stage, &viewer), [Limiter::None]);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
+    stage.run(&viewer, 0);
+    stage.wait(200);
+    stage.run(&viewer, 0);
+    stage.wait(800);
+    assert_eq!(told(&mut stage, &viewer), [Limiter::Bandwidth]);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+    stage.run(&viewer, usize::MAX);
+    stage.wait(1000);
+    assert_eq!(told(&mut stage, &viewer), [Limiter::None]);
+    stage.wait(1000);
+    assert_eq!(told(&mut stage, &viewer), [], "nothing has changed");
 }

@@ -6,7 +6,7 @@ use common_core::{Code, FrameFlags, FrameHeader, FrameKind, ParticipantId, Strea
 use prost::Message as _;
 use proto::v1::media_client_message::Body as Say;
 use proto::v1::media_server_message::Body as Said;
-use proto::v1::{MediaClientMessage, MediaHello, MediaServerMessage};
+use proto::v1::{MediaClientMessage, MediaHello, MediaServerMessage, SubscriptionReport};
 use web_transport_quinn::{ReadError, RecvStream, SendStream, Session, SessionError, WebTransportError};
 
 use crate::world::within;
@@ -74,10 +74,28 @@ impl Client {
         writer.send(&message.encode_to_vec()).await.expect("the session stands");
     }
 
+    /// The next control message; reports come when they like, and are passed over.
     pub async fn hear(&mut self) -> Said {
+        loop {
+            match self.hear_any().await {
+                Said::Report(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn hear_any(&mut self) -> Said {
         let (_, reader) = self.control.as_mut().expect("the control stream is open");
         let message = within("a control message", reader.next()).await.expect("the session stands").expect("the stream goes on");
         MediaServerMessage::decode(message).expect("a server message").body.expect("with a body")
+    }
+
+    pub async fn hear_report(&mut self) -> SubscriptionReport {
+        loop {
+            if let Said::Report(report) = self.hear_any().await {
+                return report;
+            }
+        }
     }
 
     /// The layer of the next key-frame request.

@@ -1,7 +1,5 @@
 //! What subscribers get: the very bytes, from a key frame on, whoever else is slow or late.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use common::quic::TransportLimits;
 use common_core::{Code, FrameKind};
@@ -144,7 +142,7 @@ async fn key_frame_requests_are_merged() {
 /// One subscriber's QUIC takes next to nothing; the other's every record comes, and the slow one goes on at a key frame.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_subscriber_harms_only_itself() {
-    let mut world = World::begin().await;
+    let mut world = World::with_limits(&[("telemetry_interval_ms", "50")]).await;
     let id = stream_id();
     let publisher = world.participant(vec![camera(id)]).await;
     let quick = world.participant(vec![]).await;
@@ -157,7 +155,7 @@ async fn a_slow_subscriber_harms_only_itself() {
     let mut at_quick = quick.expect(&big).await;
     // The joiner's first burst is exempt for two seconds, then what the slow one did not take is late.
     let mut at_slow = slow.accept().await;
-    tokio::time::sleep(Duration::from_millis(2300)).await;
+    world.sees_fate(id, &slow, "expired").await;
     assert_eq!(at_slow.end().await.1, GroupEnd::Reset(Code::Expired));
     let (delta, next) = (record(id, FrameKind::VideoDelta, 1, 500), group(id, 2, 1, 2_000));
     write(&mut stream, std::slice::from_ref(&delta)).await;

@@ -151,3 +151,15 @@ async fn stopping_closes_every_session() {
     within("the end", handler.stop()).await;
     assert_eq!((ana.closed().await, stranger.closed().await), (Code::Unavailable, Code::Unavailable));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_hears_what_limits_it() {
+    let mut world = World::begin().await;
+    let id = stream_id();
+    let _publisher = world.participant(vec![camera(id)]).await;
+    let mut viewer = world.participant(vec![]).await;
+    world.route(id, &viewer, Default::default()).await;
+    let report = viewer.hear_report().await;
+    assert_eq!((report.stream_id, report.limiter.as_str()), (id.to_string(), "publisher"));
+    assert!(report.estimated_bitrate > 0 && !report.last_change.is_empty());
+}

@@ -10,7 +10,7 @@ use common_core::{MeetingId, ParticipantId, StreamId};
 use media_handler::Running;
 use media_handler::config::Config;
 use proto::cluster::media_handler_service_client::MediaHandlerServiceClient;
-use proto::cluster::{RegisterParticipant, RouteDestination, RouteMediaCommand};
+use proto::cluster::{RegisterParticipant, RouteDestination, RouteMediaCommand, TelemetryRequest};
 use proto::v1;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -119,6 +119,24 @@ impl World {
     /// Subscribes `subscriber` to `stream`.
     pub async fn route(&mut self, stream: StreamId, subscriber: &Client, options: v1::SubscriptionOptions) {
         self.controller.route(self.meeting, stream, subscriber.id, options).await.expect("routed");
+    }
+}
+
+impl World {
+    /// Waits until telemetry tells of a record of `stream` that had `fate` for `subscriber`.
+    pub async fn sees_fate(&mut self, stream: StreamId, subscriber: &Client, fate: &str) {
+        let (stream, subscriber) = (stream.to_string(), subscriber.id.to_string());
+        let mut reports = self.controller.grpc.telemetry(TelemetryRequest {}).await.expect("a stream").into_inner();
+        within("the fate", async {
+            loop {
+                let report = reports.message().await.expect("it goes on").expect("a report");
+                let entry = report.streams.iter().find(|it| !it.publishes && it.stream_id == stream && it.participant_id == subscriber);
+                if entry.is_some_and(|entry| entry.fates.contains_key(fate)) {
+                    return;
+                }
+            }
+        })
+        .await;
     }
 }
 

@@ -296,6 +296,7 @@ impl Hub {
             late_asked_at: None,
             fates: Fates::default(),
             bytes_sent: 0,
+            reported: None,
         });
         participant.subscriptions.insert(media_stream, key);
         for source in sources {

@@ -42,6 +42,8 @@ struct Track {
     missing: u32,
     /// Whether something came that its listeners were not woken for.
     touched: bool,
+    /// Whether that is a header and nothing behind it.
+    only_header: bool,
 }
 
 impl Hub {
@@ -63,6 +65,7 @@ impl Hub {
         track.inside_frame = !header.ends_frame();
         track.missing = header.payload_length;
         track.touched = true;
+        track.only_header = true;
         let (source_key, before) = (track.source, track.group);
         track.group = match place {
             Place::Orphan => None,
@@ -90,11 +93,12 @@ impl Hub {
         let Some(track) = ingress.tracks.get_mut(ingress.current) else { return Ok(()) };
         track.missing = track.missing.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         track.touched = true;
+        let joins = std::mem::take(&mut track.only_header);
         // The media stream was unpublished meanwhile.
         let source = self.sources.get_mut(track.source).ok_or(Refusal::Stop(Code::NotFound))?;
         source.bytes_received += bytes.len() as u64;
         if let Some(group) = track.group.and_then(|number| source.group_mut(number)).filter(|group| group.writer == ingress.number) {
-            group.append(bytes);
+            group.append(bytes, joins);
         }
         Ok(())
     }
@@ -102,6 +106,7 @@ impl Hub {
     /// Wakes the subscribers of what came since the last call. To be called after each batch of events.
     pub fn flush(&mut self, ingress: &mut Ingress, now: Moment) {
         for track in &mut ingress.tracks {
+            track.only_header = false;
             if std::mem::take(&mut track.touched) {
                 if let Some(number) = track.group {
                     self.wake_listeners(track.source, number, now);
@@ -160,7 +165,15 @@ impl Hub {
             return Err(Refusal::Stop(Code::Forbidden));
         }
         check_kind(source, header)?;
-        let track = Track { frame_id: header.stream_id, source: key, group: None, inside_frame: false, missing: 0, touched: false };
+        let track = Track {
+            frame_id: header.stream_id,
+            source: key,
+            group: None,
+            inside_frame: false,
+            missing: 0,
+            touched: false,
+            only_header: false,
+        };
         if let Some(index) = known {
             ingress.tracks[index] = track;
             return Ok(index);

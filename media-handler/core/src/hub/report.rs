@@ -1,11 +1,15 @@
 //! What is told of the forwarding: per media stream and session for controllers, in sum for metrics.
 
-use common_core::{MeetingId, NodeId, ParticipantId, StreamId};
+use std::time::Duration;
+
+use common_core::{MeetingId, Moment, NodeId, ParticipantId, StreamId};
 
 use super::Hub;
 use crate::arena::Key;
 use crate::fate::{Fate, Fates};
-use crate::session::Session;
+use crate::session::{Control, Session};
+use crate::source::Source;
+use crate::subscription::{Following, Subscription};
 
 /// One media stream over one participant's media session.
 #[derive(Clone, Debug)]
@@ -47,7 +51,118 @@ pub struct Totals {
     pub bytes_sent: u64,
 }
 
+/// What keeps a subscriber from more than it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limiter {
+    /// Nothing: what is published comes.
+    None,
+    /// The path took less than came, in time.
+    Bandwidth,
+    /// Nothing comes from the publisher.
+    Publisher,
+    /// The next key frame is awaited.
+    NoKeyFrame,
+    /// The subscriber allows no more streams.
+    StreamLimit,
+}
+
+impl Limiter {
+    /// The contract's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Limiter::None => "none",
+            Limiter::Bandwidth => "bandwidth",
+            Limiter::Publisher => "publisher",
+            Limiter::NoKeyFrame => "no_key_frame",
+            Limiter::StreamLimit => "stream_limit",
+        }
+    }
+
+    /// For people.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Limiter::None => "everything that is published comes",
+            Limiter::Bandwidth => "the path to you took less than came, so late frames were dropped",
+            Limiter::Publisher => "the publisher sends nothing now",
+            Limiter::NoKeyFrame => "waiting for the publisher's next key frame",
+            Limiter::StreamLimit => "your side allowed no more streams in time, so frames were dropped",
+        }
+    }
+}
+
+/// Why a subscriber sees what it sees; layers by the publisher's names, empty for a media stream without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The media stream.
+    pub media_stream: StreamId,
+    /// What the subscription asks for; empty: the best.
+    pub wanted_layer: String,
+    /// What is chosen for it.
+    pub allowed_layer: String,
+    /// What is delivered now; empty also while nothing is.
+    pub forwarded_layer: String,
+    /// Why not more.
+    pub limiter: Limiter,
+    /// Records by fate so far.
+    pub fates: Fates,
+}
+
+/// A source that began no record for this long is silent: more than the longest spacing of DTX and slow screens.
+const SILENCE: Duration = Duration::from_secs(2);
+
 impl Hub {
+    /// Tells each subscriber what has changed since it was told last: what limits it, or what was dropped.
+    pub(super) fn report_changes(&mut self, now: Moment) {
+        for key in self.subscriptions.keys() {
+            let Some(subscription) = self.subscriptions.get(key) else { continue };
+            let (told, before) = subscription.reported.unwrap_or((Limiter::None, Fates::default()));
+            let limiter = self.limiter(subscription, &before, now);
+            if limiter == told && subscription.fates.dropped() == before.dropped() {
+                continue;
+            }
+            let report = self.report(subscription, limiter);
+            let Some(session) = subscription.session.and_then(|session| self.sessions.get_mut(session)) else { continue };
+            let is_told = session.tell(Control::Report(Box::new(report)), self.limits.control_messages_max, &mut self.wakes);
+            if let Some(subscription) = self.subscriptions.get_mut(key).filter(|_| is_told) {
+                subscription.reported = Some((limiter, subscription.fates));
+            }
+        }
+    }
+
+    fn limiter(&self, subscription: &Subscription, before: &Fates, now: Moment) -> Limiter {
+        let grew = |fate| subscription.fates.of(fate) > before.of(fate);
+        let last = self.sources.get(subscription.source).and_then(|source| source.last_arrival);
+        if grew(Fate::StreamLimit) {
+            Limiter::StreamLimit
+        } else if grew(Fate::Expired) || grew(Fate::Discardable) {
+            Limiter::Bandwidth
+        } else if last.is_none_or(|last| now.since(last) > SILENCE) {
+            Limiter::Publisher
+        } else if subscription.following == Following::Waiting && !subscription.is_audio {
+            Limiter::NoKeyFrame
+        } else {
+            Limiter::None
+        }
+    }
+
+    fn report(&self, subscription: &Subscription, limiter: Limiter) -> Report {
+        let published = self.published(subscription.media_stream);
+        let layer = published.and_then(|published| {
+            let at = published.sources.iter().position(|source| *source == subscription.source)?;
+            Some(published.stream.video.as_ref()?.layers.get(at)?.layer_id.clone())
+        });
+        let allowed_layer = layer.unwrap_or_default();
+        let flows = !matches!(limiter, Limiter::Publisher | Limiter::NoKeyFrame);
+        Report {
+            media_stream: subscription.media_stream,
+            wanted_layer: subscription.options.preferred_layer.clone(),
+            forwarded_layer: if flows { allowed_layer.clone() } else { String::new() },
+            allowed_layer,
+            limiter,
+            fates: subscription.fates,
+        }
+    }
+
     /// Everything that `owner`'s participants publish and subscribe to.
     pub fn telemetry(&self, owner: &NodeId) -> Vec<StreamTelemetry> {
         let mut all = Vec::new();
@@ -72,7 +187,7 @@ impl Hub {
             }
             for subscription in state.subscriptions.values().filter_map(|key| self.subscriptions.get(*key)) {
                 let source = self.sources.get(subscription.source);
-                let rest = |source: &crate::source::Source| {
+                let rest = |source: &Source| {
                     subscription.cursors.iter().filter_map(|cursor| Some(cursor.rest(source.group(cursor.group)?))).sum::<u64>()
                 };
                 all.push(StreamTelemetry {
@@ -82,7 +197,7 @@ impl Hub {
                     publishes: false,
                     bytes_sent: subscription.bytes_sent,
                     bytes_received: 0,
-                    jitter_ms: source.map_or(0, crate::source::Source::jitter_ms),
+                    jitter_ms: source.map_or(0, Source::jitter_ms),
                     fates: subscription.fates,
                     pending: source.map_or(0, rest),
                     session: subscription.session,
