@@ -1,15 +1,13 @@
 //! The promises of DESIGN section 5, one by one, in virtual time.
 
-#[path = "scenarios/stage.rs"]
-mod stage;
-
 use std::time::Duration;
 
 use common_core::media::SubscriptionOptions;
 use common_core::{Code, FrameFlags, FrameKind};
 use media_handler_core::hub::Outcome;
 use media_handler_core::{Control, End, Fate, Limiter, Limits};
-use stage::{CAMERA, MICROPHONE, SCREEN, Stage, millis};
+
+use crate::stage::{CAMERA, LAYERED, MICROPHONE, SCREEN, Stage, Viewer, millis};
 
 const END: FrameFlags = FrameFlags::END_OF_FRAME;
 const DISCARDABLE: FrameFlags = FrameFlags(3);
@@ -261,17 +259,17 @@ fn a_subscriber_that_stops_a_group_is_served_from_the_next_one() {
 fn a_subscriber_gets_one_layer() {
     let mut stage = Stage::begin(Limits::default());
     let (low, high) = stage.publish_layers();
-    let named = stage.subscriber(stage::LAYERED, SubscriptionOptions { preferred_layer: "low".into(), ..budget(0) });
-    let best = stage.subscriber(stage::LAYERED, budget(0));
+    let named = stage.subscriber(LAYERED, SubscriptionOptions { preferred_layer: "low".into(), ..budget(0) });
+    let best = stage.subscriber(LAYERED, budget(0));
     assert_eq!(stage.asked(), [low, high]);
     let mut camera = stage.ingress();
     stage.record(&mut camera, low, FrameKind::VideoKey, 100, END);
     stage.record(&mut camera, high, FrameKind::VideoKey, 100, END);
     stage.record(&mut camera, high, FrameKind::VideoDelta, 100, END);
     assert_eq!((stage.run(&named, usize::MAX), stage.run(&best, usize::MAX)), (vec![0], vec![0, 1]));
-    assert_eq!((stage.fate(&named, stage::LAYERED, Fate::Layer), stage.fate(&best, stage::LAYERED, Fate::Layer)), (2, 1));
+    assert_eq!((stage.fate(&named, LAYERED, Fate::Layer), stage.fate(&best, LAYERED, Fate::Layer)), (2, 1));
     // Another wish: from the cached group of that layer.
-    stage.subscribe(&named, stage::LAYERED, budget(0));
+    stage.subscribe(&named, LAYERED, budget(0));
     assert_eq!(stage.run(&named, usize::MAX), [0, 1]);
 }
 
@@ -292,7 +290,7 @@ fn joiners_share_a_request_that_is_repeated_until_a_key_frame_comes() {
 /// A subscriber learns what limits it when that changes, at most once a second.
 #[test]
 fn a_subscriber_is_told_why_it_sees_what_it_sees() {
-    fn told(stage: &mut Stage, viewer: &stage::Viewer) -> Vec<Limiter> {
+    fn told(stage: &mut Stage, viewer: &Viewer) -> Vec<Limiter> {
         let limiter = |control| if let Control::Report(report) = control { report.limiter } else { panic!("{control:?}") };
         stage.control(viewer).into_iter().map(limiter).collect()
     }

@@ -1,10 +1,8 @@
 //! Random publishers, subscribers and networks against a small model of what must hold whatever happens.
 
-#[path = "forwarding/model.rs"]
-mod model;
-
-use model::{Op, World};
 use proptest::prelude::*;
+
+use crate::model::{Op, World};
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![

@@ -1,0 +1,6 @@
+//! The forwarding core in virtual time: promises one by one, and random histories against a model. One binary.
+
+mod model;
+mod properties;
+mod scenarios;
+mod stage;
