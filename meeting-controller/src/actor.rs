@@ -72,7 +72,7 @@ pub(crate) fn spawn(node: &Arc<Node>, meeting_id: MeetingId, number: u64, settin
     let actor = Actor {
         node: node.clone(),
         meeting_id,
-        meeting: Meeting::new(node.clock.now(), settings, node.limits.core()),
+        meeting: Meeting::new(node.clock.now(), settings.clone(), node.limits.core()),
         outboxes: HashMap::new(),
         attachment: None,
         answers,
@@ -85,14 +85,16 @@ pub(crate) fn spawn(node: &Arc<Node>, meeting_id: MeetingId, number: u64, settin
     let (keeper, task) = (node.clone(), node.tasks.spawn(actor.run(commands, answered, changes)));
     let counted = participants.clone();
     node.tasks.spawn(async move {
-        if let Err(error) = task.await
-            && error.is_panic()
-        {
-            tracing::error!(meeting = %meeting_id, "a meeting panicked and is ended");
-            metrics::counter!("dark_tower_controller_meeting_panics_total").increment(1);
-            keeper.participants.fetch_sub(counted.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-        }
-        keeper.forget(meeting_id, number);
+        let wakes = match task.await {
+            Ok(cause) => cause != Some(EndCause::Ended),
+            Err(_) => {
+                tracing::error!(meeting = %meeting_id, "a meeting panicked and is ended");
+                metrics::counter!("dark_tower_controller_meeting_panics_total").increment(1);
+                keeper.participants.fetch_sub(counted.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+                true
+            }
+        };
+        keeper.forget(meeting_id, number, wakes.then_some(settings));
     });
     MeetingHandle { number, inbox, participants }
 }
@@ -118,7 +120,12 @@ struct Actor {
 }
 
 impl Actor {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut answered: mpsc::Receiver<Answer>, mut changes: watch::Receiver<u64>) {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut answered: mpsc::Receiver<Answer>,
+        mut changes: watch::Receiver<u64>,
+    ) -> Option<EndCause> {
         while self.ended.is_none() {
             let deadline = self.meeting.poll_deadline();
             let due = async {
@@ -144,6 +151,7 @@ impl Actor {
         while let Some(command) = commands.recv().await {
             self.turn_away(command);
         }
+        cause
     }
 
     fn obey(&mut self, command: Command) {

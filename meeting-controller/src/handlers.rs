@@ -27,6 +27,8 @@ pub(crate) use worker::{Answer, HandlerQueue};
 const UNLISTED_MAX: Duration = Duration::from_secs(6);
 /// A handler that a call did not reach is passed over for this long, unless another sign of life comes first.
 const SUSPECT: Duration = Duration::from_secs(3);
+/// A handler's largest answer: telemetry of its hundred thousand subscriptions.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Handlers of a cluster that are looked at: a bound for hostile or broken directories.
 const HANDLERS_MAX: usize = 4096;
 
@@ -173,7 +175,8 @@ impl Handlers {
     fn handler(&self, id: NodeId, entry: &HandlerEntry, before: Option<&Handler>) -> Result<Handler, grpc::DialError> {
         let client = match before {
             Some(before) if before.endpoint == entry.endpoint => before.client.clone(),
-            _ => MediaHandlerServiceClient::new(grpc::channel(&self.identity, &entry.endpoint, id.as_str())?),
+            _ => MediaHandlerServiceClient::new(grpc::channel(&self.identity, &entry.endpoint, id.as_str())?)
+                .max_decoding_message_size(ANSWER_BYTES_MAX),
         };
         // A restarted handler deserves a fresh judgement.
         let reach =

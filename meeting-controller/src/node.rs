@@ -1,6 +1,6 @@
 //! What every session and meeting of this controller shares: the meetings, the handlers, the keys, the counts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
@@ -23,6 +23,8 @@ use crate::handlers::{Handlers, TelemetrySink};
 
 /// Ended meetings whose late joiners are told so; an older one is just unknown.
 const ENDED_MAX: usize = 10_000;
+/// Meetings that were dropped while empty and may wake again: an hour of a busy controller's, at a hundred bytes each.
+const DORMANT_MAX: usize = 100_000;
 /// Token keys that are looked at: a rotation has two or three.
 const TOKEN_KEYS_MAX: usize = 64;
 
@@ -36,6 +38,8 @@ pub(crate) struct Node {
     pub stopping: CancellationToken,
     meetings: DashMap<MeetingId, MeetingHandle>,
     ended: Mutex<VecDeque<MeetingId>>,
+    /// Assigned here still, as far as a global controller knows, and without any state but what they were created with.
+    dormant: Mutex<BTreeMap<MeetingId, Settings>>,
     keys: RwLock<(Vec<TokenKey>, Arc<TokenVerifier>)>,
     last_session: AtomicU64,
     last_actor: AtomicU64,
@@ -70,6 +74,7 @@ impl Node {
             stopping,
             meetings: DashMap::new(),
             ended: Mutex::new(VecDeque::new()),
+            dormant: Mutex::new(BTreeMap::new()),
             keys: RwLock::new((Vec::new(), verifier)),
             last_session: AtomicU64::new(0),
             last_actor: AtomicU64::new(0),
@@ -127,7 +132,23 @@ impl Node {
         self.participants.load(Ordering::Relaxed) < self.limits.max_participants
     }
 
-    /// The meeting, if it is here.
+    /// The meeting, if it is here, or was dropped while it was empty and comes to life again.
+    pub fn wake(self: &Arc<Self>, meeting_id: MeetingId) -> Result<Option<MeetingHandle>, AssignError> {
+        if let Some(meeting) = self.meeting(meeting_id) {
+            return Ok(Some(meeting));
+        }
+        let dormant = self.dormant().get(&meeting_id).cloned();
+        match dormant {
+            Some(settings) => self.assign(meeting_id, settings).map(|()| self.meeting(meeting_id)),
+            None => Ok(None),
+        }
+    }
+
+    fn dormant(&self) -> std::sync::MutexGuard<'_, BTreeMap<MeetingId, Settings>> {
+        self.dormant.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The meeting, if it is here and awake.
     pub fn meeting(&self, meeting_id: MeetingId) -> Option<MeetingHandle> {
         self.meetings.get(&meeting_id).map(|meeting| meeting.value().clone())
     }
@@ -155,6 +176,7 @@ impl Node {
                 vacant.insert(crate::actor::spawn(self, meeting_id, number, settings));
             }
         }
+        self.dormant().remove(&meeting_id);
         tracing::info!(meeting = %meeting_id, "a meeting is assigned here");
         self.show_meetings();
         Ok(())
@@ -175,6 +197,7 @@ impl Node {
                 ended.push_back(meeting_id);
             }
         }
+        self.dormant().remove(&meeting_id);
         if let Some(meeting) = self.meeting(meeting_id) {
             meeting.end(EndCause::Ended).await;
         }
@@ -186,8 +209,14 @@ impl Node {
         futures_util::future::join_all(meetings.iter().map(|meeting| meeting.end(EndCause::Stopping))).await;
     }
 
-    /// A meeting's actor has ended.
-    pub fn forget(&self, meeting_id: MeetingId, number: u64) {
+    /// A meeting's actor has ended. With `settings` it was not the meeting that ended, and may wake again.
+    pub fn forget(&self, meeting_id: MeetingId, number: u64, settings: Option<Settings>) {
+        if let Some(settings) = settings {
+            let mut dormant = self.dormant();
+            if dormant.len() < DORMANT_MAX {
+                dormant.insert(meeting_id, settings);
+            }
+        }
         self.meetings.remove_if(&meeting_id, |_, meeting| meeting.number == number);
         self.show_meetings();
     }

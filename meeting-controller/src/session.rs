@@ -13,7 +13,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::actor::{Command, MeetingHandle};
 use crate::codec::{self, Body, ClientMessage, JoinWish};
-use crate::node::{Node, OpenSession};
+use crate::node::{AssignError, Node, OpenSession};
 use crate::outbox::{Outbox, WeakOutbox};
 
 /// How long what was said last may take to arrive before a session is closed: what was said is worth a round trip or two,
@@ -200,10 +200,15 @@ impl Reader {
     }
 
     fn meeting(&self, meeting_id: MeetingId) -> Result<MeetingHandle, Refusal> {
-        self.node.meeting(meeting_id).ok_or_else(|| {
-            let text = if self.node.has_ended(meeting_id) { "this meeting has ended" } else { "this meeting is not on this controller" };
-            Refusal::new(Code::NotFound, text)
-        })
+        let ended = || Refusal::new(Code::NotFound, "this meeting has ended");
+        match self.node.wake(meeting_id) {
+            Ok(Some(meeting)) => Ok(meeting),
+            Ok(None) if self.node.has_ended(meeting_id) => Err(ended()),
+            Ok(None) => Err(Refusal::new(Code::NotFound, "this meeting is not on this controller")),
+            Err(AssignError::Ended) => Err(ended()),
+            Err(error @ AssignError::Full) => Err(Refusal::new(Code::CapacityExceeded, error.to_string())),
+            Err(error @ AssignError::Stopping) => Err(Refusal::new(Code::Unavailable, error.to_string())),
+        }
     }
 }
 

@@ -8,12 +8,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 fn node() -> Arc<Node> {
+    node_with(LimitsConfig { max_meetings: 2, ..Default::default() })
+}
+
+fn node_with(limits: LimitsConfig) -> Arc<Node> {
     common::tls::install_crypto_provider();
     let authority = ClusterAuthority::generate().expect("an authority");
     let identity = authority.issue(&"mc-1".parse().expect("a node id"), NodeKind::MeetingController).expect("a certificate");
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let handlers = Handlers::new(identity, "eu".into(), stop.clone(), tasks.clone());
-    Node::new(LimitsConfig { max_meetings: 2, ..Default::default() }, handlers, stop, tasks)
+    Node::new(limits, handlers, stop, tasks)
 }
 
 fn meeting(byte: u8) -> MeetingId {
@@ -68,4 +72,21 @@ async fn assignments_are_bounded_and_may_be_repeated() {
         tokio::task::yield_now().await;
     }
     assert_eq!(node.assign(meeting(3), SETTINGS), Ok(()));
+}
+
+/// An empty meeting is dropped after a while; who comes later finds it all the same, unless it was ended.
+#[tokio::test]
+async fn an_empty_meeting_sleeps_and_wakes() {
+    let node = node_with(LimitsConfig { empty_meeting_timeout_ms: std::time::Duration::ZERO, ..Default::default() });
+    node.assign(meeting(1), SETTINGS).expect("there is room");
+    while node.meeting(meeting(1)).is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(node.wake(meeting(1)).is_ok_and(|awake| awake.is_some()));
+    assert!(node.wake(meeting(2)).is_ok_and(|unknown| unknown.is_none()));
+    node.end(meeting(1)).await;
+    while node.meeting(meeting(1)).is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(node.wake(meeting(1)), Ok(None) | Err(crate::node::AssignError::Ended)));
 }

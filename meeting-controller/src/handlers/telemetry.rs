@@ -86,6 +86,7 @@ async fn listen_once(handlers: &Handlers, handler: &Handler) -> String {
     }
 }
 
+/// `None`: nothing to tell, or not understood.
 fn figure(it: &MediaTelemetry) -> Option<(MeetingId, ParticipantId, StreamQuality)> {
     let quality = StreamQuality {
         stream_id: it.stream_id.parse().ok()?,
@@ -93,5 +94,7 @@ fn figure(it: &MediaTelemetry) -> Option<(MeetingId, ParticipantId, StreamQualit
         packet_loss: if it.packet_loss.is_finite() { it.packet_loss.clamp(0.0, 1.0) } else { 0.0 },
         rtt_ms: it.rtt_ms,
     };
-    Some((it.meeting_id.parse().ok()?, it.participant_id.parse().ok()?, quality))
+    // Of who has no media session (yet) nothing is known.
+    let is_known = quality.available_bitrate > 0 || quality.rtt_ms > 0 || quality.packet_loss > 0.0;
+    is_known.then_some((it.meeting_id.parse().ok()?, it.participant_id.parse().ok()?, quality))
 }

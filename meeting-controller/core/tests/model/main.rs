@@ -2,6 +2,7 @@
 //! handler that does what it is told, or fails before or after doing it.
 
 mod people;
+mod story;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use common_core::{Moment, ParticipantId, StreamId};
 use meeting_controller_core::message::MediaServer;
 use meeting_controller_core::{
-    HandlerAnswer, HandlerCommand, HandlerFailure, Input, Limits, Meeting, Message, OperationId, Output, Refusal, Request, SessionKey,
-    Settings,
+    EndCause, HandlerAnswer, HandlerCommand, HandlerFailure, Input, Limits, Meeting, Message, OperationId, Output, Refusal, Request,
+    SessionKey, Settings,
 };
 use people::{Client, Step, media_stream, steps};
 use proptest::prelude::*;
@@ -75,30 +76,42 @@ pub struct World {
     last_stamp: u64,
     /// Resume tokens as handed out, newest last.
     resume_tokens: Vec<[u8; 32]>,
-    has_ended: bool,
+    ended: Option<EndCause>,
 }
 
 impl World {
     fn new() -> Self {
+        Self::with(Limits { messages_max: 1_000_000, ..Limits::default() })
+    }
+
+    fn with_empty_timeout(empty_timeout: Duration) -> Self {
+        Self::with(Limits { empty_timeout, ..Limits::default() })
+    }
+
+    fn with_messages_max(messages_max: u32) -> Self {
+        Self::with(Limits { messages_max, ..Limits::default() })
+    }
+
+    fn with(limits: Limits) -> Self {
         let now = Moment::from_micros(1_000_000);
         let settings = Settings { participants_max: 6, is_end_to_end_encrypted: true };
         Self {
             now,
-            meeting: Meeting::new(now, settings, Limits { messages_max: 1_000_000, ..Limits::default() }),
+            meeting: Meeting::new(now, settings, limits),
             clients: BTreeMap::new(),
             handler: Handler::default(),
             waiting: VecDeque::new(),
             last_session: 0,
             last_stamp: 0,
             resume_tokens: Vec::new(),
-            has_ended: false,
+            ended: None,
         }
     }
 
     fn feed(&mut self, input: Input) {
         self.meeting.handle(self.now, input);
         while let Some(output) = self.meeting.poll_output() {
-            assert!(!self.has_ended, "nothing follows the end: {output:?}");
+            assert!(self.ended.is_none(), "nothing follows the end: {output:?}");
             match output {
                 Output::Send { to, message } => {
                     assert!(!to.is_empty() && to.iter().collect::<BTreeSet<_>>().len() == to.len());
@@ -112,7 +125,7 @@ impl World {
                 Output::Close { session, .. } => self.clients.get_mut(&session).expect("as above").close(),
                 Output::Handler { operation, command } => self.waiting.push_back((operation, command)),
                 Output::Event(_) => {}
-                Output::Ended(_) => self.has_ended = true,
+                Output::Ended(cause) => self.ended = Some(cause),
             }
         }
     }
@@ -133,6 +146,40 @@ impl World {
             _ => failed("unavailable"),
         };
         self.feed(Input::HandlerAnswered { operation, result });
+    }
+
+    /// A request on a session that is in; its reply, if that came at once.
+    fn ask(&mut self, session: SessionKey, request: Request) -> Option<Message> {
+        let stamp = self.stamp();
+        let request_id = self.clients.get_mut(&session).expect("it joined").asks();
+        self.feed(Input::Request { session, request_id, request, stamp });
+        let heard = &self.clients[&session].heard;
+        heard.iter().find(|message| message.request_id == request_id).map(|message| message.body.clone())
+    }
+
+    fn refused(&mut self, session: SessionKey, request: Request) -> common_core::Code {
+        match self.ask(session, request) {
+            Some(Message::Error(refusal)) => refusal.code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What nobody asked for.
+    fn heard_by(&self, session: SessionKey) -> Vec<Message> {
+        self.clients[&session].heard.iter().filter(|message| message.request_id == 0).map(|message| message.body.clone()).collect()
+    }
+
+    fn is_open(&self, session: SessionKey) -> bool {
+        self.clients[&session].is_open()
+    }
+
+    fn ended(&self) -> Option<EndCause> {
+        self.ended
+    }
+
+    fn advance(&mut self, length: Duration) {
+        self.now = self.now + length;
+        self.feed(Input::Tick);
     }
 
     /// The session whose number comes nearest, if any is open.

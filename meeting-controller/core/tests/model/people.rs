@@ -89,6 +89,8 @@ pub struct Client {
     pub sees: BTreeMap<ParticipantId, BTreeSet<StreamId>>,
     pub heard_up_to: u64,
     was_told_of_its_end: bool,
+    /// Everything, in order.
+    pub heard: Vec<ServerMessage>,
 }
 
 impl Client {
@@ -121,6 +123,7 @@ impl Client {
         if message.request_id != 0 {
             assert!(self.waits.remove(&message.request_id), "exactly one reply: {message:?}");
         }
+        self.heard.push(message.clone());
         let own = self.participant_id;
         match &message.body {
             Message::Joined(answer) => {
