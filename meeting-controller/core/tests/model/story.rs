@@ -22,12 +22,12 @@ fn an_empty_meeting_outlives_its_tokens() {
     world.answer(Fate::Done);
     world.ask(session(1), Request::Leave);
     world.answer(Fate::Done);
-    let asleep = |world: &mut World, seconds| {
+    let is_dropped_after = |world: &mut World, seconds| {
         world.advance(Duration::from_secs(seconds));
         world.ended() == Some(EndCause::Empty)
     };
-    assert!(!asleep(&mut world, 1), "the token lives for two seconds");
-    assert!(asleep(&mut world, 1));
+    assert!(!is_dropped_after(&mut world, 1), "the token lives for two seconds");
+    assert!(is_dropped_after(&mut world, 1));
 }
 
 /// Two a second are passed on; the rest of the message is not lost with the level.
