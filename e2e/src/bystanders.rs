@@ -26,6 +26,8 @@ const PACKETS_PER_PICTURE: u64 = 2;
 const GROUP_PICTURES: u64 = 25;
 const PICTURE_BYTES: usize = 3_000;
 const PACKET_BYTES: usize = 120;
+/// Published after the stop was asked for: a second and a group's change, in which what mischief leaves behind would show.
+const AFTERMATH_PICTURES: u64 = 30;
 /// How long the last records may take to arrive once the publisher has stopped.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -89,7 +91,11 @@ async fn publish(publisher: &Peer, video: StreamId, audio: StreamId, stopped: wa
     let mut pace = tokio::time::interval(PICTURE_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut pictures, mut packets) = (0, 0);
-    while !*stopped.borrow() {
+    let mut left = AFTERMATH_PICTURES;
+    while left > 0 {
+        if *stopped.borrow() {
+            left -= 1;
+        }
         pace.tick().await;
         if pictures > 0 && pictures % GROUP_PICTURES == 0 {
             picture.shutdown().await?;

@@ -3,7 +3,7 @@
 //! In: UDP datagrams and TCP bytes at one loopback address. Out: the same, in the same order, to one target, after a fixed
 //! delay each way. It never looks into a byte. A cut path swallows datagrams and holds TCP back until it is healed.
 //!
-//! Every decision about a datagram is made in [`Direction::admit`], so that one place knows what a path does to traffic.
+//! Every decision about a datagram is made in `Direction::admit`, so that one place knows what a path does to traffic.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
