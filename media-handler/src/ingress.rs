@@ -3,6 +3,8 @@
 //! Frames of an id that is not known yet are held by not reading on: QUIC's stream window bounds them, and the records come
 //! in whole once the registration does.
 
+mod control_start;
+
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -29,7 +31,7 @@ pub(crate) async fn serve(visitor: Arc<Visitor>, mut stream: RecvStream, reply: 
     let Some(first) = first_bytes(&mut stream).await else { return };
     match (first[0], reply) {
         (CONTROL_STREAM, Some(send)) => {
-            let rest = first.slice(1..);
+            let Some(rest) = control_start::read(&mut stream, first).await else { return };
             // An error means that the session is over.
             let _ = control.send(ControlStream { send, receive: stream, rest }).await;
         }

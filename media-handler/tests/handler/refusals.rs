@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::quic::TransportLimits;
-use common_core::{Code, FrameKind, MeetingId};
+use common_core::{Code, FrameKind, MeetingId, ParticipantId};
 use proto::v1::media_client_message::Body as Say;
 use proto::v1::media_server_message::Body as Said;
 use proto::v1::{MediaClientMessage, MediaHello, Ping};
@@ -59,6 +59,10 @@ async fn control_streams_say_what_the_contract_asks_for() {
         closes_with(Code::InvalidRequest, "a second control stream", &client).await;
     }
     let mut client = world.stranger().await;
+    client.open_control(&length(0)).await;
+    closes_with(Code::InvalidRequest, "a bare length of 0", &client).await;
+
+    let mut client = world.stranger().await;
     client.open_control(&[0xff; 4]).await;
     closes_with(Code::InvalidRequest, "neither control nor media", &client).await;
 
@@ -76,6 +80,21 @@ async fn control_streams_say_what_the_contract_asks_for() {
         other => panic!("no error: {other:?}"),
     }
     closes_with(Code::InvalidRequest, "another version", &client).await;
+}
+
+/// The other reading of the contract: the 0x00 is the length's own first byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_behind_a_bare_length_is_heard() {
+    let mut world = World::begin().await;
+    let id = ParticipantId::new(common::random::uuid());
+    let token = world.controller.register(world.meeting, id, 1, vec![]).await.expect("registered");
+    let mut client = world.stranger().await;
+    client.open_control(&[]).await;
+    client.say(Say::Hello(MediaHello { connection_token: token, datagrams: false })).await;
+    match client.hear().await {
+        Said::Welcome(welcome) => assert_eq!(welcome.participant_id, id.to_string()),
+        other => panic!("no welcome: {other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
