@@ -2,7 +2,7 @@
 //!
 //! In: encoded frames. Out: records with sequences that never restart. Rule of freshness: a frame that could not be handed to
 //! QUIC within 300 ms breaks its group off (`EXPIRED`); it goes on at the next key frame, sound with the next packet. The first
-//! burst on a new session is exempt until caught up, at most 2 s.
+//! burst on a new session is exempt until caught up, at most 2 s; what is published before the first session stands waits as long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -360,6 +360,12 @@ impl Writer {
     }
 
     async fn open_group(&mut self, queued_at: Instant) {
+        if self.seen_link == 0 {
+            // The controller acks a publication over its own connection: the first session with the handler may still be
+            // on its way. Past the deadline there is no link below, and the frame is dropped.
+            let _ = tokio::time::timeout_at(queued_at + CATCH_UP_MAX, self.link.wait_for(Option::is_some)).await;
+            self.meet_link();
+        }
         let Some(link) = self.link.borrow().clone() else { return };
         let deadline = self.exempt_until.unwrap_or(queued_at).max(queued_at + LATE_AFTER);
         match tokio::time::timeout_at(deadline, link.connection.open_stream()).await {

@@ -92,7 +92,13 @@ fn literal(text: &str) -> Value {
         .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// A duration in configuration: a number of milliseconds. Use with `#[serde(with = "common::config::millis")]`.
+/// A node id in configuration. Use with `#[serde(deserialize_with = "common::config::node_id")]`.
+pub fn node_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<common_core::NodeId, D::Error> {
+    <String as serde::Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// A duration in configuration: a number of milliseconds, under a key that ends in `_ms`. Use with
+/// `#[serde(rename = "…_ms", deserialize_with = "common::config::millis::deserialize")]`.
 pub mod millis {
     use std::time::Duration;
 

@@ -79,26 +79,27 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let grpc_bind = SocketAddr::new(LOOPBACK, 0);
 
     let mut config = global_controller::config::Config {
-        node_id: "gc-dev".into(),
+        node_id: "gc-dev".parse()?,
         allow_anonymous_create: true,
         meeting_page_url: Some(http_url.clone()),
         ..Default::default()
     };
     config.cluster.grpc_bind = grpc_bind;
-    config.cluster.grpc_bind = grpc_bind;
     config.public.bind = SocketAddr::new(LOOPBACK, args.https_port);
     config.store.path = args.data_dir.join("dark-tower.sqlite");
-    let identity = authority.issue(&config.node_id.parse()?, NodeKind::GlobalController)?;
+    let identity = authority.issue(&config.node_id, NodeKind::GlobalController)?;
     let front = global_controller::start(config, identity, certificate.clone()).await?;
     let global_controllers = vec![front.grpc_address().to_string()];
 
-    let mut config = media_handler::config::Config { node_id: "mh-dev".parse()?, grpc_bind, ..Default::default() };
+    let mut config = media_handler::config::Config { node_id: "mh-dev".parse()?, ..Default::default() };
+    config.cluster.grpc_bind = grpc_bind;
     config.public.bind = SocketAddr::new(LOOPBACK, args.media_port);
     config.cluster.global_controllers.clone_from(&global_controllers);
     let identity = authority.issue(&config.node_id, NodeKind::MediaHandler)?;
     let handler = media_handler::start(config, identity, certificate.clone()).await?;
 
-    let mut config = meeting_controller::config::Config { node_id: "mc-dev".parse()?, grpc_bind, ..Default::default() };
+    let mut config = meeting_controller::config::Config { node_id: "mc-dev".parse()?, ..Default::default() };
+    config.cluster.grpc_bind = grpc_bind;
     config.public.bind = SocketAddr::new(LOOPBACK, args.signaling_port);
     config.cluster.global_controllers = global_controllers;
     let identity = authority.issue(&config.node_id, NodeKind::MeetingController)?;

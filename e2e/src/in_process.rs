@@ -58,7 +58,8 @@ impl InProcess {
         let certificate = Certificate::self_signed(&["localhost".into(), "127.0.0.1".into()])?;
         let identity = |name: &str, kind| -> anyhow::Result<_> { Ok(authority.issue(&name.parse::<NodeId>()?, kind)?) };
 
-        let mut config = global_controller::config::Config { node_id: "gc-e2e".into(), allow_anonymous_create: true, ..Default::default() };
+        let mut config =
+            global_controller::config::Config { node_id: "gc-e2e".parse()?, allow_anonymous_create: true, ..Default::default() };
         config.cluster.grpc_bind = ANY_PORT;
         config.public.bind = ANY_PORT;
         config.store.path = data_dir.path().join("dark-tower.sqlite");
@@ -70,7 +71,7 @@ impl InProcess {
 
         let media_path = path_for(options.path).await?;
         let mut config = media_handler::config::Config { node_id: "mh-e2e".parse()?, ..Default::default() };
-        config.grpc_bind = ANY_PORT;
+        config.cluster.grpc_bind = ANY_PORT;
         config.public.bind = ANY_PORT;
         config.public.url = media_path.as_ref().map(|link| format!("https://{}/media", link.address()));
         config.cluster.global_controllers.clone_from(&global_controllers);
@@ -78,12 +79,12 @@ impl InProcess {
 
         let signaling_path = path_for(options.path).await?;
         let mut config = meeting_controller::config::Config { node_id: "mc-e2e".parse()?, ..Default::default() };
-        config.grpc_bind = ANY_PORT;
+        config.cluster.grpc_bind = ANY_PORT;
         config.public.bind = ANY_PORT;
         config.public.url = signaling_path.as_ref().map(|link| format!("https://{}/wt", link.address()));
         config.cluster.global_controllers = global_controllers;
         if options.join_life.is_some() {
-            config.limits.token_leeway_ms = Duration::ZERO;
+            config.limits.token_leeway = Duration::ZERO;
         }
         let controller = meeting_controller::start(config, identity("mc-e2e", NodeKind::MeetingController)?, certificate).await?;
 

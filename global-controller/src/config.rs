@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use common::config::millis;
 use common::telemetry::LogConfig;
+use common_core::NodeId;
 use serde::Deserialize;
 
 /// See the module. In TOML the field names are the keys; lengths of time are whole milliseconds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// This node's name in logs.
-    pub node_id: String,
+    /// As in the node's certificate.
+    #[serde(deserialize_with = "common::config::node_id")]
+    pub node_id: NodeId,
     /// Where it stands: the region that a meeting is placed in first.
     pub region: String,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
@@ -39,7 +41,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            node_id: "gc-1".into(),
+            node_id: "gc-1".parse().expect("it is a node id"),
             region: "default".into(),
             admin_bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
             log: LogConfig::default(),
@@ -67,19 +69,19 @@ pub struct ClusterConfig {
     /// Where the registry is served.
     pub grpc_bind: SocketAddr,
     /// What nodes are told to keep between heartbeats.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "heartbeat_interval_ms", deserialize_with = "millis::deserialize")]
     pub heartbeat_interval: Duration,
     /// A node is lost when it was silent for this long.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "lease_ms", deserialize_with = "millis::deserialize")]
     pub lease: Duration,
     /// Nobody is lost for this long after a start or a freeze of this process.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "grace_ms", deserialize_with = "millis::deserialize")]
     pub grace: Duration,
     /// How long a controller may take to be told of a meeting.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "call_timeout_ms", deserialize_with = "millis::deserialize")]
     pub call_timeout: Duration,
     /// Between rounds of looking after ended meetings that still run, lost nodes and the store.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "sweep_interval_ms", deserialize_with = "millis::deserialize")]
     pub sweep_interval: Duration,
 }
 
@@ -150,13 +152,13 @@ impl Default for StoreConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct TokenConfig {
     /// Life of an access token.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "access_life_ms", deserialize_with = "millis::deserialize")]
     pub access_life: Duration,
     /// Life of a join token, at most five minutes.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "join_life_ms", deserialize_with = "millis::deserialize")]
     pub join_life: Duration,
     /// How far the clocks of a cluster may be apart.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "leeway_ms", deserialize_with = "millis::deserialize")]
     pub leeway: Duration,
 }
 
@@ -186,13 +188,13 @@ pub struct LimitsConfig {
     /// Handshakes under way at once, TCP and QUIC each.
     pub handshakes: usize,
     /// How long a handshake may take.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "handshake_timeout_ms", deserialize_with = "millis::deserialize")]
     pub handshake_timeout: Duration,
     /// How long a request's head, and then its body, may take to arrive, and an HTTP/1.1 connection may idle.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "read_timeout_ms", deserialize_with = "millis::deserialize")]
     pub read_timeout: Duration,
     /// How long a client may take to accept a piece of an answer.
-    #[serde(deserialize_with = "millis::deserialize")]
+    #[serde(rename = "write_timeout_ms", deserialize_with = "millis::deserialize")]
     pub write_timeout: Duration,
     /// Secrets hashed at once; each takes about 20 MiB and a core.
     pub hashes: usize,

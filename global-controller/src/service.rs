@@ -144,7 +144,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     tasks.spawn(tcp::serve(listener, served, stop.clone(), tasks.clone()));
     tasks.spawn(app.clone().pulse(stop.clone()));
     tasks.spawn(app.clone().sweep(stop.clone()));
-    tracing::info!(node = app.config.node_id, %public_address, public_url, %grpc_address, "global controller answers");
+    tracing::info!(node = %app.config.node_id, %public_address, public_url, %grpc_address, "global controller answers");
     Ok(Running { app, public_address, public_url, grpc_address, endpoint, stop, tasks })
 }
 

@@ -8,23 +8,19 @@ use common::config::millis;
 use common::telemetry::LogConfig;
 use common_core::NodeId;
 use common_core::frame::PAYLOAD_BYTES_MAX;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// Everything a media handler can be told.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// As in the node's certificate.
-    #[serde(deserialize_with = "node_id")]
+    #[serde(deserialize_with = "common::config::node_id")]
     pub node_id: NodeId,
     /// Where this node stands; meetings of the same region come here first.
     pub region: String,
     /// `/healthz`, `/readyz`, `/metrics`.
     pub admin_bind: SocketAddr,
-    /// gRPC for controllers.
-    pub grpc_bind: SocketAddr,
-    /// `host:port` told to the others; default: the bound address.
-    pub grpc_advertise: Option<String>,
     /// See [`LogConfig`].
     pub log: LogConfig,
     /// See [`ClusterConfig`].
@@ -41,8 +37,6 @@ impl Default for Config {
             node_id: "mh-1".parse().expect("it is a node id"),
             region: "default".to_owned(),
             admin_bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 9092)),
-            grpc_bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50053)),
-            grpc_advertise: None,
             log: LogConfig::default(),
             cluster: ClusterConfig::default(),
             public: PublicConfig::default(),
@@ -52,17 +46,34 @@ impl Default for Config {
 }
 
 /// The cluster: what this node shows, whom it believes, where it registers.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterConfig {
-    /// PEM.
+    /// gRPC for controllers.
+    pub grpc_bind: SocketAddr,
+    /// `host:port` told to the others; default: the bound address.
+    pub grpc_advertise: Option<String>,
+    /// This node's certificate, PEM.
     pub certificate: PathBuf,
-    /// PEM.
+    /// Its key, PEM.
     pub key: PathBuf,
-    /// PEM of the cluster's authority.
+    /// The cluster's authority, PEM.
     pub authority: PathBuf,
     /// `host:port` of each global controller's gRPC; empty: this node registers nowhere.
     pub global_controllers: Vec<String>,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            grpc_bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50053)),
+            grpc_advertise: None,
+            certificate: "/etc/dark-tower/node.pem".into(),
+            key: "/etc/dark-tower/node.key".into(),
+            authority: "/etc/dark-tower/cluster.pem".into(),
+            global_controllers: Vec::new(),
+        }
+    }
 }
 
 /// What clients see.
@@ -109,20 +120,20 @@ pub struct LimitsConfig {
     /// What one media session may send, in bits per second; more is read later.
     pub max_ingress_bitrate: u64,
     /// From the session to its hello.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub hello_timeout_ms: Duration,
+    #[serde(rename = "hello_timeout_ms", deserialize_with = "millis::deserialize")]
+    pub hello_timeout: Duration,
     /// How long frames of an unknown id are held, from the hello on.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub unknown_stream_timeout_ms: Duration,
+    #[serde(rename = "unknown_stream_timeout_ms", deserialize_with = "millis::deserialize")]
+    pub unknown_stream_timeout: Duration,
     /// How long an unspent connection token is good.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub token_life_ms: Duration,
+    #[serde(rename = "token_life_ms", deserialize_with = "millis::deserialize")]
+    pub token_life: Duration,
     /// A subscriber that takes nothing is closed after this.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub stall_timeout_ms: Duration,
+    #[serde(rename = "stall_timeout_ms", deserialize_with = "millis::deserialize")]
+    pub stall_timeout: Duration,
     /// Between reports to controllers.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub telemetry_interval_ms: Duration,
+    #[serde(rename = "telemetry_interval_ms", deserialize_with = "millis::deserialize")]
+    pub telemetry_interval: Duration,
 }
 
 impl Default for LimitsConfig {
@@ -135,11 +146,11 @@ impl Default for LimitsConfig {
             max_payload_bytes: PAYLOAD_BYTES_MAX,
             // Several times what the best camera and a screen together take.
             max_ingress_bitrate: 100_000_000,
-            hello_timeout_ms: Duration::from_secs(10),
-            unknown_stream_timeout_ms: Duration::from_secs(2),
-            token_life_ms: core.token_life,
-            stall_timeout_ms: core.stall_max,
-            telemetry_interval_ms: Duration::from_secs(1),
+            hello_timeout: Duration::from_secs(10),
+            unknown_stream_timeout: Duration::from_secs(2),
+            token_life: core.token_life,
+            stall_timeout: core.stall_max,
+            telemetry_interval: Duration::from_secs(1),
         }
     }
 }
@@ -149,15 +160,11 @@ impl LimitsConfig {
     pub(crate) fn core(&self) -> media_handler_core::Limits {
         media_handler_core::Limits {
             participants_max: usize::try_from(self.max_participants).unwrap_or(usize::MAX),
-            token_life: self.token_life_ms,
-            stall_max: self.stall_timeout_ms,
+            token_life: self.token_life,
+            stall_max: self.stall_timeout,
             ..Default::default()
         }
     }
-}
-
-fn node_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeId, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
@@ -169,7 +176,7 @@ mod tests {
         let flag = |path: &str, value: &str| (path.to_owned(), value.to_owned());
         let flags = [flag("node_id", "mh-9"), flag("limits.hello_timeout_ms", "250"), flag("public.bind", "127.0.0.1:0")];
         let config: Config = common::config::load(None, [], flags).expect("all are known");
-        assert_eq!((config.node_id.as_str(), config.limits.hello_timeout_ms), ("mh-9", Duration::from_millis(250)));
+        assert_eq!((config.node_id.as_str(), config.limits.hello_timeout), ("mh-9", Duration::from_millis(250)));
         assert!(common::config::load::<Config>(None, [], [flag("node_id", "Not One")]).is_err());
     }
 }

@@ -160,7 +160,7 @@ struct Path {
 
 impl Reporter {
     async fn run(mut self, reports: mpsc::Sender<Result<TelemetryReport, Status>>, stop: CancellationToken, _permit: OwnedSemaphorePermit) {
-        let interval = self.handler.limits.telemetry_interval_ms;
+        let interval = self.handler.limits.telemetry_interval;
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

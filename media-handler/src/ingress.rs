@@ -150,7 +150,7 @@ impl Reader {
             }
             // Before the hello, the hello's own timeout is the bound.
             if give_up.is_none() && self.visitor.has_said_hello() {
-                give_up = Some(Instant::now() + handler.limits.unknown_stream_timeout_ms);
+                give_up = Some(Instant::now() + handler.limits.unknown_stream_timeout);
             }
             let patience = async {
                 match give_up {

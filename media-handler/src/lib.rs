@@ -116,8 +116,8 @@ pub struct Running {
 /// Binds every listener and starts serving; returns when clients and controllers can come.
 pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-    let fail = |source| StartError::Bind { address: config.grpc_bind, source };
-    let grpc_listener = TcpListener::bind(config.grpc_bind).await.map_err(fail)?;
+    let fail = |source| StartError::Bind { address: config.cluster.grpc_bind, source };
+    let grpc_listener = TcpListener::bind(config.cluster.grpc_bind).await.map_err(fail)?;
     let grpc_address = grpc_listener.local_addr().map_err(fail)?;
     let mut transport = TRANSPORT.transport();
     let mut congestion = quinn::congestion::CubicConfig::default();
@@ -130,7 +130,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     let presentation = Presentation {
         node_id: config.node_id.to_string(),
         region: config.region.clone(),
-        endpoint: config.grpc_advertise.clone().unwrap_or_else(|| grpc_address.to_string()),
+        endpoint: config.cluster.grpc_advertise.clone().unwrap_or_else(|| grpc_address.to_string()),
         public_url: config.public.url.clone().unwrap_or_else(|| format!("https://{public_address}/media")),
         certificate_hashes: certificate.pinned_hash().map(|hash| bytes::Bytes::copy_from_slice(&hash)).into_iter().collect(),
         start_number: common::random::number(),

@@ -138,7 +138,7 @@ async fn talk(visitor: &Arc<Visitor>, mut controls: mpsc::Receiver<ControlStream
         let stream = controls.recv().await?;
         Some(Speaker::greet(visitor, stream).await)
     };
-    let timeout = visitor.handler.limits.hello_timeout_ms;
+    let timeout = visitor.handler.limits.hello_timeout;
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(timeout, greeting) => greeted,
         ending = orders(visitor) => return Some(ending),

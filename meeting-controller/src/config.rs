@@ -7,23 +7,19 @@ use std::time::Duration;
 use common::config::millis;
 use common::telemetry::LogConfig;
 use common_core::NodeId;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// Everything a meeting controller can be told.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// As in the node's certificate.
-    #[serde(deserialize_with = "node_id")]
+    #[serde(deserialize_with = "common::config::node_id")]
     pub node_id: NodeId,
     /// Where this node stands; handlers of the same region come first.
     pub region: String,
     /// `/healthz`, `/readyz`, `/metrics`.
     pub admin_bind: SocketAddr,
-    /// gRPC for the global controller.
-    pub grpc_bind: SocketAddr,
-    /// `host:port` told to the global controller; default: the bound address.
-    pub grpc_advertise: Option<String>,
     /// See [`LogConfig`].
     pub log: LogConfig,
     /// See [`ClusterConfig`].
@@ -40,8 +36,6 @@ impl Default for Config {
             node_id: "mc-1".parse().expect("it is a node id"),
             region: "default".to_owned(),
             admin_bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 9091)),
-            grpc_bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50052)),
-            grpc_advertise: None,
             log: LogConfig::default(),
             cluster: ClusterConfig::default(),
             public: PublicConfig::default(),
@@ -51,17 +45,34 @@ impl Default for Config {
 }
 
 /// The cluster: what this node shows, whom it believes, where it registers.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterConfig {
-    /// PEM.
+    /// gRPC for the global controller.
+    pub grpc_bind: SocketAddr,
+    /// `host:port` told to the global controller; default: the bound address.
+    pub grpc_advertise: Option<String>,
+    /// This node's certificate, PEM.
     pub certificate: PathBuf,
-    /// PEM.
+    /// Its key, PEM.
     pub key: PathBuf,
-    /// PEM of the cluster's authority.
+    /// The cluster's authority, PEM.
     pub authority: PathBuf,
     /// `host:port` of each global controller's gRPC.
     pub global_controllers: Vec<String>,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            grpc_bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50052)),
+            grpc_advertise: None,
+            certificate: "/etc/dark-tower/node.pem".into(),
+            key: "/etc/dark-tower/node.key".into(),
+            authority: "/etc/dark-tower/cluster.pem".into(),
+            global_controllers: Vec::new(),
+        }
+    }
 }
 
 /// What clients see.
@@ -111,23 +122,23 @@ pub struct LimitsConfig {
     /// Messages of a participant in [`rate_window`](Self::rate_window_ms).
     pub messages_per_window: u32,
     /// The length of that window.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub rate_window_ms: Duration,
+    #[serde(rename = "rate_window_ms", deserialize_with = "millis::deserialize")]
+    pub rate_window: Duration,
     /// From the session to its join request.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub join_timeout_ms: Duration,
+    #[serde(rename = "join_timeout_ms", deserialize_with = "millis::deserialize")]
+    pub join_timeout: Duration,
     /// Without a packet for this long a session is lost.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub silence_timeout_ms: Duration,
+    #[serde(rename = "silence_timeout_ms", deserialize_with = "millis::deserialize")]
+    pub silence_timeout: Duration,
     /// How long a participant whose session is lost is expected back.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub reconnect_window_ms: Duration,
+    #[serde(rename = "reconnect_window_ms", deserialize_with = "millis::deserialize")]
+    pub reconnect_window: Duration,
     /// How long an empty meeting keeps its chat; no shorter than the life of its join tokens in any case.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub empty_meeting_timeout_ms: Duration,
+    #[serde(rename = "empty_meeting_timeout_ms", deserialize_with = "millis::deserialize")]
+    pub empty_meeting_timeout: Duration,
     /// How far clocks may be apart when tokens are judged.
-    #[serde(deserialize_with = "millis::deserialize")]
-    pub token_leeway_ms: Duration,
+    #[serde(rename = "token_leeway_ms", deserialize_with = "millis::deserialize")]
+    pub token_leeway: Duration,
 }
 
 impl Default for LimitsConfig {
@@ -139,12 +150,12 @@ impl Default for LimitsConfig {
             // Twice the participants: each may be replaced by a newer session.
             max_sessions: 10_000,
             messages_per_window: core.messages_max,
-            rate_window_ms: core.rate_window,
-            join_timeout_ms: Duration::from_secs(10),
-            silence_timeout_ms: Duration::from_secs(3),
-            reconnect_window_ms: core.reconnect_window,
-            empty_meeting_timeout_ms: core.empty_timeout,
-            token_leeway_ms: Duration::from_secs(30),
+            rate_window: core.rate_window,
+            join_timeout: Duration::from_secs(10),
+            silence_timeout: Duration::from_secs(3),
+            reconnect_window: core.reconnect_window,
+            empty_meeting_timeout: core.empty_timeout,
+            token_leeway: Duration::from_secs(30),
         }
     }
 }
@@ -153,16 +164,12 @@ impl LimitsConfig {
     /// What the meeting itself keeps to.
     pub(crate) fn core(&self) -> meeting_controller_core::Limits {
         meeting_controller_core::Limits {
-            reconnect_window: self.reconnect_window_ms,
+            reconnect_window: self.reconnect_window,
             messages_max: self.messages_per_window,
-            rate_window: self.rate_window_ms,
-            empty_timeout: self.empty_meeting_timeout_ms,
+            rate_window: self.rate_window,
+            empty_timeout: self.empty_meeting_timeout,
         }
     }
-}
-
-fn node_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeId, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
@@ -174,7 +181,7 @@ mod tests {
         let flag = |path: &str, value: &str| (path.to_owned(), value.to_owned());
         let flags = [flag("node_id", "mc-9"), flag("limits.join_timeout_ms", "250"), flag("public.bind", "127.0.0.1:0")];
         let config: Config = common::config::load(None, [], flags).expect("all are known");
-        assert_eq!((config.node_id.as_str(), config.limits.join_timeout_ms), ("mc-9", Duration::from_millis(250)));
+        assert_eq!((config.node_id.as_str(), config.limits.join_timeout), ("mc-9", Duration::from_millis(250)));
         assert!(common::config::load::<Config>(None, [], [flag("node_id", "Not One")]).is_err());
     }
 }

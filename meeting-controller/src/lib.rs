@@ -106,8 +106,8 @@ pub struct Running {
 /// Binds every listener and starts serving; returns when clients and global controllers can come.
 pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-    let grpc_listener = bind_tcp(config.grpc_bind).await?;
-    let grpc_address = grpc_listener.local_addr().map_err(|source| StartError::Bind { address: config.grpc_bind, source })?;
+    let grpc_listener = bind_tcp(config.cluster.grpc_bind).await?;
+    let grpc_address = grpc_listener.local_addr().map_err(|source| StartError::Bind { address: config.cluster.grpc_bind, source })?;
     let (endpoint, tcp, public_address) = bind_public(config.public.bind, &certificate).await?;
 
     let handlers = Handlers::new(identity.clone(), config.region.clone(), stop.clone(), tasks.clone());
@@ -116,7 +116,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     let presentation = Presentation {
         node_id: config.node_id.clone(),
         region: config.region.clone(),
-        endpoint: config.grpc_advertise.clone().unwrap_or_else(|| grpc_address.to_string()),
+        endpoint: config.cluster.grpc_advertise.clone().unwrap_or_else(|| grpc_address.to_string()),
         public_url: config.public.url.clone().unwrap_or_else(|| format!("https://{public_address}/wt")),
         fallback_url: config.public.fallback_url.clone().unwrap_or_else(|| format!("wss://{public_address}/ws")),
         certificate_hashes: certificate.pinned_hash().map(|hash| bytes::Bytes::copy_from_slice(&hash)).into_iter().collect(),

@@ -65,7 +65,7 @@ pub(crate) enum AssignError {
 
 impl Node {
     pub fn new(limits: LimitsConfig, handlers: Arc<Handlers>, stopping: CancellationToken, tasks: TaskTracker) -> Arc<Self> {
-        let verifier = Arc::new(TokenVerifier::new([], limits.token_leeway_ms));
+        let verifier = Arc::new(TokenVerifier::new([], limits.token_leeway));
         let node = Arc::new(Self {
             clock: Clock::start(),
             limits,
@@ -99,7 +99,7 @@ impl Node {
             return;
         }
         let pairs = keys.iter().take(TOKEN_KEYS_MAX).map(|key| (key.key_id.as_str(), &key.public_key[..]));
-        let verifier = Arc::new(TokenVerifier::new(pairs, self.limits.token_leeway_ms));
+        let verifier = Arc::new(TokenVerifier::new(pairs, self.limits.token_leeway));
         tracing::info!(keys = keys.len(), "token keys have changed");
         *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (keys.to_vec(), verifier);
     }

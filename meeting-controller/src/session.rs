@@ -61,7 +61,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub fn new(node: Arc<Node>, open: OpenSession, outbox: Outbox) -> Self {
-        let join_due = Instant::now() + node.limits.join_timeout_ms;
+        let join_due = Instant::now() + node.limits.join_timeout;
         let weak = outbox.downgrade();
         Self { node, open, stage: Stage::Waiting(outbox), outbox: weak, join_due }
     }
@@ -196,7 +196,7 @@ impl Reader {
     /// When a token with this expiry is refused for its age, whatever becomes of it.
     fn spent_until(&self, expires_at: u64) -> Moment {
         let lives = Duration::from_secs(expires_at.saturating_sub(common::clock::unix_seconds()) + 1);
-        self.node.clock.now() + lives + self.node.limits.token_leeway_ms
+        self.node.clock.now() + lives + self.node.limits.token_leeway
     }
 
     fn meeting(&self, meeting_id: MeetingId) -> Result<MeetingHandle, Refusal> {

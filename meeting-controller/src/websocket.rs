@@ -61,7 +61,7 @@ async fn serve(node: Arc<Node>, open: OpenSession, socket: WebSocket) {
     let (sink, stream) = socket.split();
     let written = CancellationToken::new();
     let writing = tokio::spawn(write(sink, outgoings, written.clone()));
-    read(reader, stream, &written, node.limits.silence_timeout_ms).await;
+    read(reader, stream, &written, node.limits.silence_timeout).await;
     // Whatever is still to be said has its time; then the socket is dropped.
     let _ = tokio::time::timeout(2 * FAREWELL_TIMEOUT, writing).await;
 }

@@ -35,7 +35,7 @@ pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
     let Ok((send, receive)) = streams else { return };
     let written = CancellationToken::new();
     node.tasks.spawn(write(session.clone(), send, outgoings, written.clone()));
-    read(&session, reader, MessageReader::new(receive, CLIENT_MESSAGE_BYTES_MAX, &[]), &written, node.limits.silence_timeout_ms).await;
+    read(&session, reader, MessageReader::new(receive, CLIENT_MESSAGE_BYTES_MAX, &[]), &written, node.limits.silence_timeout).await;
 }
 
 /// Reads until there is nothing more to read, and waits until the writer has ended the session.

@@ -69,7 +69,7 @@ impl World {
         let flags = limits.iter().map(|(name, value)| (format!("limits.{name}"), (*value).to_owned()));
         let mut config: Config = common::config::load(None, [], flags).expect("the limits exist");
         config.public.bind = SocketAddr::from(([127, 0, 0, 1], 0));
-        config.grpc_bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.cluster.grpc_bind = SocketAddr::from(([127, 0, 0, 1], 0));
         let identity = authority.issue(&config.node_id, NodeKind::MediaHandler).expect("a node certificate");
         let handler = media_handler::start(config, identity, certificate.clone()).await.expect("the handler starts");
         let controller = Controller::dial(&authority, "mc-1", NodeKind::MeetingController, handler.grpc_address());

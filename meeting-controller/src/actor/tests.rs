@@ -77,7 +77,7 @@ async fn assignments_are_bounded_and_may_be_repeated() {
 /// An empty meeting is dropped after a while; who comes later finds it all the same, unless it was ended.
 #[tokio::test]
 async fn an_empty_meeting_sleeps_and_wakes() {
-    let node = node_with(LimitsConfig { empty_meeting_timeout_ms: std::time::Duration::ZERO, ..Default::default() });
+    let node = node_with(LimitsConfig { empty_meeting_timeout: std::time::Duration::ZERO, ..Default::default() });
     node.assign(meeting(1), SETTINGS).expect("there is room");
     while node.meeting(meeting(1)).is_some() {
         tokio::task::yield_now().await;

@@ -74,8 +74,8 @@ async fn resume_tokens_are_renewed() {
 async fn silence_is_noticed() {
     let mut config = crate::world::config();
     // Longer than the keep-alives of those who live.
-    config.limits.silence_timeout_ms = Duration::from_millis(2500);
-    config.limits.reconnect_window_ms = Duration::from_millis(300);
+    config.limits.silence_timeout = Duration::from_millis(2500);
+    config.limits.reconnect_window = Duration::from_millis(300);
     let world = World::start_with(config).await;
     let mut bo = world.join("Bo").await;
     // A runtime of its own that is stopped: its sockets stay open, and nothing answers any more.

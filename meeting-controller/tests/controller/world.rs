@@ -28,7 +28,8 @@ pub struct World {
 
 /// A configuration for loopback.
 pub fn config() -> Config {
-    let mut config = Config { grpc_bind: "127.0.0.1:0".parse().expect("an address"), ..Config::default() };
+    let mut config = Config::default();
+    config.cluster.grpc_bind = "127.0.0.1:0".parse().expect("an address");
     config.public.bind = "127.0.0.1:0".parse().expect("an address");
     config
 }
@@ -36,8 +37,8 @@ pub fn config() -> Config {
 /// [`config`] for those who wait for a window to end.
 pub fn impatient() -> Config {
     let mut config = config();
-    config.limits.join_timeout_ms = Duration::from_millis(300);
-    config.limits.reconnect_window_ms = Duration::from_millis(300);
+    config.limits.join_timeout = Duration::from_millis(300);
+    config.limits.reconnect_window = Duration::from_millis(300);
     config
 }
 

@@ -12,7 +12,6 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const MAY_SLEEP: [(&str, &str); 4] = [
     ("e2e/tests/e2e/resume.rs", "the length of an outage is what the test is about"),
     ("global-controller/tests/shell/world.rs", "nodes made for the test beat like real ones"),
-    ("media-handler/tests/handler/delivery.rs", "a budget of real time has to pass for a record to be late"),
     ("media-handler/tests/handler/refusals.rs", "a token has to expire"),
 ];
 
