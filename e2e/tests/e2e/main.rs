@@ -6,3 +6,4 @@ mod hostile;
 mod resume;
 mod round_trips;
 mod strangers;
+mod uplink;
