@@ -39,9 +39,17 @@ struct ServiceArgs {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
     common::tls::install_crypto_provider();
-    match Cli::parse().command {
+    run(Cli::parse().command).await.unwrap_or_else(|error| {
+        // One line that says what and why; a backtrace would bury it.
+        eprintln!("dark-tower: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Dev(args) => dev::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Join(args) => join::run(args).await,
         Command::GlobalController(args) => {

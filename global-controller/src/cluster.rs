@@ -102,8 +102,11 @@ impl Cluster {
     /// The view and the moment of looking at it.
     fn view(&self) -> (MutexGuard<'_, ClusterView>, Moment) {
         // The view's methods do not panic half-way, so what a panicking holder left behind is whole.
-        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        (view, self.clock.now())
+        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        // Whoever looks first after a freeze of this process must not find that everybody else was silent.
+        view.touch(now);
+        (view, now)
     }
 
     fn channels(&self) -> MutexGuard<'_, BTreeMap<NodeId, Dialled>> {
@@ -167,7 +170,6 @@ impl Cluster {
     pub fn pulse(&self) {
         let forgotten = {
             let (mut view, now) = self.view();
-            view.touch(now);
             view.forget_lost(now)
         };
         let mut channels = self.channels();

@@ -54,9 +54,13 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Pages of `origins` may call the API; pages of ours need no leave.
 fn cors(origins: &[String]) -> CorsLayer {
-    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse::<HeaderValue>().ok()))
+    };
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
+        .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, context::REQUEST_ID, HeaderName::from_static("idempotency-key")])
         .expose_headers([header::LOCATION, header::RETRY_AFTER, context::REQUEST_ID])

@@ -1,6 +1,7 @@
 //! `global-controller --config FILE`: one global controller in a process of its own.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 use common::shutdown::Shutdown;
@@ -15,8 +16,17 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("global-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     common::tls::install_crypto_provider();
     let config: global_controller::Config = common::config::load_from_environment(arguments.config.as_deref(), [])?;
     common::telemetry::init_logging(&config.log);

@@ -48,6 +48,10 @@ pub async fn read(body: Body, app: &App) -> Result<Bytes, ApiError> {
 
 /// Parses JSON, and says at which field it is not what was asked for.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // An array would be taken for the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::invalid("the body must be a JSON object, not an array"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let refuse = |error: serde_json::Error| ApiError::invalid(format!("the body is not JSON: {error}"));
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -86,7 +90,8 @@ mod tests {
             assert_eq!(message, expected);
         };
         check("{\"settings\": {\"on\": 1}}", "settings.on: invalid type: integer `1`, expected a boolean at line 1 column 21");
-        check("[", "the body is not JSON: EOF while parsing a list at line 1 column 1");
+        check("{", "the body is not JSON: EOF while parsing an object at line 1 column 1");
+        check(" [{\"on\": true}]", "the body must be a JSON object, not an array");
         check("", "the body is not JSON: EOF while parsing a value at line 1 column 0");
         check("{} x", "the body is not JSON: trailing characters at line 1 column 4");
         check("7", "the body: invalid type: integer `7`, expected struct Sample at line 1 column 1");

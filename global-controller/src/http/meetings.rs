@@ -239,8 +239,9 @@ pub async fn end(State(app): State<Arc<App>>, caller: Caller, Path(asked): Path<
     let ended = app.store.end_meeting(meeting.id, now_millis()).await?.ok_or_else(|| ApiError::meeting_not_found(&asked))?;
     if !ended.already {
         tracing::info!(meeting = %meeting.id, "meeting ended");
-        app.end_running(meeting.id, meeting.assignment.controller).await;
     }
+    // Also when it had ended before: that call may have broken off behind the store.
+    app.end_running(meeting.id, meeting.assignment.controller).await;
     Ok(Json(EndAnswer { meeting_id: meeting.id.to_string(), ended_at: rfc3339(ended.ended_at / 1000) }))
 }
 
