@@ -172,7 +172,7 @@ fn serve_plain(listener: TcpListener, router: Router, shutdown: &Shutdown) {
     tokio::spawn(async move {
         match TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await {
             Ok(listener) => serve(listener, v6_router, v6_stop).await,
-            Err(error) => tracing::debug!(%error, port, "::1 is not served; browsers fall back to 127.0.0.1 over TCP"),
+            Err(error) => tracing::warn!(%error, port, "::1 is not served: a browser that tries it first may reach another program there"),
         }
     });
 }
