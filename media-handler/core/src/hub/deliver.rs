@@ -88,7 +88,7 @@ impl Hub {
         }
         if again {
             for subscription in session.blocked.drain(..) {
-                let Some(state) = self.subscriptions.get_mut(subscription) else { continue };
+                let Some(state) = self.subscriptions.get_mut(subscription).filter(|state| state.session == Some(key)) else { continue };
                 state.is_blocked = false;
                 for cursor in &mut state.cursors {
                     cursor.blocked = false;
@@ -126,7 +126,8 @@ impl Hub {
         for write in &batch.writes {
             let Self { sources, subscriptions, sessions, limits, .. } = self;
             let Some(session) = sessions.get_mut(key) else { return };
-            let Some(subscription) = subscriptions.get_mut(write.subscription) else { continue };
+            // It may have moved to a newer session while the shell wrote.
+            let Some(subscription) = subscriptions.get_mut(write.subscription).filter(|state| state.session == Some(key)) else { continue };
             let Some(source) = sources.get_mut(subscription.source) else { continue };
             let at = subscription.cursors.iter().position(|cursor| cursor.group == write.group && cursor.slot == Some(write.slot));
             // None: the cursor was ended while the shell wrote.
@@ -189,7 +190,7 @@ impl Hub {
     fn plan(&mut self, key: Key<Session>, subscription_key: Key<Subscription>, now: Moment, batch: &mut Batch) {
         let Self { sources, subscriptions, sessions, limits, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return };
-        let Some(subscription) = subscriptions.get_mut(subscription_key) else { return };
+        let Some(subscription) = subscriptions.get_mut(subscription_key).filter(|state| state.session == Some(key)) else { return };
         let Some(source) = sources.get_mut(subscription.source) else { return };
         subscription.is_ready = false;
         let mut starved = false;

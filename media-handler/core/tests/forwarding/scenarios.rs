@@ -319,3 +319,13 @@ fn a_subscriber_is_told_why_it_sees_what_it_sees() {
     stage.wait(1000);
     assert_eq!(told(&mut stage, &viewer), [], "nothing has changed");
 }
+
+#[test]
+fn what_an_older_session_wrote_does_not_count_for_the_newer() {
+    let mut stage = Stage::begin(Limits::default());
+    let mut viewer = stage.subscriber(CAMERA, budget(0));
+    let mut camera = stage.ingress();
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
+    stage.move_while_writing(&mut viewer);
+    assert_eq!(stage.run(&viewer, usize::MAX), [0], "whole, from its first byte");
+}

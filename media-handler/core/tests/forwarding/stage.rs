@@ -201,6 +201,20 @@ impl Stage {
         plan.collect()
     }
 
+    /// The viewer's newer session plans what its older one writes; then QUIC takes bytes of the older one's.
+    pub fn move_while_writing(&mut self, viewer: &mut Viewer) {
+        self.plan(viewer);
+        let session = self.hub.open_session();
+        self.hello(viewer.id, session);
+        let older = std::mem::replace(&mut viewer.session, session);
+        let mut batch = std::mem::take(&mut self.tasks.get_mut(&viewer.id).expect("a viewer has a task").batch);
+        self.plan(viewer);
+        for write in &mut batch.writes {
+            write.outcome = Outcome::Written(10);
+        }
+        self.hub.step(older, self.now, &mut batch, Waker::noop(), false);
+    }
+
     /// How group streams ended since the last call.
     pub fn ends(&mut self, viewer: &Viewer) -> Vec<End> {
         std::mem::take(&mut self.tasks.get_mut(&viewer.id).expect("a viewer has a task").ends)
