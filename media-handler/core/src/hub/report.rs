@@ -117,7 +117,9 @@ impl Hub {
             let Some(subscription) = self.subscriptions.get(key) else { continue };
             let (told, before) = subscription.reported.unwrap_or((Limiter::None, Fates::default()));
             let limiter = self.limiter(subscription, &before, now);
-            if limiter == told && subscription.fates.dropped() == before.dropped() {
+            // What another layer carries is not missed.
+            let missed = |fates: &Fates| fates.dropped() - fates.of(Fate::Layer);
+            if limiter == told && missed(&subscription.fates) == missed(&before) {
                 continue;
             }
             let report = self.report(subscription, limiter);
@@ -138,7 +140,7 @@ impl Hub {
             Limiter::Bandwidth
         } else if last.is_none_or(|last| now.since(last) > SILENCE) {
             Limiter::Publisher
-        } else if subscription.following == Following::Waiting && !subscription.is_audio {
+        } else if !subscription.is_audio && (subscription.following == Following::Waiting || grew(Fate::NoKeyFrame)) {
             Limiter::NoKeyFrame
         } else {
             Limiter::None
@@ -152,7 +154,11 @@ impl Hub {
             Some(published.stream.video.as_ref()?.layers.get(at)?.layer_id.clone())
         });
         let allowed_layer = layer.unwrap_or_default();
-        let flows = !matches!(limiter, Limiter::Publisher | Limiter::NoKeyFrame);
+        let flows = match limiter {
+            Limiter::Publisher => false,
+            Limiter::NoKeyFrame => subscription.following != Following::Waiting,
+            _ => true,
+        };
         Report {
             media_stream: subscription.media_stream,
             wanted_layer: subscription.options.preferred_layer.clone(),

@@ -302,8 +302,11 @@ fn a_subscriber_is_told_why_it_sees_what_it_sees() {
     stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
     stage.wait(1000);
     assert_eq!(told(&mut stage, &viewer), [Limiter::NoKeyFrame]);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
     stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
     stage.run(&viewer, usize::MAX);
+    stage.wait(1000);
+    assert_eq!(told(&mut stage, &viewer), [Limiter::NoKeyFrame], "one more was dropped, though it flows by now");
     stage.wait(1000);
     assert_eq!(told(&mut stage, &viewer), [Limiter::None]);
     stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
@@ -318,6 +321,15 @@ fn a_subscriber_is_told_why_it_sees_what_it_sees() {
     assert_eq!(told(&mut stage, &viewer), [Limiter::None]);
     stage.wait(1000);
     assert_eq!(told(&mut stage, &viewer), [], "nothing has changed");
+
+    let (low, _) = stage.publish_layers();
+    let viewer = stage.subscriber(LAYERED, budget(100));
+    stage.wait(1000);
+    told(&mut stage, &viewer);
+    let mut layers = stage.ingress();
+    stage.record(&mut layers, low, FrameKind::VideoKey, 100, END);
+    stage.wait(1000);
+    assert_eq!(told(&mut stage, &viewer), [], "another layer's records are not missed");
 }
 
 #[test]
