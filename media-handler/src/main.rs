@@ -1,6 +1,7 @@
 //! The media handler as a process of its own.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 use media_handler::config::Config;
@@ -15,8 +16,17 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("media-handler: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config: Config = common::config::load_from_environment(arguments.config.as_deref(), [])?;
     common::tls::install_crypto_provider();
     common::telemetry::init_logging(&config.log);
