@@ -36,6 +36,8 @@ pub(crate) struct Member {
     pub presence: Presence,
     pub messages: RateWindow,
     pub audio_levels: RateWindow,
+    /// Whether the last audio level that was passed on was over 0.
+    pub is_speaking: bool,
 }
 
 /// All participants. A member is on at most one session, and a session has at most one member.

@@ -1,7 +1,8 @@
 //! Joins and resumes: from a verified token to the answer, over one round trip to the handler.
 
-use common_core::grant::JoinGrant;
+use common_core::grant::{JoinGrant, Role};
 use common_core::media::SubscriptionOptions;
+use common_core::name::{NameError, parse_name};
 use common_core::{Code, Generation, Moment, ParticipantId, StreamId};
 
 use super::{Credential, Event, Join, Meeting, Output};
@@ -70,18 +71,12 @@ impl Meeting {
         if self.refused.contains(&grant.subject) {
             return Err(Refusal::new(Code::Forbidden, "removed by the host"));
         }
-        let stated = if grant.display_name.is_empty() { &join.participant_name } else { &grant.display_name };
-        let name = common_core::name::parse_name(stated).map_err(|error| Refusal::field("participant_name", error))?.to_owned();
-        check_details(&join)?;
-        let on_the_way = self.joins.values().filter(|pending| pending.resumes().is_none()).count();
-        if self.roster.len() + on_the_way >= self.settings.participants_max {
-            let text = format!("this meeting is full: {} participants", self.settings.participants_max);
-            return Err(Refusal::new(Code::CapacityExceeded, text));
-        }
         self.spent.take(now, &grant.token_id, spent_until).map_err(|error| match error {
             SpendError::Spent => Refusal::new(Code::Unauthorized, "this token is spent; ask the API for a new one"),
             SpendError::Full => Refusal::new(Code::CapacityExceeded, "too many joins in too short a time"),
         })?;
+        // A refusal does not use the token up.
+        let name = self.check_join(&join, &grant).inspect_err(|_| self.spent.give_back(&grant.token_id))?;
         let participant_id = ParticipantId::from_bytes(join.stamp.id);
         let generation = FIRST;
         let command = HandlerCommand::Register { participant_id, streams: Vec::new(), generation, issue_token: true };
@@ -90,6 +85,18 @@ impl Meeting {
         let pending = PendingJoin::Fresh { request_id, name, grant: Box::new(grant), join: Box::new(join) };
         self.joins.insert(session, pending);
         Ok(())
+    }
+
+    /// Whether this one may come in, and under which name.
+    fn check_join(&self, join: &Join, grant: &JoinGrant) -> Result<String, Refusal> {
+        let name = choose_name(&join.participant_name, grant)?;
+        check_details(join)?;
+        let on_the_way = self.joins.values().filter(|pending| pending.resumes().is_none()).count();
+        if self.roster.len() + on_the_way >= self.settings.participants_max {
+            let text = format!("this meeting is full: {} participants", self.settings.participants_max);
+            return Err(Refusal::new(Code::CapacityExceeded, text));
+        }
+        Ok(name)
     }
 
     fn begin_resume(&mut self, join: &Join, used: TokenHash) -> Result<(), Refusal> {
@@ -171,6 +178,7 @@ impl Meeting {
             presence: Presence::On(join.session),
             messages: RateWindow::new(now),
             audio_levels: RateWindow::new(now),
+            is_speaking: false,
         };
         let joined = self.describe(&member);
         self.roster.add(member);
@@ -279,6 +287,18 @@ const FIRST: Generation = Generation(1);
 /// What a client hears when no handler does what it needs (seed 004, section 7.3).
 pub(super) fn no_media_server() -> Refusal {
     Refusal::new(Code::Unavailable, "Media Server Unavailable")
+}
+
+/// The token's name, else the stated one, else what the role is called. Both must be good where they are there.
+fn choose_name(stated: &str, grant: &JoinGrant) -> Result<String, Refusal> {
+    let parse = |text| match parse_name(text) {
+        Ok(name) => Ok(Some(name.to_owned())),
+        Err(NameError::Empty) => Ok(None),
+        Err(error) => Err(Refusal::field("participant_name", error)),
+    };
+    let (stated, granted) = (parse(stated)?, parse(&grant.display_name)?);
+    let unnamed = if grant.role == Role::Host { "Host" } else { "Guest" };
+    Ok(granted.or(stated).unwrap_or_else(|| unnamed.to_owned()))
 }
 
 fn check_details(join: &Join) -> Result<(), Refusal> {

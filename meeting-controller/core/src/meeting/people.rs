@@ -53,15 +53,21 @@ impl Meeting {
     }
 
     /// Audio levels over the rate are dropped without a word, as a client may stop and start to speak within a second.
+    /// The end of a speech always passes, so that nobody seems to speak for ever.
     pub(super) fn change_state(&mut self, now: Moment, reply: Reply, participant_id: ParticipantId, mut change: StateChange) {
         if change.audio_level.is_some_and(|level| !(0.0..=1.0).contains(&level)) {
             self.refuse(reply, Refusal::field("audio_level", "a number from 0 to 1 is needed"));
             return;
         }
         let Some(member) = self.roster.find_mut(participant_id) else { return };
-        if change.audio_level.is_some() && member.audio_levels.count(now, AUDIO_LEVELS_MAX, Duration::from_secs(1)) != Verdict::Serve {
+        let falls_silent = change.audio_level == Some(0.0) && member.is_speaking;
+        if change.audio_level.is_some()
+            && !falls_silent
+            && member.audio_levels.count(now, AUDIO_LEVELS_MAX, Duration::from_secs(1)) != Verdict::Serve
+        {
             change.audio_level = None;
         }
+        member.is_speaking = change.audio_level.map_or(member.is_speaking, |level| level > 0.0);
         member.is_muted = change.is_muted.unwrap_or(member.is_muted);
         member.is_video_on = change.is_video_on.unwrap_or(member.is_video_on);
         self.answer(reply, Message::Ack);

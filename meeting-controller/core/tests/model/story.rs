@@ -38,14 +38,18 @@ fn audio_levels_are_thinned() {
         world.join(token, token, false);
         world.answer(Fate::Done);
     }
-    for level in [0.1, 0.2, 0.3] {
+    for level in [0.1, 0.2, 0.3, 0.0, 0.0] {
         let change = StateChange { audio_level: Some(level), is_muted: (level > 0.25).then_some(true), ..Default::default() };
         assert_eq!(world.ask(session(1), Request::State(change)), Some(Message::Ack));
     }
     let heard = world.heard_by(session(2));
     let changes: Vec<_> =
         heard.into_iter().filter_map(|it| if let Message::State { change, .. } = it { Some(change) } else { None }).collect();
-    assert_eq!(changes.iter().map(|it| it.audio_level).collect::<Vec<_>>(), [Some(0.1), Some(0.2), None]);
+    assert_eq!(
+        changes.iter().map(|it| it.audio_level).collect::<Vec<_>>(),
+        [Some(0.1), Some(0.2), None, Some(0.0)],
+        "the end of a speech passes, once"
+    );
     assert_eq!(changes[2].is_muted, Some(true));
     let wrong = StateChange { audio_level: Some(f32::NAN), ..Default::default() };
     assert_eq!(world.refused(session(1), Request::State(wrong)), Code::InvalidRequest);
