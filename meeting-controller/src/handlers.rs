@@ -25,6 +25,8 @@ pub(crate) use worker::{Answer, HandlerQueue};
 /// A handler that no directory lists any more is forgotten after this: two leases, so that a global controller that has
 /// just started, and knows nobody yet, takes nothing away.
 const UNLISTED_MAX: Duration = Duration::from_secs(6);
+/// Directories come each second; after a longer pause than this a list is no evidence that a handler was gone meanwhile.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A handler that a call did not reach is passed over for this long, unless another sign of life comes first.
 const SUSPECT: Duration = Duration::from_secs(3);
 /// A handler's largest answer: telemetry of its hundred thousand subscriptions.
@@ -89,6 +91,8 @@ pub(crate) struct Handlers {
     identity: NodeIdentity,
     region: String,
     listed: RwLock<BTreeMap<NodeId, Listed>>,
+    /// When the last directory came.
+    last_applied: Mutex<Option<Instant>>,
     telemetry: Mutex<BTreeMap<NodeId, CancellationToken>>,
     sink: std::sync::OnceLock<Arc<dyn TelemetrySink>>,
     /// Bumped when a handler restarts, goes, or is reached or not reached again.
@@ -103,6 +107,7 @@ impl Handlers {
             identity,
             region,
             listed: RwLock::new(BTreeMap::new()),
+            last_applied: Mutex::new(None),
             telemetry: Mutex::new(BTreeMap::new()),
             sink: std::sync::OnceLock::new(),
             changes: watch::Sender::new(0),
@@ -128,9 +133,16 @@ impl Handlers {
 
     /// Takes a directory over. What it does not list stays for a while (see [`UNLISTED_MAX`]).
     pub fn apply(&self, entries: &[HandlerEntry]) {
-        let now = Instant::now();
+        self.apply_at(Instant::now(), entries);
+    }
+
+    fn apply_at(&self, now: Instant, entries: &[HandlerEntry]) {
         let mut has_changed = false;
         let mut listed = self.listed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let before = self.last_applied.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(now);
+        if before.is_some_and(|before| now.duration_since(before) > PAUSE_MAX) {
+            listed.values_mut().for_each(|it| it.last_listed = now);
+        }
         for entry in entries.iter().take(HANDLERS_MAX) {
             let Ok(id) = entry.handler_id.parse::<NodeId>() else {
                 tracing::warn!(

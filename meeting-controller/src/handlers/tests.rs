@@ -52,3 +52,16 @@ async fn an_empty_directory_takes_nothing_away_at_once() {
     handlers.apply(&[HandlerEntry { start_number: 2, ..entry("a", "eu", HealthStatus::Healthy) }]);
     assert!(*handlers.changes().borrow() > before);
 }
+
+/// A pause of the global controller starts everyone's time again; only lists that keep coming take a handler away.
+#[tokio::test]
+async fn a_pause_takes_nothing_away() {
+    let handlers = handlers();
+    let began = Instant::now();
+    let at = |seconds| began + Duration::from_secs(seconds);
+    handlers.apply_at(at(0), &[entry("a", "eu", HealthStatus::Healthy)]);
+    handlers.apply_at(at(60), &[]);
+    assert!(handlers.any_healthy());
+    (61..=66).for_each(|second| handlers.apply_at(at(second), &[]));
+    assert!(!handlers.any_healthy());
+}
