@@ -22,6 +22,8 @@ use web_transport_quinn::{ReadError, RecvStream, Request, SendStream, Session, W
 pub const ALPN: &[u8] = b"h3";
 /// How much of a message stream is read at a time.
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// How long a refusal may take to reach its client before the connection is dropped.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What strangers may cost before they are known.
 #[derive(Clone, Copy, Debug)]
@@ -158,18 +160,26 @@ async fn handshake(incoming: Incoming, path: &str, origins: &OriginPolicy) -> Re
         Ok((connection, _accepted)) => connection,
         Err(connecting) => connecting.await?,
     };
-    let request = Request::accept(connection).await?;
+    let request = Request::accept(connection.clone()).await?;
     if request.url.path() != path {
         let found = common_core::name::escape(request.url.path(), 64);
         request.reject(StatusCode::NOT_FOUND).await?;
+        refused(&connection).await;
         return Err(HandshakeError::Path(found));
     }
     let origin = request.headers.get(http::header::ORIGIN).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     if !origins.allows(origin.as_deref()) {
         request.reject(StatusCode::FORBIDDEN).await?;
+        refused(&connection).await;
         return Err(HandshakeError::Origin(common_core::name::escape(&origin.unwrap_or_default(), 128)));
     }
     Ok(request.ok().await?)
+}
+
+/// Waits until the client has read its refusal and gone: dropping the connection would drop the answer with it.
+async fn refused(connection: &quinn::Connection) {
+    // Who stays is dropped all the same.
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, connection.closed()).await;
 }
 
 /// Closes a session with a code and a reason that its client may show (at most 1024 bytes; ours are short).
