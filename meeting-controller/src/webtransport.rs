@@ -19,7 +19,7 @@ use crate::session::{FAREWELL_TIMEOUT, LIFE_INTERVAL, Next, Reader, pongs};
 pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
     let Accepted { session, remote } = accepted;
     let Some(open) = node.open_session() else {
-        close(&session, Code::CapacityExceeded, "this controller is full");
+        dismiss(&session, Code::CapacityExceeded, "this controller is full").await;
         return;
     };
     tracing::debug!(session = %open.key, %remote, "a session over WebTransport");
@@ -28,7 +28,7 @@ pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
     let streams = tokio::select! {
         streams = session.accept_bi() => streams,
         refusal = reader.join_overdue() => {
-            close(&session, refusal.code, &refusal.message);
+            dismiss(&session, refusal.code, &refusal.message).await;
             return;
         }
     };
@@ -36,6 +36,13 @@ pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
     let written = CancellationToken::new();
     node.tasks.spawn(write(session.clone(), send, outgoings, written.clone()));
     read(&session, reader, MessageReader::new(receive, CLIENT_MESSAGE_BYTES_MAX, &[]), &written, node.limits.silence_timeout).await;
+}
+
+/// Closes a session and waits a moment, as dropping it at once would drop the reason too.
+async fn dismiss(session: &Session, code: Code, reason: &str) {
+    close(session, code, reason);
+    // Who does not take it goes without.
+    let _ = tokio::time::timeout(FAREWELL_TIMEOUT, session.closed()).await;
 }
 
 /// Reads until there is nothing more to read, and waits until the writer has ended the session.
