@@ -70,6 +70,11 @@ impl Reader {
         self.open.key
     }
 
+    /// Whether a meeting has this session, or is about to.
+    pub fn is_handed(&self) -> bool {
+        matches!(self.stage, Stage::Handed(_))
+    }
+
     /// Resolves when a join should have come and has not, or will not be answered any more. Cancel-safe.
     pub async fn join_overdue(&self) -> Refusal {
         if !matches!(self.stage, Stage::Waiting(_)) {

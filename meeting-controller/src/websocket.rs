@@ -87,9 +87,10 @@ async fn read(mut reader: Reader, mut stream: SplitStream<WebSocket>, written: &
                 }
             }
             refusal = reader.join_overdue() => reader.refuse(0, refusal),
-            () = tokio::time::sleep_until(heard + silence_max) => {
+            // Before the join, the join's own time is what counts.
+            () = tokio::time::sleep_until(heard + silence_max), if reader.is_handed() => {
                 tracing::debug!(session = %reader.key(), "the session is silent");
-                break;
+                reader.refuse(0, Refusal::new(Code::Unavailable, "nothing came for too long"))
             }
             () = written.cancelled() => break,
         };
@@ -114,13 +115,20 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoings: Outgoings
     loop {
         let outgoing = tokio::select! {
             outgoing = outgoings.next() => outgoing,
-            // The first thing that a client hears is the answer to its join.
-            _ = pongs.tick(), if has_spoken => {
+            _ = pongs.tick() => {
                 // Answered by every WebSocket stack, a browser's hidden tab included: the sign of life.
                 let sign = Message::Ping(bytes::Bytes::new());
-                let pong = Message::Binary(codec::unasked_pong(common::clock::unix_micros()));
+                // The first message that a client hears is the answer to its join.
+                let pong = has_spoken.then(|| Message::Binary(codec::unasked_pong(common::clock::unix_micros())));
+                let signs = async {
+                    sink.feed(sign).await?;
+                    if let Some(pong) = pong {
+                        sink.feed(pong).await?;
+                    }
+                    sink.flush().await
+                };
                 let wrote = tokio::select! {
-                    wrote = async { sink.feed(sign).await?; sink.send(pong).await } => wrote.is_ok(),
+                    wrote = signs => wrote.is_ok(),
                     () = overflow.cancelled() => false,
                 };
                 if !wrote {

@@ -49,6 +49,22 @@ async fn codes_are_websockets_own_range() {
 async fn who_does_not_join_in_time_is_closed() {
     let world = World::start_with(crate::world::impatient()).await;
     assert_eq!(dial(&world).await.end().await.0, 4001);
+    // The same where not even a stream is opened.
+    let session = Client::session(world.controller.public_url(), &world.certificate).await;
+    let closed = format!("{:?}", session.closed().await);
+    assert!(closed.contains("no JoinRequest came in time"), "{closed}");
+}
+
+/// Before the join, only the join's own time counts; after it, silence ends a session as one that may be resumed.
+#[tokio::test]
+async fn silence_counts_from_the_join() {
+    let mut config = crate::world::config();
+    config.limits.silence_timeout = std::time::Duration::from_millis(300);
+    let world = World::start_with(config).await;
+    let mut client = dial(&world).await;
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    client.join(&world.token("Ana"), true).await.expect("there is time");
+    assert_eq!(client.end().await.0, 4011);
 }
 
 /// A page of another origin is refused; a native client, which states none, is not.
@@ -66,8 +82,12 @@ async fn origins_are_checked_on_both_transports() {
         .await;
         assert_eq!(dialled.err(), expected, "{origin}");
         let session = Client::session_from(world.controller.public_url(), &world.certificate, Some(origin)).await;
-        assert_eq!(session.is_err(), expected.is_some(), "{origin}");
+        let status = session.err().map(|error| format!("{error:?}"));
+        assert_eq!(status.as_ref().map(|it| it.contains("403")), expected.map(|_| true), "{origin}: {status:?}");
     }
+    let elsewhere = world.controller.public_url().replace("/wt", "/elsewhere");
+    let error = Client::session_from(&elsewhere, &world.certificate, None).await.err().map(|error| format!("{error:?}"));
+    assert!(error.as_ref().is_some_and(|it| it.contains("404")), "{error:?}");
     world.join("Ana").await;
 }
 
