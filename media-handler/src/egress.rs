@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 use web_transport_quinn::{SendStream, Session, SessionError};
 
 use crate::handler::Handler;
+use crate::path::{WINDOW_INTERVAL, send_window};
 
 /// Steps per run of the task, so that one subscriber's burst does not keep the others waiting.
 const STEPS_MAX: usize = 32;
@@ -37,11 +38,24 @@ pub(crate) struct Egress {
     streams: Vec<GroupStream>,
     wakes: Vec<Waker>,
     timer: Option<(Moment, Pin<Box<Sleep>>)>,
+    /// When QUIC's send window was fitted to the path last.
+    fitted_at: Option<Moment>,
 }
 
 impl Egress {
     pub fn new(handler: Arc<Handler>, key: Key<media_handler_core::Session>, session: Session) -> Self {
-        Self { handler, key, session, batch: Batch::default(), streams: Vec::new(), wakes: Vec::new(), timer: None }
+        Self { handler, key, session, batch: Batch::default(), streams: Vec::new(), wakes: Vec::new(), timer: None, fitted_at: None }
+    }
+
+    /// Keeps QUIC's buffer short, so that lateness is seen by the hub, which can act upon it.
+    fn fit_window(&mut self) {
+        let now = self.handler.now();
+        if self.fitted_at.is_none_or(|at| now.since(at) >= WINDOW_INTERVAL) {
+            self.fitted_at = Some(now);
+            let connection: &quinn::Connection = &self.session;
+            let path = connection.stats().path;
+            connection.set_send_window(send_window(path.cwnd, path.rtt));
+        }
     }
 
     fn end(&mut self, slot: usize, end: End) {
@@ -80,6 +94,7 @@ impl Future for Egress {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.fit_window();
         let mut again = true;
         for _ in 0..STEPS_MAX {
             let (key, now, batch) = (this.key, this.handler.now(), &mut this.batch);

@@ -50,8 +50,8 @@ const TRANSPORT: TransportLimits = TransportLimits {
     receive_window: 4 * 1024 * 1024,
     // What is held of a stream whose id is not known yet (DESIGN section 5); 20 Mb/s at 100 ms.
     stream_receive_window: 256 * 1024,
-    // Sent and not acknowledged: bounds the lateness that QUIC hides from us; 40 Mb/s at 100 ms.
-    send_window: 512 * 1024,
+    // Sent and not acknowledged: bounds the lateness that QUIC hides from us; at first, then it follows the path.
+    send_window: *path::WINDOW_BYTES.start(),
     // Publishers may keep a bidirectional stream for each media stream: 32, doubled while one moves.
     bidirectional_streams: 64,
     // Or open one at each key frame; a few are under way at a time.
