@@ -106,9 +106,10 @@ impl Reader {
                     broken = self.parse();
                 }
             }
+            let records = self.events.iter().filter(|event| matches!(event, FrameEvent::Begin { .. })).count();
             self.hand_over(ingress).await?;
             broken?;
-            self.visitor.pace(bytes).await;
+            self.visitor.pace(bytes, records).await;
             count = match self.stream.read_chunks(&mut chunks).await {
                 Ok(Some(count)) => count,
                 // Finished, reset, or gone with the session: what was whole stays, what was not never will be.

@@ -52,9 +52,12 @@ impl Visitor {
         crate::path::available_bitrate(&quinn::Connection::stats(&self.session).path)
     }
 
-    /// Waits as long as `bytes` take at the highest rate that a session is allowed; a burst of a second passes at once.
-    pub async fn pace(&self, bytes: usize) {
+    /// Waits as long as `bytes` take at the highest rate that a session is allowed; a burst of a second passes at once. Each of
+    /// the `records` begun costs some bytes more, so that empty ones are not for nothing.
+    pub async fn pace(&self, bytes: usize, records: usize) {
         const BURST: Duration = Duration::from_secs(1);
+        const RECORD_BYTES: usize = 1024;
+        let bytes = bytes + RECORD_BYTES * records;
         let rate = self.handler.limits.max_ingress_bitrate.max(1);
         let length = Duration::from_secs_f64(bytes as f64 * 8.0 / rate as f64);
         let now = Instant::now();
