@@ -109,6 +109,10 @@ impl Reader {
             let records = self.events.iter().filter(|event| matches!(event, FrameEvent::Begin { .. })).count();
             self.hand_over(ingress).await?;
             broken?;
+            if !self.events.is_empty() {
+                // The session ended while they were held.
+                return Ok(());
+            }
             self.visitor.pace(bytes, records).await;
             count = match self.stream.read_chunks(&mut chunks).await {
                 Ok(Some(count)) => count,
