@@ -119,7 +119,7 @@ pub struct LimitsConfig {
     pub max_participants: u32,
     /// Connections, joined or not.
     pub max_sessions: usize,
-    /// Messages of a participant in [`rate_window`](Self::rate_window_ms).
+    /// Messages of a participant in [`rate_window`](Self::rate_window).
     pub messages_per_window: u32,
     /// The length of that window.
     #[serde(rename = "rate_window_ms", deserialize_with = "millis::deserialize")]
