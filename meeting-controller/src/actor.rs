@@ -246,7 +246,9 @@ impl Actor {
                         self.failures.push_back((operation, Ok(meeting_controller_core::HandlerAnswer::Done)));
                         return;
                     }
-                    None => Err(HandlerFailure { reason: "no healthy media handler is known".to_owned() }),
+                    None => {
+                        Err(HandlerFailure { code: common_core::Code::Unavailable, reason: "no healthy media handler is known".to_owned() })
+                    }
                 };
                 if let Err(failure) = pushed {
                     self.failures.push_back((operation, Err(failure)));

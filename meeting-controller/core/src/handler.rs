@@ -74,6 +74,8 @@ pub enum HandlerAnswer {
 /// Why a handler did not do it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerFailure {
+    /// For whoever waits.
+    pub code: Code,
     /// For logs.
     pub reason: String,
 }

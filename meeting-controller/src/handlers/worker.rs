@@ -49,7 +49,10 @@ impl HandlerQueue {
     /// Queues an operation, or says why it has failed.
     pub fn push(&self, operation: OperationId, command: HandlerCommand) -> Result<(), HandlerFailure> {
         let queued = Queued { operation, command, due: Instant::now() + CALL_TIMEOUT };
-        self.queue.try_send(queued).map_err(|_| HandlerFailure { reason: "too many operations wait for this handler".to_owned() })
+        self.queue.try_send(queued).map_err(|_| HandlerFailure {
+            code: common_core::Code::Unavailable,
+            reason: "too many operations wait for this handler".to_owned(),
+        })
     }
 }
 
@@ -95,6 +98,7 @@ impl Worker {
         metrics::counter!("dark_tower_controller_handler_calls_total", "call" => name, "outcome" => outcome).increment(1);
         metrics::histogram!("dark_tower_controller_handler_call_seconds", "call" => name).record(began.elapsed().as_secs_f64());
         let result = result.map_err(|status| HandlerFailure {
+            code: code_of(status.code()),
             reason: format!("{name} at {}: {:?}: {}", self.handler.id, status.code(), common_core::name::escape(status.message(), 200)),
         });
         (queued.operation, result)
@@ -150,6 +154,16 @@ impl Worker {
                 client.unroute_media(request).await.map(|_| HandlerAnswer::Done)
             }
         }
+    }
+}
+
+/// What a handler's status says to a client.
+const fn code_of(status: Code) -> common_core::Code {
+    match status {
+        Code::AlreadyExists => common_core::Code::Conflict,
+        Code::InvalidArgument => common_core::Code::InvalidRequest,
+        Code::ResourceExhausted => common_core::Code::CapacityExceeded,
+        _ => common_core::Code::Unavailable,
     }
 }
 

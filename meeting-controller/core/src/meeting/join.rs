@@ -129,7 +129,7 @@ impl Meeting {
     pub(super) fn join_answered(&mut self, now: Moment, session: SessionKey, result: Result<HandlerAnswer, HandlerFailure>) {
         let media_server = match result {
             Ok(HandlerAnswer::Registered(media_server)) => Ok(media_server),
-            Ok(HandlerAnswer::Done) => Err(HandlerFailure { reason: "no media server in the answer".to_owned() }),
+            Ok(HandlerAnswer::Done) => Err(HandlerFailure { code: Code::Unavailable, reason: "no media server in the answer".to_owned() }),
             Err(failure) => Err(failure),
         };
         match self.joins.remove(&session) {

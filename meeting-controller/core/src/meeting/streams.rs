@@ -25,15 +25,15 @@ impl Meeting {
         reply: Reply,
         participant_id: ParticipantId,
         (stream_id, number): (StreamId, u64),
-        has_failed: bool,
+        failure: Option<Code>,
     ) {
-        if has_failed {
+        if let Some(code) = failure {
             if self.media.stands(stream_id, number) {
                 self.media.withdraw(stream_id);
             }
             // The call may have come through all the same.
             self.operations.mark(now, Mark::Participant { participant_id, pushes_token: false });
-            self.refuse(reply, no_media_server());
+            self.refuse(reply, refused_by_handler(code));
             return;
         }
         let Some(media_stream) = self.media.go_live(stream_id, number).cloned() else {
@@ -216,7 +216,7 @@ impl Meeting {
         match purpose {
             Purpose::Join(session) => self.join_answered(now, session, result),
             Purpose::Publish { reply, participant_id, stream_id, number } => {
-                self.publish_answered(now, reply, participant_id, (stream_id, number), result.is_err());
+                self.publish_answered(now, reply, participant_id, (stream_id, number), result.err().map(|failure| failure.code));
             }
             Purpose::Subscribe { reply, participant_id, stream_id, before } => {
                 self.subscribe_answered(now, reply, (stream_id, participant_id), before, result.is_err());
@@ -312,4 +312,13 @@ fn marks_of(command: &HandlerCommand, pushes_token: bool) -> Vec<Mark> {
 
 fn not_found(text: &str) -> Refusal {
     Refusal::new(Code::NotFound, text)
+}
+
+/// What a publisher hears when its media stream is not taken.
+fn refused_by_handler(code: Code) -> Refusal {
+    match code {
+        Code::Conflict => Refusal::new(code, "this media stream's id is taken"),
+        Code::InvalidRequest | Code::CapacityExceeded => Refusal::new(code, "the media handler does not take this media stream"),
+        _ => no_media_server(),
+    }
 }

@@ -132,7 +132,7 @@ impl World {
 
     fn answer(&mut self, fate: Fate) {
         let Some((operation, command)) = self.waiting.pop_front() else { return };
-        let failed = |reason: &str| Err(HandlerFailure { reason: reason.to_owned() });
+        let failed = |reason: &str| Err(HandlerFailure { code: common_core::Code::Unavailable, reason: reason.to_owned() });
         let is_done = fate != Fate::Lost && self.handler.carry_out(&command);
         let result = match (fate, is_done, &command) {
             (Fate::Done, true, HandlerCommand::Register { .. }) => Ok(HandlerAnswer::Registered(MediaServer {
