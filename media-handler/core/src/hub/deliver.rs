@@ -164,7 +164,9 @@ impl Hub {
                 }
                 Outcome::Stopped => {
                     let cursor = subscription.cursors.remove(index);
-                    if subscription.following == Following::Group(cursor.group) {
+                    // Sound goes on with its next record, on another stream.
+                    let lost = subscription.following == Following::Group(cursor.group) && !subscription.is_audio;
+                    if lost {
                         subscription.following = Following::Waiting;
                     }
                     session.ending.extend(end_cursor(
@@ -174,6 +176,9 @@ impl Hub {
                         Fate::Closed,
                         End::Reset(Code::Normal),
                     ));
+                    if lost {
+                        self.ask_after_loss(write.subscription, now);
+                    }
                 }
             }
         }
@@ -237,7 +242,7 @@ impl Hub {
     /// Drops what is too late among a subscription's blocked groups, or the group `overrun` whatever its age: first whole
     /// discardable frames, then the group. Delivery goes on at the next key frame; for sound at the next record.
     pub(super) fn expire(&mut self, key: Key<Subscription>, now: Moment, overrun: Option<u64>) {
-        let Self { sources, subscriptions, sessions, limits, wakes, .. } = self;
+        let Self { sources, subscriptions, sessions, wakes, .. } = self;
         let Some(subscription) = subscriptions.get_mut(key) else { return };
         let Some(session) = subscription.session.and_then(|session| sessions.get_mut(session)) else { return };
         let Some(source) = sources.get_mut(subscription.source) else { return };
@@ -271,8 +276,15 @@ impl Hub {
             session.ending.extend(end_cursor(&mut subscription.fates, cursor, Some(&mut *source), fate, End::Reset(Code::Expired)));
             session.wake(wakes);
         }
-        let may_ask = subscription.late_asked_at.is_none_or(|asked| now.since(asked) >= limits.late_key_frame_interval);
-        if lost && may_ask {
+        if lost {
+            self.ask_after_loss(key, now);
+        }
+    }
+
+    /// Wants a key frame for a subscription that lost its group, not too often.
+    fn ask_after_loss(&mut self, key: Key<Subscription>, now: Moment) {
+        let Some(subscription) = self.subscriptions.get_mut(key) else { return };
+        if subscription.late_asked_at.is_none_or(|asked| now.since(asked) >= self.limits.late_key_frame_interval) {
             subscription.late_asked_at = Some(now);
             let source = subscription.source;
             self.want_key_frame(source, now);

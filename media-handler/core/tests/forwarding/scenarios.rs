@@ -245,13 +245,22 @@ fn a_subscriber_that_stops_a_group_is_served_from_the_next_one() {
     let mut stage = Stage::begin(Limits::default());
     let viewer = stage.subscriber(CAMERA, budget(0));
     let mut camera = stage.ingress();
+    stage.asked();
+    stage.wait(1000);
     stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
     stage.run_with(&viewer, |_, _| Outcome::Stopped);
+    assert_eq!(stage.asked(), [CAMERA]);
     stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 100, END);
     assert_eq!(stage.run(&viewer, usize::MAX), []);
     stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
     assert_eq!(stage.run(&viewer, usize::MAX), [2]);
     assert_eq!((stage.fate(&viewer, CAMERA, Fate::Closed), stage.fate(&viewer, CAMERA, Fate::NoKeyFrame)), (1, 1));
+    stage.subscribe(&viewer, MICROPHONE, budget(0));
+    let mut microphone = stage.ingress();
+    stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+    stage.run_with(&viewer, |_, _| Outcome::Stopped);
+    stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+    assert_eq!(stage.run(&viewer, usize::MAX), [1], "sound waits for no other group");
 }
 
 /// Two layers: the named one, else the best; what the other carries counts as `layer`.
