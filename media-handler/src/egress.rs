@@ -112,7 +112,7 @@ impl Future for Egress {
                 this.end(slot, end);
             }
             let Batch { writes, chunks, .. } = &mut this.batch;
-            for write in writes {
+            for write in writes.iter_mut() {
                 if this.streams.len() <= write.slot {
                     this.streams.resize_with(write.slot + 1, || GroupStream::Absent);
                 }
@@ -121,6 +121,12 @@ impl Future for Egress {
                     Ok(stream) => poll_write(stream, &mut chunks[write.chunks.clone()], context),
                     Err(outcome) => outcome,
                 };
+            }
+            // A new stream's first bytes wait for the path as well: then no stream is what is lacking.
+            if writes.iter().any(|write| write.outcome == Outcome::Blocked) {
+                for write in writes.iter_mut().filter(|write| write.outcome == Outcome::Opening) {
+                    write.outcome = Outcome::Blocked;
+                }
             }
         }
         // More to do, but others first.
