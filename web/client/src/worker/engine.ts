@@ -96,6 +96,8 @@ export class Engine {
       this.timers.push(setInterval(() => this.watch(), WATCH_INTERVAL_MS));
       this.timers.push(setInterval(() => void this.ping(), answer.heartbeatIntervalMs || PING_INTERVAL_MS));
       this.timers.push(setInterval(() => this.reportLevels(), LEVEL_INTERVAL_MS));
+      // In a turn of its own, behind the one that hands out the snapshot: what came meanwhile is newer.
+      setTimeout(() => session.start((body) => this.receive(body)), 0);
       return { participantId: this.participantId, participants: snapshot, chat: answer.chat.map(chatFromWire) };
     } catch (thrown) {
       this.shut();
@@ -248,7 +250,6 @@ export class Engine {
       this.addresses.alternates = answer.alternateControllerUrls;
       if (answer.mediaServer !== undefined) this.addresses.learnHashes(answer.mediaServer.certificateHashes);
     }
-    session.onMessage = (body) => this.receive(body);
     session.onEnd = (end) => this.sessionEnded(session, end);
     before?.close("a newer session stands");
     const waiters = this.sessionWaiters;
@@ -408,6 +409,8 @@ export class Engine {
 
   private sessionEnded(session: SignalingSession, end: End): void {
     if (session !== this.session || this.over) return;
+    // While resuming it is our own newer session that took over, and its answer is on the way.
+    if (end.code === "MOVED" && this.resuming) return;
     if (end.code === "NORMAL") this.end("meeting-ended");
     else if (end.code === "MOVED") this.end("moved");
     else if (end.code === "FORBIDDEN") this.end("kicked");
@@ -465,6 +468,7 @@ export class Engine {
     const own = everybody.find((participant) => participant.participantId === this.participantId);
     this.apply(this.roster.replace(everybody.filter((participant) => participant !== own)));
     for (const message of answer.chat) this.heardChat(message);
+    session.start((body) => this.receive(body));
     const known = new Set(own?.streams.map((stream) => stream.streamId));
     for (const [streamId, { message }] of this.publications) {
       if (!known.has(streamId)) void this.request({ case: "publish", value: message }).catch(() => undefined);

@@ -11,6 +11,8 @@ import type { Channel, End } from "./channel.ts";
 const PROTOCOL_VERSION = 1;
 /** A controller that is alive answers in a round trip and a call to a handler. */
 const REQUEST_TIMEOUT_MS = 10_000;
+/** Messages kept until somebody listens, which takes a turn of the event loop. */
+const UNHEARD_MAX = 4096;
 
 export type ClientBody = NonNullable<MessageInitShape<typeof ClientMessageSchema>["body"]>;
 export type ServerBody = ServerMessage["body"];
@@ -27,8 +29,6 @@ export function errorFromWire(error: ErrorMessage): DarkTowerError {
 }
 
 export class SignalingSession {
-  /** What no request of ours asked for. */
-  onMessage: (body: ServerBody) => void = () => undefined;
   onEnd: (end: End) => void = () => undefined;
   /** When the last bytes came, by `performance.now()`. */
   heardAtMs = performance.now();
@@ -36,11 +36,22 @@ export class SignalingSession {
   private readonly waiting = new Map<bigint, Waiting>();
   private nextRequestId = 1n;
   private ended: End | undefined;
+  private onMessage: ((body: ServerBody) => void) | undefined;
+  /** Came unasked before anybody listened: events right behind a join response, which belong to its roster. */
+  private unheard: ServerBody[] = [];
 
   constructor(channel: Channel) {
     this.channel = channel;
     channel.onMessage = (bytes) => this.receive(bytes);
     channel.onEnd = (end) => this.end(end);
+  }
+
+  /** From now on `onMessage` hears what no request of ours asked for, first what came until now. */
+  start(onMessage: (body: ServerBody) => void): void {
+    this.onMessage = onMessage;
+    const unheard = this.unheard;
+    this.unheard = [];
+    for (const body of unheard) onMessage(body);
   }
 
   get kind(): Channel["kind"] {
@@ -93,7 +104,9 @@ export class SignalingSession {
     }
     const waiting = message.requestId === 0n ? undefined : this.waiting.get(message.requestId);
     if (waiting === undefined) {
-      this.onMessage(message.body);
+      if (this.onMessage !== undefined) this.onMessage(message.body);
+      else if (this.unheard.length < UNHEARD_MAX) this.unheard.push(message.body);
+      else this.channel.close("INTERNAL_ERROR", "too many messages before the session was taken up");
       return;
     }
     this.waiting.delete(message.requestId);
