@@ -31,6 +31,9 @@ pub enum TlsError {
         /// Why not.
         reason: String,
     },
+    /// The configuration names a certificate without a key, or a key without a certificate.
+    #[error("public.certificate and public.key belong together")]
+    Half,
     /// The library refuses.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -76,6 +79,15 @@ impl Certificate {
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             self_signed: true,
         })
+    }
+
+    /// What a `[public]` section asks for: the chain and key it names, or a self-signed certificate if it names neither.
+    pub fn configured(chain: Option<&Path>, key: Option<&Path>, names: &[String]) -> Result<Self, TlsError> {
+        match (chain, key) {
+            (Some(chain), Some(key)) => Self::load(chain, key),
+            (None, None) => Self::self_signed(names),
+            _ => Err(TlsError::Half),
+        }
     }
 
     /// Reads a PEM chain (leaf first) and a PEM key, as a public authority hands them out.
@@ -232,6 +244,16 @@ mod tests {
         let certificate = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).expect("PEM");
         assert_eq!(dns_names(&certificate), ["mc-1", "meeting-controller.dark-tower.internal"]);
         assert!(!format!("{identity:?}").contains("PRIVATE"));
+    }
+
+    /// A forgotten key must not turn a public service into a self-signed one.
+    #[test]
+    fn half_a_certificate_is_refused() {
+        let names = ["localhost".to_owned()];
+        let file = Some(Path::new("/nowhere/file.pem"));
+        assert!(matches!(Certificate::configured(file, None, &names), Err(TlsError::Half)));
+        assert!(matches!(Certificate::configured(None, file, &names), Err(TlsError::Half)));
+        assert!(Certificate::configured(None, None, &names).is_ok_and(|certificate| certificate.self_signed));
     }
 
     #[test]

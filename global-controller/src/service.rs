@@ -81,9 +81,6 @@ pub enum RunError {
     /// A certificate cannot be read or made.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The configuration names a certificate without a key, or a key without a certificate.
-    #[error("public.certificate and public.key belong together")]
-    HalfCertificate,
     /// The endpoint for operators.
     #[error(transparent)]
     Admin(#[from] std::io::Error),
@@ -214,11 +211,8 @@ impl Running {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let metrics = common::telemetry::init_metrics();
     let identity = NodeIdentity::load(&config.cluster.certificate, &config.cluster.key, &config.cluster.authority)?;
-    let certificate = match (&config.public.certificate, &config.public.key) {
-        (Some(chain), Some(key)) => Certificate::load(chain, key)?,
-        (None, None) => Certificate::self_signed(&config.public.names)?,
-        _ => return Err(RunError::HalfCertificate),
-    };
+    let public = &config.public;
+    let certificate = Certificate::configured(public.certificate.as_deref(), public.key.as_deref(), &public.names)?;
     let admin_listener = admin::bind(config.admin_bind).await?;
     let running = start(config, identity, certificate).await?;
     let stop_admin = CancellationToken::new();

@@ -221,10 +221,8 @@ impl Running {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let cluster = &config.cluster;
     let identity = NodeIdentity::load(&cluster.certificate, &cluster.key, &cluster.authority)?;
-    let certificate = match (&config.public.certificate, &config.public.key) {
-        (Some(chain), Some(key)) => Certificate::load(chain, key)?,
-        _ => Certificate::self_signed(&config.public.names)?,
-    };
+    let public = &config.public;
+    let certificate = Certificate::configured(public.certificate.as_deref(), public.key.as_deref(), &public.names)?;
     let metrics = init_metrics();
     let admin_listener = admin::bind(config.admin_bind).await?;
     let running = start(config, identity, certificate).await?;
