@@ -101,6 +101,9 @@ pub(crate) fn heard(body: v1::server_message::Body) -> Result<Heard, FieldError>
         Body::Relay(relay) => {
             Heard::Event(Event::Relay { source: id("source_id", &relay.source_id)?, kind: relay.kind, payload: relay.payload })
         }
+        Body::MuteRequest(request) => {
+            Heard::Event(Event::MuteRequested { microphone: request.microphone, camera: request.camera, reason: request.reason })
+        }
         Body::Chat(chat) => Heard::Chat(chat),
         Body::Reconnect(reconnect) => Heard::Reconnect(reconnect),
         Body::MediaServer(info) => Heard::MediaServer(info),

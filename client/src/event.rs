@@ -52,6 +52,15 @@ pub enum Event {
         /// Milliseconds.
         rtt_ms: u32,
     },
+    /// Somebody who may asks this participant to be quiet. The application decides, and says what it did by its state.
+    MuteRequested {
+        /// The microphone is to be turned off.
+        microphone: bool,
+        /// The camera is to be turned off.
+        camera: bool,
+        /// For people; may be empty.
+        reason: String,
+    },
     /// A message from one participant to this one.
     Relay {
         /// From whom, as the server vouches.

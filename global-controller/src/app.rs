@@ -149,7 +149,7 @@ impl App {
         looked_up.retain(|meeting| meetings.contains(meeting));
         let fresh: Vec<MeetingId> = meetings.difference(looked_up).copied().collect();
         for ids in fresh.chunks(LOOKUP_MAX) {
-            match self.store.note_running(ids).await {
+            match self.store.note_running(ids, crate::timestamp::now_millis()).await {
                 Ok(ended) => {
                     looked_up.extend(ids);
                     self.ending().extend(ended);

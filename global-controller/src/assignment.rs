@@ -103,5 +103,6 @@ pub fn config(display_name: &str, settings: &Settings) -> MeetingConfig {
         max_participants: settings.max_participants,
         enable_e2e_encryption: settings.enable_e2e_encryption,
         recording_enabled: settings.recording_enabled,
+        refused_subjects: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::Secret;
 use common::config::millis;
 use common::telemetry::LogConfig;
 use common_core::NodeId;
@@ -32,6 +33,10 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// What one caller, and all together, may take.
     pub limits: LimitsConfig,
+    /// How many requests one caller may make.
+    pub rates: RatesConfig,
+    /// Calls to applications, and the feed of what happens in meetings.
+    pub webhooks: WebhooksConfig,
     /// Whether meetings may be created, listed and ended without a bearer, in a tenant of their own. For `dev`.
     pub allow_anonymous_create: bool,
     /// Base of `meeting_url`; `public.url` if absent.
@@ -50,6 +55,8 @@ impl Default for Config {
             store: StoreConfig::default(),
             tokens: TokenConfig::default(),
             limits: LimitsConfig::default(),
+            rates: RatesConfig::default(),
+            webhooks: WebhooksConfig::default(),
             allow_anonymous_create: false,
             meeting_page_url: None,
         }
@@ -118,6 +125,8 @@ pub struct PublicConfig {
     pub names: Vec<String>,
     /// Origins of pages, other than our own, that may call the API (CORS).
     pub origins: Vec<String>,
+    /// Host names (without port) that requests may be addressed to; empty: any.
+    pub hosts: Vec<String>,
 }
 
 impl Default for PublicConfig {
@@ -129,6 +138,7 @@ impl Default for PublicConfig {
             key: None,
             names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
             origins: Vec::new(),
+            hosts: Vec::new(),
         }
     }
 }
@@ -139,11 +149,24 @@ impl Default for PublicConfig {
 pub struct StoreConfig {
     /// The SQLite file; its folder is made if it is not there.
     pub path: PathBuf,
+    /// `postgres://…`: PostgreSQL instead of the file. Holds a password.
+    pub url: Option<Secret>,
+    /// Connections to the store at most.
+    pub connections: u32,
+    /// How long a request waits for the store: for a connection, a lock, an answer.
+    #[serde(rename = "timeout_ms", deserialize_with = "millis::deserialize")]
+    pub timeout: Duration,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { path: "/var/lib/dark-tower/global-controller.sqlite".into() }
+        Self {
+            path: "/var/lib/dark-tower/global-controller.sqlite".into(),
+            url: None,
+            connections: 8,
+            // An answer "not available" is due within two seconds (DESIGN section 7).
+            timeout: Duration::from_millis(1500),
+        }
     }
 }
 
@@ -157,6 +180,9 @@ pub struct TokenConfig {
     /// Life of a join token, at most five minutes.
     #[serde(rename = "join_life_ms", deserialize_with = "millis::deserialize")]
     pub join_life: Duration,
+    /// After this a new signing key is used: until then every node has heard of it.
+    #[serde(rename = "key_activation_ms", deserialize_with = "millis::deserialize")]
+    pub key_activation: Duration,
     /// How far the clocks of a cluster may be apart.
     #[serde(rename = "leeway_ms", deserialize_with = "millis::deserialize")]
     pub leeway: Duration,
@@ -167,7 +193,13 @@ pub const JOIN_LIFE_MAX: Duration = Duration::from_secs(300);
 
 impl Default for TokenConfig {
     fn default() -> Self {
-        Self { access_life: Duration::from_secs(3600), join_life: JOIN_LIFE_MAX, leeway: Duration::from_secs(30) }
+        Self {
+            access_life: Duration::from_secs(3600),
+            join_life: JOIN_LIFE_MAX,
+            // Ten heartbeats.
+            key_activation: Duration::from_secs(10),
+            leeway: Duration::from_secs(30),
+        }
     }
 }
 
@@ -187,6 +219,10 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Handshakes under way at once, TCP and QUIC each.
     pub handshakes: usize,
+    /// Of these, one address (IPv6: a /64) may have, TCP and QUIC each.
+    pub connections_per_address: usize,
+    /// Of the requests under way at once, one address may have.
+    pub requests_per_address: usize,
     /// How long a handshake may take.
     #[serde(rename = "handshake_timeout_ms", deserialize_with = "millis::deserialize")]
     pub handshake_timeout: Duration,
@@ -200,6 +236,8 @@ pub struct LimitsConfig {
     pub hashes: usize,
     /// Requests that wait for a turn to hash; more are told to come again.
     pub hashes_waiting: usize,
+    /// Of these, one address may have.
+    pub hashes_per_address: usize,
 }
 
 impl Default for LimitsConfig {
@@ -212,11 +250,81 @@ impl Default for LimitsConfig {
             requests_per_connection: 100,
             connections: 4096,
             handshakes: 256,
+            // An office behind one address, with pages and applications.
+            connections_per_address: 1024,
+            requests_per_address: 512,
             handshake_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(15),
             write_timeout: Duration::from_secs(15),
             hashes: 2,
             hashes_waiting: 64,
+            hashes_per_address: 8,
+        }
+    }
+}
+
+/// The `[rates]` section (DESIGN section 3, "Rate limit").
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RatesConfig {
+    /// The length of a window, which starts with a caller's first request.
+    #[serde(rename = "window_ms", deserialize_with = "millis::deserialize")]
+    pub window: Duration,
+    /// Requests of one caller in a window, unless its API client has a number of its own.
+    pub requests: u32,
+    /// Joins without a bearer from one address in a window: an office behind one address has one.
+    pub anonymous_joins: u32,
+    /// Callers that are counted at once; about 100 bytes each.
+    pub callers: usize,
+}
+
+impl Default for RatesConfig {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(60), requests: 100, anonymous_joins: 1000, callers: 100_000 }
+    }
+}
+
+/// The `[webhooks]` section.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// Whether `http://` and addresses inside (loopback, private, link-local) may be called.
+    pub allow_private: bool,
+    /// Webhooks of one API client.
+    pub per_client: u32,
+    /// Calls under way at once.
+    pub at_once: usize,
+    /// How long a call may take.
+    #[serde(rename = "timeout_ms", deserialize_with = "millis::deserialize")]
+    pub timeout: Duration,
+    /// Until a failed call is made again; twice as long after each further failure.
+    #[serde(rename = "retry_ms", deserialize_with = "millis::deserialize")]
+    pub retry: Duration,
+    /// The longest wait between two tries.
+    #[serde(rename = "retry_max_ms", deserialize_with = "millis::deserialize")]
+    pub retry_max: Duration,
+    /// An event that could not be told for this long is told no more.
+    #[serde(rename = "give_up_ms", deserialize_with = "millis::deserialize")]
+    pub give_up: Duration,
+    /// How long events are kept for the feed.
+    #[serde(rename = "retention_ms", deserialize_with = "millis::deserialize")]
+    pub retention: Duration,
+    /// Feeds that are followed at once.
+    pub feeds: usize,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self {
+            allow_private: false,
+            per_client: 16,
+            at_once: 32,
+            timeout: Duration::from_secs(10),
+            retry: Duration::from_secs(1),
+            retry_max: Duration::from_secs(600),
+            give_up: Duration::from_secs(24 * 3600),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            feeds: 256,
         }
     }
 }

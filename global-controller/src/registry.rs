@@ -16,7 +16,8 @@ use global_controller_core::ranking::HandlerCapacity;
 use http::Uri;
 use proto::cluster::cluster_registry_server::ClusterRegistry;
 use proto::cluster::{
-    self, Deregister, Deregistered, Heartbeat, HeartbeatReply, RegisterMediaHandler, RegisterMeetingController, Registered, TokenKey,
+    self, Deregister, Deregistered, EventsReported, Heartbeat, HeartbeatReply, RegisterMediaHandler, RegisterMeetingController, Registered,
+    ReportEvents, TokenKey,
 };
 use tonic::{Request, Response, Status};
 
@@ -98,6 +99,11 @@ impl ClusterRegistry for Registry {
         tracing::info!(handler = %id, region = %record.region, url = %record.public_url, "media handler registers");
         self.cluster.register_handler(id, record, capacity).map_err(refuse)?;
         Ok(self.registered())
+    }
+
+    async fn report_events(&self, request: Request<ReportEvents>) -> Result<Response<EventsReported>, Status> {
+        caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
+        Err(Status::unimplemented("events are not kept yet"))
     }
 
     async fn heartbeat(&self, request: Request<Heartbeat>) -> Result<Response<HeartbeatReply>, Status> {

@@ -187,7 +187,9 @@ impl Running {
             tenant: common::random::uuid(),
             name: name.to_owned(),
             scopes,
+            rate_limit: None,
             created_at: now_millis(),
+            revoked_at: None,
         };
         self.app.store.create_api_client(&client).await?;
         Ok(credentials)

@@ -238,8 +238,12 @@ pub struct ApiClient {
     pub name: String,
     /// What its tokens may allow.
     pub scopes: Scopes,
+    /// Requests in a window, if not as many as others (DESIGN section 3).
+    pub rate_limit: Option<u32>,
     /// When it was made.
     pub created_at: UnixMillis,
+    /// When it was shut out: from then on it gets no token, and those that it has are worth nothing.
+    pub revoked_at: Option<UnixMillis>,
 }
 
 /// A key that signs tokens.
@@ -268,14 +272,187 @@ pub struct Ended {
     pub already: bool,
 }
 
+/// Makes a POST repeatable: the same caller's same key within a day means the same request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Who asks, as its requests are counted: an API client, or an address.
+    pub caller: String,
+    /// What is asked for, such as `create` or `join MEETING`: one key may serve for two operations.
+    pub operation: String,
+    /// As the client sent it.
+    pub key: String,
+    /// SHA-256 of what the request asks for.
+    pub fingerprint: [u8; 32],
+    /// When it was first seen.
+    pub created_at: UnixMillis,
+}
+
+/// Whether a request was made before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// Not under this key.
+    New,
+    /// Yes: what came of it, such as the id of the meeting.
+    Same(String),
+    /// The key stands for a request with another body.
+    Different,
+}
+
+/// What can be told of a meeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKind {
+    /// `meeting.created`
+    MeetingCreated,
+    /// `meeting.started`: somebody is in it for the first time.
+    MeetingStarted,
+    /// `meeting.ended`
+    MeetingEnded,
+    /// `participant.joined`
+    ParticipantJoined,
+    /// `participant.left`
+    ParticipantLeft,
+    /// `stream.published`
+    StreamPublished,
+    /// `stream.unpublished`
+    StreamUnpublished,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [EventKind; 7] = [
+        EventKind::MeetingCreated,
+        EventKind::MeetingStarted,
+        EventKind::MeetingEnded,
+        EventKind::ParticipantJoined,
+        EventKind::ParticipantLeft,
+        EventKind::StreamPublished,
+        EventKind::StreamUnpublished,
+    ];
+
+    /// As applications know it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EventKind::MeetingCreated => "meeting.created",
+            EventKind::MeetingStarted => "meeting.started",
+            EventKind::MeetingEnded => "meeting.ended",
+            EventKind::ParticipantJoined => "participant.joined",
+            EventKind::ParticipantLeft => "participant.left",
+            EventKind::StreamPublished => "stream.published",
+            EventKind::StreamUnpublished => "stream.unpublished",
+        }
+    }
+
+    /// By its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Its place in a set of kinds as the store keeps it.
+    pub const fn bit(self) -> i64 {
+        1 << self as u32
+    }
+}
+
+/// Something that happened in a meeting, to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    /// Random.
+    pub id: Uuid,
+    /// Where.
+    pub meeting: MeetingId,
+    /// What.
+    pub kind: EventKind,
+    /// When.
+    pub occurred_at: UnixMillis,
+    /// What applications are told besides: a JSON object.
+    pub data: serde_json::Value,
+    /// Who reported it under which number, so that a repeat changes nothing: `CONTROLLER/START NUMBER/NUMBER`. `None`: it cannot be repeated.
+    pub source: Option<String>,
+    /// Of a join or a leave: who is in the meeting from now on, or no more.
+    pub presence: Option<Presence>,
+}
+
+/// Somebody in a meeting, as far as reports tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Where.
+    pub meeting: MeetingId,
+    /// Who.
+    pub participant: common_core::ParticipantId,
+    /// On which controller.
+    pub controller: NodeId,
+    /// In which of its processes.
+    pub start_number: u64,
+    /// What the join's event told of it, to be told again of its leave.
+    pub data: String,
+}
+
+/// Something that happened in a meeting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The same at each delivery.
+    pub id: Uuid,
+    /// Where.
+    pub meeting: MeetingId,
+    /// 1, 2, 3 … in its meeting, without holes.
+    pub sequence: i64,
+    /// What.
+    pub kind: EventKind,
+    /// When.
+    pub occurred_at: UnixMillis,
+    /// What applications are told besides: a JSON object.
+    pub data: serde_json::Value,
+}
+
+/// An application's wish to be called when something happens.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Random.
+    pub id: Uuid,
+    /// The API client that registered it.
+    pub client: String,
+    /// Whose meetings it hears of; of those without an owner everyone hears.
+    pub tenant: TenantId,
+    /// Where to.
+    pub url: String,
+    /// Which kinds: the sum of their [bits](EventKind::bit).
+    pub events: i64,
+    /// Signs the calls.
+    pub secret: String,
+    /// When it was registered.
+    pub created_at: UnixMillis,
+    /// When a call last succeeded.
+    pub delivered_at: Option<UnixMillis>,
+    /// Since when all calls fail, and why the last one did.
+    pub failing: Option<(UnixMillis, String)>,
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Webhook").field("id", &self.id).field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// A call that is due.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// To whom.
+    pub webhook: Webhook,
+    /// Of what.
+    pub event: Event,
+    /// Calls that failed.
+    pub attempts: u32,
+}
+
 /// The store. Implementations are shared by all tasks.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Keeps a new meeting with its host and first assignment: all or nothing.
-    async fn create_meeting(&self, meeting: &NewMeeting) -> Result<(), StoreError>;
+    /// Keeps a new meeting with its host, first assignment and `meeting.created`: all or nothing. With a key that was used before, nothing is
+    /// kept, and what came of the first request is returned.
+    async fn create_meeting(&self, meeting: &NewMeeting, key: Option<&IdempotencyKey>) -> Result<Repeated, StoreError>;
 
     /// A meeting, ended or not.
     async fn meeting(&self, key: MeetingKey) -> Result<Option<Meeting>, StoreError>;
@@ -283,11 +460,11 @@ pub trait Store: Send + Sync + 'static {
     /// Meetings of a tenant.
     async fn list_meetings(&self, listing: &Listing) -> Result<Page, StoreError>;
 
-    /// Ends a meeting; `None`: there is none. Ending it again changes nothing.
+    /// Ends a meeting, with `meeting.ended`; `None`: there is none. Ending it again changes nothing.
     async fn end_meeting(&self, id: MeetingId, now: UnixMillis) -> Result<Option<Ended>, StoreError>;
 
-    /// Somebody is in these meetings: marks the scheduled ones active, and returns those that have ended.
-    async fn note_running(&self, ids: &[MeetingId]) -> Result<Vec<MeetingId>, StoreError>;
+    /// Somebody is in these meetings: marks the scheduled ones active, with `meeting.started`, and returns those that have ended.
+    async fn note_running(&self, ids: &[MeetingId], now: UnixMillis) -> Result<Vec<MeetingId>, StoreError>;
 
     /// Stores `assignment` if its epoch is one more than the stored one's. Returns what is stored afterwards: `assignment`, or that of
     /// whoever was faster; `None`: there is no such meeting.
@@ -296,12 +473,143 @@ pub trait Store: Send + Sync + 'static {
     /// Upserts an account in a tenant.
     async fn upsert_user(&self, tenant: TenantId, account: &Account, now: UnixMillis) -> Result<(), StoreError>;
 
+    /// Keeps a subject out of a meeting from now on.
+    async fn refuse_subject(&self, id: MeetingId, subject: &str, now: UnixMillis) -> Result<(), StoreError> {
+        let _ = (id, subject, now);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Who is kept out of a meeting, the newest first, at most 1000.
+    async fn refused_subjects(&self, id: MeetingId) -> Result<Vec<String>, StoreError> {
+        let _ = id;
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Whether a subject is kept out.
+    async fn is_refused(&self, id: MeetingId, subject: &str) -> Result<bool, StoreError> {
+        let _ = (id, subject);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// What came of the request that `key` stands for, if there was one.
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Repeated, StoreError> {
+        let _ = key;
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Remembers what came of a request. Of two at once one is first, and the other learns what came of that one.
+    async fn remember(&self, key: &IdempotencyKey, outcome: &str) -> Result<Repeated, StoreError> {
+        let _ = (key, outcome);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
     /// Keeps a new API client.
     async fn create_api_client(&self, client: &ApiClient) -> Result<(), StoreError>;
 
-    /// An API client by its id.
+    /// An API client by its id, revoked or not.
     async fn api_client(&self, id: &str) -> Result<Option<ApiClient>, StoreError>;
+
+    /// All API clients, oldest first.
+    async fn api_clients(&self) -> Result<Vec<ApiClient>, StoreError> {
+        let _ = ();
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Shuts an API client out and drops its webhooks; false: there is none. Doing it again changes nothing.
+    async fn revoke_api_client(&self, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        let _ = (id, now);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Ids of API clients revoked at or after `since`: those whose tokens may still be about.
+    async fn revoked_since(&self, since: UnixMillis) -> Result<Vec<String>, StoreError> {
+        let _ = since;
+        Err(StoreError::Failed("not kept yet".into()))
+    }
 
     /// All signing keys, newest first; keeps `candidate` first if there is none yet.
     async fn signing_keys(&self, candidate: &SigningKey) -> Result<Vec<SigningKey>, StoreError>;
+
+    /// Keeps a further signing key.
+    async fn add_signing_key(&self, key: &SigningKey) -> Result<(), StoreError> {
+        let _ = key;
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Drops signing keys.
+    async fn drop_signing_keys(&self, key_ids: &[String]) -> Result<(), StoreError> {
+        let _ = key_ids;
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Keeps events in their order, numbers each in its meeting, and makes it due to every webhook that wants it. A meeting's first
+    /// `participant.joined` is preceded by `meeting.started`. An event whose source is known, or whose meeting is not, is passed over.
+    /// Returns the meetings that have new events.
+    async fn append_events(&self, events: &[NewEvent]) -> Result<Vec<MeetingId>, StoreError> {
+        let _ = events;
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Events of a meeting with a higher sequence than `after`, in order, at most `limit`.
+    async fn events(&self, meeting: MeetingId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let _ = (meeting, after, limit);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Everybody who is in a meeting by what was reported, on other processes of controllers than `live`; at most `limit`.
+    async fn orphans(&self, live: &[(NodeId, u64)], limit: u32) -> Result<Vec<Presence>, StoreError> {
+        let _ = (live, limit);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Registers a webhook, unless its API client has `max` already: then false.
+    async fn create_webhook(&self, webhook: &Webhook, max: u32) -> Result<bool, StoreError> {
+        let _ = (webhook, max);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// The webhooks of an API client, oldest first.
+    async fn webhooks(&self, client: &str) -> Result<Vec<Webhook>, StoreError> {
+        let _ = client;
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Drops a webhook of an API client and what is due to it; false: it has none of this id.
+    async fn delete_webhook(&self, client: &str, id: Uuid) -> Result<bool, StoreError> {
+        let _ = (client, id);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Takes calls that are due: of each webhook and meeting the oldest alone. They are due again at `lease_until` unless their end is told
+    /// before; so a process that dies over them only delays them.
+    async fn take_deliveries(&self, now: UnixMillis, lease_until: UnixMillis, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        let _ = (now, lease_until, limit);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// A call succeeded: the next one to this webhook of this meeting is due.
+    async fn delivered(&self, webhook: Uuid, event: Uuid, now: UnixMillis) -> Result<(), StoreError> {
+        let _ = (webhook, event, now);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// A call failed for `reason`: it is due again at `again`, or given up (`None`).
+    async fn not_delivered(
+        &self,
+        webhook: Uuid,
+        event: Uuid,
+        now: UnixMillis,
+        again: Option<UnixMillis>,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let _ = (webhook, event, now, again, reason);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
+
+    /// Drops events that happened before `events_before` and are due to nobody, and idempotency keys from before `keys_before`; at most
+    /// `limit` of each. Returns how many.
+    async fn purge(&self, events_before: UnixMillis, keys_before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        let _ = (events_before, keys_before, limit);
+        Err(StoreError::Failed("not kept yet".into()))
+    }
 }

@@ -204,6 +204,7 @@ fn join_response(answer: &JoinAnswer) -> v1::JoinResponse {
         chat: answer.chat.iter().map(|it| chat(it)).collect(),
         alternate_controller_urls: Vec::new(),
         subscriptions: answer.subscriptions.iter().map(ToString::to_string).collect(),
+        meeting: None,
     }
 }
 

@@ -46,6 +46,32 @@ impl MeetingControllerService for Service {
         self.node.end(parse(&request.into_inner().meeting_id)?).await;
         Ok(Response::new(MeetingEnded {}))
     }
+
+    async fn list_participants(
+        &self,
+        request: Request<proto::cluster::ListParticipants>,
+    ) -> Result<Response<proto::cluster::ParticipantList>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    async fn kick_from_meeting(
+        &self,
+        request: Request<proto::cluster::KickFromMeeting>,
+    ) -> Result<Response<proto::cluster::KickedFromMeeting>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    async fn request_mute(&self, request: Request<proto::cluster::RequestMute>) -> Result<Response<proto::cluster::MuteRequested>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    async fn check_resume(&self, request: Request<proto::cluster::CheckResume>) -> Result<Response<proto::cluster::ResumeChecked>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("not served yet"))
+    }
 }
 
 fn parse(meeting_id: &str) -> Result<MeetingId, Status> {

@@ -185,6 +185,10 @@ fn describe_event(event: &Event) -> Option<(String, Value)> {
                 "sent_at_ms": chat.sent_at_ms,
             }),
         ),
+        Event::MuteRequested { microphone, camera, reason } => (
+            format!("asked to be quiet (microphone: {microphone}, camera: {camera}): {}", shown(reason)),
+            json!({"event": "mute_requested", "microphone": microphone, "camera": camera, "reason": reason}),
+        ),
         Event::PublisherBehind { stream_id } => (
             format!("the uplink is too slow for {stream_id}: a group was broken off"),
             json!({"event": "publisher_behind", "stream_id": stream_id.to_string()}),

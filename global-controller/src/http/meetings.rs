@@ -171,12 +171,12 @@ pub async fn create(
 
 async fn keep(app: &App, meeting: &mut NewMeeting) -> Result<(), ApiError> {
     for _ in 1..CODE_ATTEMPTS {
-        match app.store.create_meeting(meeting).await {
+        match app.store.create_meeting(meeting, None).await {
             Err(StoreError::Taken(_)) => meeting.code = MeetingCode::from_random(common::random::number()),
-            other => return Ok(other?),
+            other => return Ok(other.map(drop)?),
         }
     }
-    Ok(app.store.create_meeting(meeting).await?)
+    Ok(app.store.create_meeting(meeting, None).await.map(drop)?)
 }
 
 /// `GET /api/v1/meetings/{meeting_id}`

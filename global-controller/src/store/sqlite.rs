@@ -13,8 +13,8 @@ use sqlx::{Row, SqlSafeStr};
 use uuid::Uuid;
 
 use super::{
-    Account, ApiClient, Assignment, Ended, Listing, Meeting, MeetingKey, NewMeeting, Page, Settings, SigningKey, Status, Store, StoreError,
-    TenantId, UnixMillis,
+    Account, ApiClient, Assignment, Ended, IdempotencyKey, Listing, Meeting, MeetingKey, NewMeeting, Page, Repeated, Settings, SigningKey,
+    Status, Store, StoreError, TenantId, UnixMillis,
 };
 
 /// Connections to the file: readers do not wait for the one writer, and a handful of readers keeps two cores busy.
@@ -118,7 +118,7 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn create_meeting(&self, meeting: &NewMeeting) -> Result<(), StoreError> {
+    async fn create_meeting(&self, meeting: &NewMeeting, _key: Option<&IdempotencyKey>) -> Result<Repeated, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         if let Some(host) = &meeting.host {
             upsert_user(&mut transaction, meeting.tenant, host, meeting.created_at).await?;
@@ -135,7 +135,8 @@ impl Store for SqliteStore {
             .execute(&mut *transaction)
             .await?;
         bind_assignment(sqlx::query(INSERT_ASSIGNMENT), meeting.id, &meeting.assignment).execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(Repeated::New)
     }
 
     async fn meeting(&self, key: MeetingKey) -> Result<Option<Meeting>, StoreError> {
@@ -177,7 +178,7 @@ impl Store for SqliteStore {
         Ok(ended_at.flatten().map(|ended_at| Ended { ended_at, already: changed == 0 }))
     }
 
-    async fn note_running(&self, ids: &[MeetingId]) -> Result<Vec<MeetingId>, StoreError> {
+    async fn note_running(&self, ids: &[MeetingId], _now: UnixMillis) -> Result<Vec<MeetingId>, StoreError> {
         let ids = serde_json::to_string(&ids.iter().map(ToString::to_string).collect::<Vec<_>>())
             .map_err(|error| StoreError::Failed(error.to_string()))?;
         sqlx::query(START_AMONG).bind(&ids).execute(&self.pool).await?;
@@ -218,7 +219,9 @@ impl Store for SqliteStore {
                 tenant: parse(row.try_get("tenant_id")?)?,
                 name: row.try_get("name")?,
                 scopes: global_controller_core::Scopes::known_in(row.try_get("scopes")?),
+                rate_limit: None,
                 created_at: row.try_get("created_at")?,
+                revoked_at: None,
             })
         })
         .transpose()

@@ -48,7 +48,7 @@ async fn keeps_the_contract(store: Arc<dyn Store>) {
 async fn meetings_are_found_and_ended(store: &dyn Store) {
     let tenant = TenantId::from_u128(1);
     let new = meeting(1, tenant, Some("ana"));
-    store.create_meeting(&new).await.expect("created");
+    store.create_meeting(&new, None).await.expect("created");
     let found = store.meeting(MeetingKey::Id(new.id)).await.expect("it answers").expect("it is there");
     assert_eq!((found.id, found.code, found.tenant, found.host.as_deref()), (new.id, new.code, tenant, Some("ana")));
     assert_eq!((found.display_name.as_str(), found.settings, found.region.as_str()), ("Meeting 1", SETTINGS, "eu"));
@@ -56,19 +56,19 @@ async fn meetings_are_found_and_ended(store: &dyn Store) {
     assert_eq!(store.meeting(MeetingKey::Code(new.code)).await.expect("it answers"), Some(found));
 
     // Taken ids and codes leave nothing behind.
-    assert!(matches!(store.create_meeting(&new).await, Err(StoreError::Taken(_))));
+    assert!(matches!(store.create_meeting(&new, None).await, Err(StoreError::Taken(_))));
     let clash = NewMeeting { code: new.code, ..meeting(2, tenant, Some("bob")) };
-    assert!(matches!(store.create_meeting(&clash).await, Err(StoreError::Taken("the meeting code"))));
+    assert!(matches!(store.create_meeting(&clash, None).await, Err(StoreError::Taken("the meeting code"))));
     assert_eq!(store.meeting(MeetingKey::Id(clash.id)).await.expect("it answers"), None);
 
-    assert_eq!(store.note_running(&[new.id, MeetingId::from_bytes([99; 16])]).await.expect("it answers"), []);
+    assert_eq!(store.note_running(&[new.id, MeetingId::from_bytes([99; 16])], 1).await.expect("it answers"), []);
     let found = store.meeting(MeetingKey::Id(new.id)).await.expect("it answers").expect("it is there");
     assert_eq!(found.status, Status::Active);
     let first = store.end_meeting(new.id, 5000).await.expect("it answers").expect("it is there");
     let second = store.end_meeting(new.id, 6000).await.expect("it answers").expect("it is there");
     assert_eq!((first.ended_at, first.already, second.ended_at, second.already), (5000, false, 5000, true));
     assert_eq!(store.end_meeting(clash.id, 5000).await.expect("it answers"), None);
-    assert_eq!(store.note_running(&[new.id]).await.expect("it answers"), [new.id]);
+    assert_eq!(store.note_running(&[new.id], 1).await.expect("it answers"), [new.id]);
     let found = store.meeting(MeetingKey::Id(new.id)).await.expect("it answers").expect("it is there");
     assert_eq!((found.status, found.ended_at), (Status::Completed, Some(5000)));
 }
@@ -77,11 +77,11 @@ async fn listings_are_bounded(store: &dyn Store) {
     let tenant = TenantId::from_u128(2);
     for number in 11..=15 {
         let host = (number % 2 == 0).then_some("ana");
-        store.create_meeting(&meeting(number, tenant, host)).await.expect("created");
+        store.create_meeting(&meeting(number, tenant, host), None).await.expect("created");
     }
     // Two at the same moment: the id decides, and no page loses one.
     let twin = NewMeeting { created_at: 15_000, ..meeting(16, tenant, None) };
-    store.create_meeting(&twin).await.expect("created");
+    store.create_meeting(&twin, None).await.expect("created");
     store.end_meeting(MeetingId::from_bytes([13; 16]), 20_000).await.expect("it answers");
     let all = Listing { tenant, host: None, active: None, limit: 2, after: None };
     let (mut seen, mut after) = (Vec::new(), None);
@@ -110,7 +110,7 @@ async fn listings_are_bounded(store: &dyn Store) {
 
 async fn of_two_assignments_one_wins(store: Arc<dyn Store>) {
     let new = meeting(21, TenantId::from_u128(4), None);
-    store.create_meeting(&new).await.expect("created");
+    store.create_meeting(&new, None).await.expect("created");
     let tasks: Vec<_> = (0..8_u64)
         .map(|number| {
             let (store, id) = (store.clone(), new.id);
@@ -134,7 +134,9 @@ async fn clients_and_keys_are_kept(store: Arc<dyn Store>) {
         tenant: TenantId::from_u128(5),
         name: "an app".into(),
         scopes: Scopes::all(),
+        rate_limit: None,
         created_at: 1,
+        revoked_at: None,
     };
     store.create_api_client(&client).await.expect("created");
     assert_eq!(store.api_client("client").await.expect("it answers"), Some(client.clone()));
@@ -174,7 +176,7 @@ async fn sqlite_is_found_again() {
     let path = folder.path().join("gc.sqlite");
     let new = meeting(1, TenantId::nil(), None);
     let store = SqliteStore::open(&path).await.expect("it opens");
-    store.create_meeting(&new).await.expect("created");
+    store.create_meeting(&new, None).await.expect("created");
     for entry in std::fs::read_dir(folder.path()).expect("the folder") {
         let entry = entry.expect("a file");
         let mode = std::os::unix::fs::PermissionsExt::mode(&entry.metadata().expect("it is there").permissions());
