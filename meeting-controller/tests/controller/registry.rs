@@ -8,7 +8,8 @@ use common::tls::{Certificate, ClusterAuthority, NodeKind};
 use common::token::TokenSigner;
 use proto::cluster::cluster_registry_server::{ClusterRegistry, ClusterRegistryServer};
 use proto::cluster::{
-    Deregister, Deregistered, Heartbeat, HeartbeatReply, RegisterMediaHandler, RegisterMeetingController, Registered, TokenKey,
+    Deregister, Deregistered, EventsReported, Heartbeat, HeartbeatReply, RegisterMediaHandler, RegisterMeetingController, Registered,
+    ReportEvents, TokenKey,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -54,6 +55,11 @@ impl ClusterRegistry for Registry {
         caller_is(&request, NodeKind::MeetingController, &request.get_ref().node_id)?;
         self.heard.lock().expect("no test panics with it").deregistered = true;
         Ok(Response::new(Deregistered {}))
+    }
+
+    async fn report_events(&self, request: Request<ReportEvents>) -> Result<Response<EventsReported>, Status> {
+        caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
+        Ok(Response::new(EventsReported {}))
     }
 }
 
