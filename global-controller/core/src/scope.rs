@@ -19,12 +19,23 @@ pub enum Scope {
     EndMeetings,
     /// `participants:act-as`: its `user_id` is believed.
     ActAsParticipants,
+    /// `participants:manage`: removing and muting.
+    ManageParticipants,
+    /// `webhooks:manage`
+    ManageWebhooks,
 }
 
 impl Scope {
     /// All scopes, in the order in which they are written.
-    pub const ALL: [Scope; 5] =
-        [Scope::CreateMeetings, Scope::ReadMeetings, Scope::JoinMeetings, Scope::EndMeetings, Scope::ActAsParticipants];
+    pub const ALL: [Scope; 7] = [
+        Scope::CreateMeetings,
+        Scope::ReadMeetings,
+        Scope::JoinMeetings,
+        Scope::EndMeetings,
+        Scope::ActAsParticipants,
+        Scope::ManageParticipants,
+        Scope::ManageWebhooks,
+    ];
 
     /// As it stands in a token.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +45,8 @@ impl Scope {
             Scope::JoinMeetings => "meetings:join",
             Scope::EndMeetings => "meetings:end",
             Scope::ActAsParticipants => "participants:act-as",
+            Scope::ManageParticipants => "participants:manage",
+            Scope::ManageWebhooks => "webhooks:manage",
         }
     }
 }
@@ -46,7 +59,7 @@ impl fmt::Display for Scope {
 
 /// A word that is no scope.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0:?} is no scope")]
+#[error("{0:?} is no scope; the scopes are {all}", all = Scopes::all())]
 pub struct UnknownScope(pub String);
 
 /// A set of permissions.
@@ -115,10 +128,13 @@ mod tests {
     fn scopes_are_words() {
         let all = Scopes::all();
         assert_eq!(all.to_string().parse(), Ok(all.clone()));
-        assert_eq!(all.to_string(), "meetings:create meetings:read meetings:join meetings:end participants:act-as");
+        let words = "meetings:create meetings:read meetings:join meetings:end participants:act-as participants:manage webhooks:manage";
+        assert_eq!(all.to_string(), words);
         let read: Scopes = " meetings:read  meetings:read ".parse().expect("a known word");
         assert!(read.has(Scope::ReadMeetings) && !read.has(Scope::EndMeetings) && read.is_within(&all) && !all.is_within(&read));
-        assert_eq!("meetings:raed".parse::<Scopes>(), Err(UnknownScope("meetings:raed".into())));
+        let unknown = "meetings:raed".parse::<Scopes>().expect_err("a typing error");
+        assert_eq!(unknown, UnknownScope("meetings:raed".into()));
+        assert_eq!(unknown.to_string(), format!("\"meetings:raed\" is no scope; the scopes are {words}"));
         assert_eq!(Scopes::known_in("meetings:read later:thing"), read);
     }
 }

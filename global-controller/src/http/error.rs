@@ -34,6 +34,10 @@ pub enum ErrorCode {
     MeetingEnded,
     /// The meeting is full.
     CapacityExceeded,
+    /// It contradicts what was said before, such as under the same idempotency key.
+    Conflict,
+    /// More requests than this caller may make in a window.
+    RateLimited,
     /// Try again later.
     Unavailable,
     /// Our fault.
@@ -51,6 +55,8 @@ impl ErrorCode {
             ErrorCode::MeetingNotFound => ("MEETING_NOT_FOUND", StatusCode::NOT_FOUND),
             ErrorCode::MeetingEnded => ("MEETING_ENDED", StatusCode::GONE),
             ErrorCode::CapacityExceeded => ("CAPACITY_EXCEEDED", StatusCode::CONFLICT),
+            ErrorCode::Conflict => ("CONFLICT", StatusCode::CONFLICT),
+            ErrorCode::RateLimited => ("RATE_LIMITED", StatusCode::TOO_MANY_REQUESTS),
             ErrorCode::Unavailable => ("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
             ErrorCode::InternalError => ("INTERNAL_ERROR", StatusCode::INTERNAL_SERVER_ERROR),
         }
@@ -120,6 +126,11 @@ impl ApiError {
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dark-tower\", error=\"invalid_token\""))
     }
 
+    /// What was shown instead of a bearer, such as a resume token, does not hold.
+    pub fn unauthorized(reason: impl Display) -> Self {
+        Self::new(ErrorCode::Unauthorized, reason.to_string())
+    }
+
     /// The client id or its secret is wrong; which of them is not said.
     pub fn bad_client() -> Self {
         Self::new(ErrorCode::Unauthorized, "client_id or client_secret is wrong")
@@ -129,6 +140,32 @@ impl ApiError {
     pub fn missing_scope(scope: Scope) -> Self {
         let mut error = Self::new(ErrorCode::Forbidden, format!("the access token lacks the scope {scope}"));
         error.details.insert("scope".to_owned(), Value::from(scope.as_str()));
+        error
+    }
+
+    /// Whoever asks is known, and this is not for it.
+    pub fn forbidden(reason: impl Display) -> Self {
+        Self::new(ErrorCode::Forbidden, reason.to_string())
+    }
+
+    /// No such thing inside of what was found, such as a participant or a webhook.
+    pub fn not_found(message: impl Display) -> Self {
+        Self::new(ErrorCode::NotFound, message.to_string())
+    }
+
+    /// It contradicts what was said before; `problem` reads on after the name of the field or header.
+    pub fn conflict(field: &str, problem: impl Display) -> Self {
+        let mut error = Self::new(ErrorCode::Conflict, format!("{field}: {problem}"));
+        error.details.insert("field".to_owned(), Value::from(field));
+        error
+    }
+
+    /// More than `limit` requests in a window; `retry_after` seconds until the next one starts.
+    pub fn rate_limited(limit: u32, retry_after: u32) -> Self {
+        let message = format!("more than {limit} requests in this window; come again in {retry_after} s");
+        let mut error = Self::new(ErrorCode::RateLimited, message).with_header(header::RETRY_AFTER, HeaderValue::from(retry_after));
+        error.details.insert("limit".to_owned(), Value::from(limit));
+        error.details.insert("retry_after".to_owned(), Value::from(retry_after));
         error
     }
 
@@ -247,6 +284,8 @@ mod tests {
             MeetingNotFound,
             MeetingEnded,
             CapacityExceeded,
+            Conflict,
+            RateLimited,
             Unavailable,
             InternalError,
         ];
@@ -261,6 +300,8 @@ mod tests {
                 "404 MEETING_NOT_FOUND",
                 "410 MEETING_ENDED",
                 "409 CAPACITY_EXCEEDED",
+                "409 CONFLICT",
+                "429 RATE_LIMITED",
                 "503 UNAVAILABLE",
                 "500 INTERNAL_ERROR",
             ]
