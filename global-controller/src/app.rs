@@ -30,6 +30,8 @@ const ENDINGS_AT_ONCE: usize = 16;
 pub struct App {
     /// As given.
     pub config: Config,
+    /// The API's own address, without a slash at its end.
+    pub public_url: String,
     /// Base of page addresses, without a slash at its end.
     page_url: String,
     /// What outlives the process.
@@ -51,14 +53,16 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the parts together. `public_url` is the API's own.
+    /// Puts the parts together.
     pub fn new(config: Config, public_url: &str, store: Arc<dyn Store>, cluster: Arc<Cluster>, keys: SigningKeys, hasher: Hasher) -> Self {
         let public_keys = keys.public_keys();
         let verifier = TokenVerifier::new(public_keys.iter().map(|(id, key)| (id.as_str(), key.as_slice())), config.tokens.leeway);
         let page_url = config.meeting_page_url.as_deref().unwrap_or(public_url).trim_end_matches('/').to_owned();
+        let public_url = public_url.trim_end_matches('/').to_owned();
         let requests = Arc::new(Semaphore::new(config.limits.requests));
         Self {
             config,
+            public_url,
             page_url,
             store,
             cluster,

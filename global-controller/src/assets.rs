@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -44,11 +45,18 @@ pub fn index() -> &'static TaggedAsset {
     assets().get("index.html").expect("build.rs embeds nothing without it")
 }
 
-fn entity_tag(bytes: &[u8]) -> String {
+/// Strong: the hash of `bytes`, in quotes.
+pub fn entity_tag(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let mut text = URL_SAFE_NO_PAD.encode(digest.as_ref());
     text.truncate(16);
     format!("\"{text}\"")
+}
+
+/// Whether a request says that it has what goes by `entity_tag` (RFC 9110 section 13.1.2).
+pub fn is_known(entity_tag: &str, headers: &HeaderMap) -> bool {
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    known.flat_map(|value| value.split(',')).map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == entity_tag)
 }
 
 fn content_type(path: &str) -> &'static str {

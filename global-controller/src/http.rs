@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod join;
 mod meetings;
+mod openapi;
 mod pages;
 mod token;
 
@@ -17,39 +18,50 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 use crate::app::App;
 
-pub use error::ApiError;
+pub use error::{ApiError, ErrorCode};
 
 /// How long a browser may keep the answer to a CORS preflight.
 const PREFLIGHT_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// Every public route, ready to be served by any listener.
 pub fn router(app: Arc<App>) -> Router {
-    let mut router = Router::new()
-        .route("/api/v1/auth/token", post(token::issue))
-        .route("/api/v1/meetings", post(meetings::create).get(meetings::list))
-        .route("/api/v1/meetings/{meeting_id}", get(meetings::show).delete(meetings::end))
-        .route("/api/v1/meetings/{meeting_id}/join", post(join::join))
-        .route("/.well-known/jwks.json", get(auth::jwks))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(pages::ready))
-        .route("/", get(pages::page))
-        .route("/m/{code}", get(pages::page));
-    for path in crate::assets::assets().keys() {
-        router = router.route(&format!("/{path}"), get(pages::asset));
-    }
-    router
+    let document = openapi::Document::default();
+    let (api, described) = api(&document).split_for_parts();
+    document.write(described, &app);
+    api.merge(pages())
         .fallback(|| async { ApiError::no_such_route() })
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(cors(&app.config.public.origins))
         .layer(from_fn_with_state(app.clone(), context::surround))
         .with_state(app)
+}
+
+/// The calls for programs. Each says by its `#[utoipa::path]` what it takes and answers; `openapi` says what all have in common.
+fn api(document: &openapi::Document) -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(token::issue))
+        .routes(routes!(meetings::create, meetings::list))
+        .routes(routes!(meetings::show, meetings::end))
+        .routes(routes!(join::join))
+        .routes(routes!(auth::jwks))
+        .routes(routes!(openapi::serve).layer(axum::Extension(document.clone())))
+        .routes(routes!(pages::health))
+        .routes(routes!(pages::ready))
+}
+
+/// The pages for people.
+fn pages() -> Router<Arc<App>> {
+    let pages = Router::new().route("/", get(pages::page)).route("/m/{code}", get(pages::page));
+    crate::assets::assets().keys().fold(pages, |pages, path| pages.route(&format!("/{path}"), get(pages::asset)))
 }
 
 /// Pages of `origins` may call the API; pages of ours need no leave.

@@ -9,7 +9,17 @@ use axum::response::IntoResponse;
 
 use crate::app::App;
 
-/// `GET /.well-known/jwks.json`
+/// The keys that tokens are signed with
+///
+/// A JSON Web Key Set (RFC 7517): Ed25519 keys, current and coming. Access and join tokens name theirs by `kid`.
+#[utoipa::path(
+    get, path = "/.well-known/jwks.json", operation_id = "getKeys", tag = "Authentication",
+    responses((
+        status = 200, description = "The keys.", body = serde_json::Value,
+        example = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k-2f0c9a51", "use": "sig", "alg": "EdDSA",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}),
+    )),
+)]
 pub async fn jwks(State(app): State<Arc<App>>) -> impl IntoResponse {
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json(app.keys.jwks()))
 }

@@ -47,8 +47,8 @@ pub async fn surround(State(app): State<Arc<App>>, request: Request, next: Next)
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if is_api {
-        // Answers hold tokens.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // Answers hold tokens, unless their handler knows better.
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
     if is_api {

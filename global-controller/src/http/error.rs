@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use global_controller_core::Scope;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::context;
@@ -45,6 +46,21 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them, in the order in which they are explained.
+    pub const ALL: [ErrorCode; 11] = [
+        ErrorCode::InvalidRequest,
+        ErrorCode::Unauthorized,
+        ErrorCode::Forbidden,
+        ErrorCode::NotFound,
+        ErrorCode::MeetingNotFound,
+        ErrorCode::MeetingEnded,
+        ErrorCode::CapacityExceeded,
+        ErrorCode::Conflict,
+        ErrorCode::RateLimited,
+        ErrorCode::Unavailable,
+        ErrorCode::InternalError,
+    ];
+
     /// Its name in the body, and the status that goes with it unless stated otherwise.
     pub const fn parts(self) -> (&'static str, StatusCode) {
         match self {
@@ -60,6 +76,12 @@ impl ErrorCode {
             ErrorCode::Unavailable => ("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
             ErrorCode::InternalError => ("INTERNAL_ERROR", StatusCode::INTERNAL_SERVER_ERROR),
         }
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.parts().0)
     }
 }
 
@@ -275,21 +297,7 @@ mod tests {
     /// Clients are written against these.
     #[test]
     fn codes_and_statuses_are_the_contracts() {
-        use ErrorCode::*;
-        let all = [
-            InvalidRequest,
-            Unauthorized,
-            Forbidden,
-            NotFound,
-            MeetingNotFound,
-            MeetingEnded,
-            CapacityExceeded,
-            Conflict,
-            RateLimited,
-            Unavailable,
-            InternalError,
-        ];
-        let said: Vec<String> = all.iter().map(|code| format!("{} {}", code.parts().1.as_u16(), code.parts().0)).collect();
+        let said: Vec<String> = ErrorCode::ALL.iter().map(|code| format!("{} {}", code.parts().1.as_u16(), code.parts().0)).collect();
         assert_eq!(
             said,
             [

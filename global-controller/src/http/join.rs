@@ -11,11 +11,12 @@ use common_core::MeetingId;
 use common_core::grant::Role;
 use global_controller_core::Scope;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::ApiError;
 use super::body::ApiJson;
 use super::caller::{Actor, Caller};
 use super::meetings::{display_name, find, region, user_id};
+use super::{ApiError, ErrorCode};
 use crate::app::App;
 use crate::assignment::settle;
 use crate::cluster::{Controller, Handlers};
@@ -25,36 +26,56 @@ use crate::timestamp::{now_millis, rfc3339};
 /// Longest resume token that is looked at, bytes; ours have 43.
 const RESUME_TOKEN_BYTES_MAX: usize = 256;
 
-#[derive(Deserialize)]
+/// Who joins, or comes back.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = JoinMeeting, example = json!({"display_name": "Ana"}))]
 pub struct JoinBody {
+    /// What others see: 1 to 64 characters, none of them a control character. Needed unless a resume token is shown.
+    #[schema(min_length = 1, max_length = 64)]
     display_name: Option<String>,
+    /// The account that joins, if the access token has the scope `participants:act-as`; else it changes nothing.
+    #[schema(min_length = 1, max_length = 128)]
     user_id: Option<String>,
+    /// Where the participant is.
+    #[schema(max_length = 63)]
     region: Option<String>,
+    /// From the join response of a session that was lost.
+    #[schema(min_length = 1, max_length = 256)]
     resume_token: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct JoinAnswer {
+/// The way into a meeting.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JoinedMeeting)]
+pub struct JoinAnswer {
+    /// Its id.
+    #[schema(example = "550e8400-e29b-41d4-a716-446655440000", format = Uuid)]
     meeting_id: String,
     #[serde(flatten)]
     invitation: Invitation,
 }
 
 /// What a client needs to join: the part that create and join answer alike.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Invitation {
     /// Good for one join; empty when a resume token was shown, which the controller judges.
+    #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
     pub join_token: String,
     /// Of the join token; absent with an empty one.
+    #[schema(required = false, example = "2025-01-16T12:05:00Z", format = DateTime)]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub expires_at: String,
-    /// WebTransport.
+    /// Signaling over WebTransport.
+    #[schema(example = "https://us-west-1.darktower.example.com/wt")]
     pub meeting_controller_url: String,
-    /// WebSocket.
+    /// Signaling over WebSocket.
+    #[schema(example = "wss://us-west-1.darktower.example.com/ws")]
     pub signaling_fallback_url: String,
-    /// Best first.
+    /// Media over WebTransport: may be dialled while joining, best first.
+    #[schema(example = json!(["https://media-1.us-west-1.darktower.example.com/media"]))]
     pub media_handler_urls: Vec<String>,
-    /// Of all self-signed certificates that may be met, base64.
+    /// Base64 SHA-256 of self-signed certificates that may be met, for `serverCertificateHashes`; empty under a public authority.
+    #[schema(example = json!(["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]))]
     pub certificate_hashes: Vec<String>,
 }
 
@@ -69,7 +90,18 @@ pub struct Participant {
     pub account: Option<String>,
 }
 
-/// The handler.
+/// Join a meeting
+///
+/// Answers with a token to be let in by, once, and where to dial. Without an access token one joins as a guest, unless the meeting's `require_auth`
+/// is set. The role is host if the account owns the meeting, else attendee.
+#[utoipa::path(
+    post, path = "/api/v1/meetings/{meeting_id}/join", operation_id = "joinMeeting", tag = "Meetings",
+    params(("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000")),
+    request_body = JoinBody,
+    responses((status = 200, description = "The way in.", body = JoinAnswer)),
+    security((), ("bearerAuth" = ["meetings:join"])),
+    extensions(("x-refusals" = json!([ErrorCode::CapacityExceeded, ErrorCode::MeetingEnded]))),
+)]
 pub async fn join(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -13,6 +13,7 @@ use common_core::grant::Role;
 use common_core::name::parse_name;
 use global_controller_core::{MeetingCode, Scope};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::ApiError;
 use super::body::ApiJson;
@@ -38,91 +39,203 @@ const REGION_BYTES_MAX: usize = 63;
 /// Codes that are tried when one is taken: with 50 bits, a second clash means that the generator is broken.
 const CODE_ATTEMPTS: usize = 3;
 
-#[derive(Debug, Deserialize)]
+/// A meeting to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CreateMeeting, example = json!({
+    "display_name": "Team Standup", "max_participants": 100,
+    "settings": {"enable_e2e_encryption": true, "require_auth": false, "recording_enabled": false},
+}))]
 pub struct CreateBody {
+    /// What people call it: 1 to 64 characters, none of them a control character.
+    #[schema(required, nullable = false, min_length = 1, max_length = 64)]
     display_name: Option<String>,
+    /// Participants at once; 100 if absent.
+    #[schema(minimum = 1, maximum = 1000, default = 100)]
     max_participants: Option<i64>,
+    /// How it is run.
     settings: Option<SettingsBody>,
+    /// The account that owns the meeting and is its host, if the access token has the scope `participants:act-as`; else it changes nothing.
+    #[schema(min_length = 1, max_length = 128, example = "ana@example.com")]
     user_id: Option<String>,
+    /// Where it should be run; the API's own region if absent or not known.
+    #[schema(max_length = 63, example = "us-west-1")]
     region: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// How a meeting is run; what is absent is off.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = MeetingSettings)]
 struct SettingsBody {
+    /// Whether clients encrypt what they send for each other; servers forward it unread.
     enable_e2e_encryption: Option<bool>,
+    /// Whether one may join with an access token only.
     require_auth: Option<bool>,
+    /// Whether recordings are made.
     recording_enabled: Option<bool>,
 }
 
-#[derive(Debug, Serialize)]
-struct CreateAnswer {
+/// A meeting that was just made, and the way in for its host.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedMeeting)]
+pub struct CreateAnswer {
+    /// Its id.
+    #[schema(example = "550e8400-e29b-41d4-a716-446655440000", format = Uuid)]
     meeting_id: String,
+    /// The page to join it by; ends in the meeting's code.
+    #[schema(example = "https://darktower.example.com/m/k3vq7xw2ma")]
     meeting_url: String,
+    /// Lets the host in, once.
+    #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
     join_token: String,
+    /// Of the join token.
+    #[schema(example = "2025-01-16T12:05:00Z", format = DateTime)]
     expires_at: String,
+    /// Signaling over WebTransport.
+    #[schema(example = "https://us-west-1.darktower.example.com/wt")]
     meeting_controller_url: String,
+    /// Signaling over WebSocket.
+    #[schema(example = "wss://us-west-1.darktower.example.com/ws")]
     signaling_fallback_url: String,
+    /// Media over WebTransport: may be dialled while joining, best first.
+    #[schema(example = json!(["https://media-1.us-west-1.darktower.example.com/media"]))]
     media_handler_urls: Vec<String>,
+    /// Base64 SHA-256 of self-signed certificates that may be met, for `serverCertificateHashes`; empty under a public authority.
+    #[schema(example = json!(["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]))]
     certificate_hashes: Vec<String>,
+    /// When it was made.
+    #[schema(example = "2025-01-16T12:00:00Z", format = DateTime)]
     created_at: String,
 }
 
-#[derive(Debug, Serialize)]
+/// How a meeting is run.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MeetingSettingsKept)]
 struct SettingsAnswer {
+    /// Whether clients encrypt what they send for each other.
     enable_e2e_encryption: bool,
+    /// Whether one may join with an access token only.
     require_auth: bool,
+    /// Whether recordings are made.
     recording_enabled: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct ShowAnswer {
+/// A meeting.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Meeting)]
+pub struct ShowAnswer {
+    /// Its id.
+    #[schema(example = "550e8400-e29b-41d4-a716-446655440000", format = Uuid)]
     meeting_id: String,
+    /// What people call it.
+    #[schema(example = "Team Standup")]
     display_name: String,
+    /// Who is in it now; at most two seconds old.
+    #[schema(example = 5)]
     participant_count: u32,
+    /// Participants at once.
+    #[schema(example = 100)]
     max_participants: u32,
+    /// When it was made.
+    #[schema(example = "2025-01-16T12:00:00Z", format = DateTime)]
     created_at: String,
+    /// Where it was placed first.
+    #[schema(example = "us-west-1")]
     meeting_controller_region: String,
+    /// Signaling over WebTransport.
+    #[schema(example = "https://us-west-1.darktower.example.com/wt")]
     meeting_controller_url: String,
+    /// The page to join it by.
+    #[schema(example = "https://darktower.example.com/m/k3vq7xw2ma")]
     meeting_url: String,
+    /// How it is run.
     settings: SettingsAnswer,
+    /// When it ended; absent while it has not.
+    #[schema(nullable = false, format = DateTime)]
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// A meeting in a list.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MeetingSummary)]
 struct ListItem {
+    /// Its id.
+    #[schema(example = "550e8400-e29b-41d4-a716-446655440000", format = Uuid)]
     meeting_id: String,
+    /// What people call it.
+    #[schema(example = "Team Standup")]
     display_name: String,
+    /// Who is in it now; at most two seconds old.
+    #[schema(example = 5)]
     participant_count: u32,
+    /// When it was made.
+    #[schema(example = "2025-01-16T12:00:00Z", format = DateTime)]
     created_at: String,
+    /// The page to join it by.
+    #[schema(example = "https://darktower.example.com/m/k3vq7xw2ma")]
     meeting_url: String,
+    /// When it ended; absent while it has not.
+    #[schema(nullable = false, format = DateTime)]
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct ListAnswer {
+/// A part of the list, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MeetingList)]
+pub struct ListAnswer {
+    /// Newest first.
     meetings: Vec<ListItem>,
+    /// How many there are in all, on every page.
+    #[schema(example = 1)]
     total: u64,
+    /// Asks for the next page; absent on the last one.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct EndAnswer {
+/// When a meeting ended.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EndedMeeting)]
+pub struct EndAnswer {
+    /// Its id.
+    #[schema(example = "550e8400-e29b-41d4-a716-446655440000", format = Uuid)]
     meeting_id: String,
+    /// Now, or when it was ended first.
+    #[schema(example = "2025-01-16T12:45:00Z", format = DateTime)]
     ended_at: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
+    /// Those that this account owns alone.
+    #[param(nullable = false, min_length = 1, max_length = 128)]
     user_id: Option<String>,
+    /// `true`: those that have not ended; `false`: those that have. Both if absent.
+    #[param(value_type = Option<bool>, nullable = false)]
     active: Option<String>,
+    /// Meetings on a page.
+    #[param(value_type = Option<u32>, nullable = false, minimum = 1, maximum = 200, default = 50)]
     limit: Option<String>,
+    /// `next_cursor` of the page before.
+    #[param(nullable = false)]
     cursor: Option<String>,
 }
 
-/// `POST /api/v1/meetings`: the meeting is on a controller before it is answered for.
+/// Create a meeting
+///
+/// The meeting is ready to be joined when this answers. The answer's `join_token` is the host's; hand out `meeting_url` to everybody else.
+#[utoipa::path(
+    post, path = "/api/v1/meetings", operation_id = "createMeeting", tag = "Meetings",
+    request_body = CreateBody,
+    responses((
+        status = 201, description = "The meeting is there.", body = CreateAnswer,
+        headers(("Location" = String, description = "The meeting in this API.")),
+    )),
+    security(("bearerAuth" = ["meetings:create"])),
+)]
 pub async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -179,7 +292,15 @@ async fn keep(app: &App, meeting: &mut NewMeeting) -> Result<(), ApiError> {
     Ok(app.store.create_meeting(meeting, None).await.map(drop)?)
 }
 
-/// `GET /api/v1/meetings/{meeting_id}`
+/// Show a meeting
+///
+/// By its id or its code. A meeting that has ended is shown as well, with `ended_at`.
+#[utoipa::path(
+    get, path = "/api/v1/meetings/{meeting_id}", operation_id = "getMeeting", tag = "Meetings",
+    params(("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000")),
+    responses((status = 200, description = "The meeting.", body = ShowAnswer)),
+    security(("bearerAuth" = ["meetings:read"])),
+)]
 pub async fn show(State(app): State<Arc<App>>, caller: Caller, Path(asked): Path<String>) -> Result<impl IntoResponse, ApiError> {
     let actor = caller.permit(&app, Scope::ReadMeetings)?;
     let meeting = find_seen(&app, &caller, &actor, &asked).await?;
@@ -201,7 +322,15 @@ pub async fn show(State(app): State<Arc<App>>, caller: Caller, Path(asked): Path
     }))
 }
 
-/// `GET /api/v1/meetings`
+/// List meetings
+///
+/// The caller's tenant's, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/meetings", operation_id = "listMeetings", tag = "Meetings",
+    params(ListQuery),
+    responses((status = 200, description = "A page of the list.", body = ListAnswer)),
+    security(("bearerAuth" = ["meetings:read"])),
+)]
 pub async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<impl IntoResponse, ApiError> {
     let actor = caller.permit(&app, Scope::ReadMeetings)?;
     let Query(query) = Query::<ListQuery>::try_from_uri(&uri).map_err(|error| ApiError::invalid(format!("the query: {error}")))?;
@@ -232,7 +361,15 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Resu
     }))
 }
 
-/// `DELETE /api/v1/meetings/{meeting_id}`: ended for good once answered; its controller is told at once, and again while it still runs.
+/// End a meeting
+///
+/// For good: everybody in it is told and let go, nobody can join it any more. Ending it again changes nothing and answers alike.
+#[utoipa::path(
+    delete, path = "/api/v1/meetings/{meeting_id}", operation_id = "endMeeting", tag = "Meetings",
+    params(("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000")),
+    responses((status = 200, description = "It has ended.", body = EndAnswer)),
+    security(("bearerAuth" = ["meetings:end"])),
+)]
 pub async fn end(State(app): State<Arc<App>>, caller: Caller, Path(asked): Path<String>) -> Result<impl IntoResponse, ApiError> {
     let actor = caller.permit(&app, Scope::EndMeetings)?;
     let meeting = find_seen(&app, &caller, &actor, &asked).await?;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::ApiError;
 use crate::app::App;
-use crate::assets::{TaggedAsset, assets, index};
+use crate::assets::{TaggedAsset, assets, index, is_known};
 
 /// What the page may load and whom it may call: itself, and the controllers and handlers it is told of.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -28,7 +28,23 @@ pub async fn asset(uri: Uri, headers: HeaderMap) -> Response {
     }
 }
 
-/// `GET /readyz`
+/// Whether this process is alive
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "getHealth", tag = "Service",
+    responses((status = 200, description = "It is.", body = String, content_type = "text/plain", example = "ok")),
+)]
+pub async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Whether this process can do its work
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "getReadiness", tag = "Service",
+    responses(
+        (status = 200, description = "It can.", body = String, content_type = "text/plain", example = "store: ok"),
+        (status = 503, description = "It cannot; the text says why.", body = String, content_type = "text/plain", example = "store: it is locked"),
+    ),
+)]
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
     match app.store_state() {
         Ok(()) => (StatusCode::OK, "store: ok\n".to_owned()),
@@ -45,7 +61,9 @@ fn serve(TaggedAsset { asset, entity_tag }: &TaggedAsset, headers: &HeaderMap) -
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let is_known = known.flat_map(|value| value.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == entity_tag);
-    if is_known { (StatusCode::NOT_MODIFIED, answer_headers).into_response() } else { (answer_headers, asset.bytes).into_response() }
+    if is_known(entity_tag, headers) {
+        (StatusCode::NOT_MODIFIED, answer_headers).into_response()
+    } else {
+        (answer_headers, asset.bytes).into_response()
+    }
 }

@@ -16,9 +16,10 @@ use common::token::{ACCESS_AUDIENCE, AccessClaims, ISSUER};
 use global_controller_core::Scopes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
-use super::ApiError;
 use super::body;
+use super::{ApiError, ErrorCode};
 use crate::app::App;
 use crate::credentials::HashError;
 use crate::store::StoreError;
@@ -28,19 +29,39 @@ const JSON: &str = "application/json";
 /// Longest client id that is looked up, bytes.
 const CLIENT_ID_BYTES_MAX: usize = 128;
 
-#[derive(Debug, Default, Deserialize)]
-struct TokenRequest {
+/// The client's credentials: here, or in HTTP Basic.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "grant_type": "client_credentials", "client_id": "dt-4f2a91c07be3", "client_secret": "0dZ4yD0Yk8Hc3mXr7JtUqk2nVb5sWp1eLg9aTf6iOuE",
+}))]
+pub struct TokenRequest {
+    /// Always `client_credentials`.
+    #[schema(required, nullable = false, pattern = "^client_credentials$")]
     grant_type: Option<String>,
+    /// As the operator gave it out.
     client_id: Option<String>,
+    /// As the operator gave it out.
+    #[schema(value_type = Option<String>, format = Password)]
     client_secret: Option<Secret>,
+    /// Scopes to have, separated by spaces; all that the client may have if absent.
+    #[schema(example = "meetings:create meetings:join")]
     scope: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct TokenAnswer {
+/// An access token.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenAnswer {
+    /// A JWT, to be sent as `Authorization: Bearer …`.
+    #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
     access_token: String,
+    /// Always `Bearer`.
+    #[schema(example = "Bearer")]
     token_type: &'static str,
+    /// Its life, seconds.
+    #[schema(example = 3600)]
     expires_in: u64,
+    /// What it allows, separated by spaces.
+    #[schema(example = "meetings:create meetings:read meetings:join meetings:end participants:act-as")]
     scope: String,
 }
 
@@ -72,7 +93,17 @@ impl From<HashError> for Refusal {
     }
 }
 
-/// The handler.
+/// Get an access token
+///
+/// OAuth 2.0 client credentials (RFC 6749 section 4.4): as JSON, as a form, or with the credentials in HTTP Basic. Requests in JSON are refused
+/// in this API's error body, the others in OAuth's.
+#[utoipa::path(
+    post, path = "/api/v1/auth/token", operation_id = "createToken", tag = "Authentication",
+    request_body(content((TokenRequest = "application/json"), (TokenRequest = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "A token.", body = TokenAnswer)),
+    security((), ("clientSecretBasic" = [])),
+    extensions(("x-refusals" = json!([ErrorCode::Unauthorized]))),
+)]
 pub async fn issue(State(app): State<Arc<App>>, request: Request) -> Response {
     let basic = request.headers().contains_key(header::AUTHORIZATION);
     let in_json = !basic && body::media_type(request.headers()).is_none_or(|found| found == JSON);

@@ -2,6 +2,7 @@
 
 mod auth;
 mod cluster;
+mod docs;
 mod http3;
 mod join;
 mod meetings;

@@ -1,0 +1,56 @@
+//! The description of the API: true, whole, and served to anybody.
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::world::{Answer, World};
+
+const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+async fn document(world: &World) -> Value {
+    world.get("/api/v1/openapi.json", None).await.expect(StatusCode::OK)
+}
+
+/// Path, method and description of each operation.
+fn operations(document: &Value) -> Vec<(String, Method, &Value)> {
+    let paths = document["paths"].as_object().expect("paths");
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object()
+                .expect("operations")
+                .iter()
+                .map(move |(method, operation)| (path.clone(), method.to_uppercase().parse().expect("a method"), operation))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn anybody_may_read_the_description_and_keep_it() {
+    let world = World::start(|_| {}).await;
+    let answer = world.get("/api/v1/openapi.json", None).await;
+    let document = answer.expect(StatusCode::OK);
+    assert_eq!((&document["openapi"], &document["servers"][0]["url"]), (&"3.1.0".into(), &world.global_controller.public_url().into()));
+    let said = ["content-type", "cache-control", "access-control-allow-origin"].map(|name| answer.header(name));
+    assert_eq!(said, ["application/json", "public, max-age=300", "*"]);
+    let again = Answer::of(world.http.get(world.url("/api/v1/openapi.json")).header("if-none-match", answer.header("etag"))).await;
+    assert_eq!((again.status, again.text.as_str()), (StatusCode::NOT_MODIFIED, ""));
+}
+
+/// What is described is served, and what is not described is not, method by method.
+#[tokio::test]
+async fn description_and_router_agree() {
+    let world = World::start(|_| {}).await;
+    let document = document(&world).await;
+    let operations = operations(&document);
+    for path in document["paths"].as_object().expect("paths").keys() {
+        for method in METHODS {
+            let described = operations.iter().any(|(one, its, _)| one == path && *its == method);
+            let asked = path.replace(['{', '}'], "");
+            let answer = world.send(method.clone(), &asked, None, None).await;
+            let no_route = answer.text.starts_with("{\"error\"") && answer.text.contains("there is nothing at this path");
+            let served = answer.status != StatusCode::METHOD_NOT_ALLOWED && !no_route;
+            assert_eq!(served, described, "{method} {path}: {}", answer.status);
+        }
+    }
+}
