@@ -25,8 +25,7 @@ use crate::credentials::{HashError, Hasher};
 use crate::keys::{LoadKeysError, SigningKeys};
 use crate::listen::{self, Bound, tcp};
 use crate::registry::{Lease, Registry};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{ApiClient, Store, StoreError};
+use crate::store::{self, ApiClient, SqlStore, Store, StoreError};
 use crate::timestamp::now_millis;
 
 /// What is under way may take this long to end in order.
@@ -234,12 +233,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
+async fn open_store(config: &Config) -> Result<SqlStore, StartError> {
+    let limits = store::Limits { connections: config.store.connections, timeout: config.store.timeout };
     let path = &config.store.path;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         tokio::fs::create_dir_all(folder).await.map_err(|source| StartError::Folder { path: folder.into(), source })?;
     }
-    Ok(SqliteStore::open(path).await?)
+    Ok(store::sqlite::open(path, limits).await?)
 }
 
 async fn serve_registry(

@@ -1,9 +1,14 @@
 //! What outlives the process, behind a trait: meetings, accounts, API clients, assignments, signing keys.
 //!
 //! In: records and ids. Out: records, or [`StoreError`]. Every call is one atomic step. The contract suite in `tests/shell/store.rs` is run over
-//! each implementation.
+//! each database.
 
+pub mod event;
+mod pool;
+mod sql;
 pub mod sqlite;
+
+pub use sql::{Limits, SqlStore};
 
 use async_trait::async_trait;
 use common_core::{MeetingId, NodeId};
@@ -33,6 +38,18 @@ pub enum StoreError {
     /// The store refuses.
     #[error("the store failed: {0}")]
     Failed(String),
+}
+
+impl StoreError {
+    /// As metrics know it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            StoreError::Unavailable(_) => "unavailable",
+            StoreError::Taken(_) => "taken",
+            StoreError::Corrupt(_) => "corrupt",
+            StoreError::Failed(_) => "failed",
+        }
+    }
 }
 
 /// Milliseconds since the epoch.
@@ -272,6 +289,9 @@ pub struct Ended {
     pub already: bool,
 }
 
+/// How long an idempotency key stands for its first request: a day.
+pub const IDEMPOTENCY_LIFE_MS: UnixMillis = 24 * 3600 * 1000;
+
 /// Makes a POST repeatable: the same caller's same key within a day means the same request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
@@ -474,34 +494,19 @@ pub trait Store: Send + Sync + 'static {
     async fn upsert_user(&self, tenant: TenantId, account: &Account, now: UnixMillis) -> Result<(), StoreError>;
 
     /// Keeps a subject out of a meeting from now on.
-    async fn refuse_subject(&self, id: MeetingId, subject: &str, now: UnixMillis) -> Result<(), StoreError> {
-        let _ = (id, subject, now);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn refuse_subject(&self, id: MeetingId, subject: &str, now: UnixMillis) -> Result<(), StoreError>;
 
     /// Who is kept out of a meeting, the newest first, at most 1000.
-    async fn refused_subjects(&self, id: MeetingId) -> Result<Vec<String>, StoreError> {
-        let _ = id;
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn refused_subjects(&self, id: MeetingId) -> Result<Vec<String>, StoreError>;
 
     /// Whether a subject is kept out.
-    async fn is_refused(&self, id: MeetingId, subject: &str) -> Result<bool, StoreError> {
-        let _ = (id, subject);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn is_refused(&self, id: MeetingId, subject: &str) -> Result<bool, StoreError>;
 
     /// What came of the request that `key` stands for, if there was one.
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Repeated, StoreError> {
-        let _ = key;
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Repeated, StoreError>;
 
     /// Remembers what came of a request. Of two at once one is first, and the other learns what came of that one.
-    async fn remember(&self, key: &IdempotencyKey, outcome: &str) -> Result<Repeated, StoreError> {
-        let _ = (key, outcome);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn remember(&self, key: &IdempotencyKey, outcome: &str) -> Result<Repeated, StoreError>;
 
     /// Keeps a new API client.
     async fn create_api_client(&self, client: &ApiClient) -> Result<(), StoreError>;
@@ -510,88 +515,50 @@ pub trait Store: Send + Sync + 'static {
     async fn api_client(&self, id: &str) -> Result<Option<ApiClient>, StoreError>;
 
     /// All API clients, oldest first.
-    async fn api_clients(&self) -> Result<Vec<ApiClient>, StoreError> {
-        let _ = ();
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn api_clients(&self) -> Result<Vec<ApiClient>, StoreError>;
 
     /// Shuts an API client out and drops its webhooks; false: there is none. Doing it again changes nothing.
-    async fn revoke_api_client(&self, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
-        let _ = (id, now);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn revoke_api_client(&self, id: &str, now: UnixMillis) -> Result<bool, StoreError>;
 
     /// Ids of API clients revoked at or after `since`: those whose tokens may still be about.
-    async fn revoked_since(&self, since: UnixMillis) -> Result<Vec<String>, StoreError> {
-        let _ = since;
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn revoked_since(&self, since: UnixMillis) -> Result<Vec<String>, StoreError>;
 
     /// All signing keys, newest first; keeps `candidate` first if there is none yet.
     async fn signing_keys(&self, candidate: &SigningKey) -> Result<Vec<SigningKey>, StoreError>;
 
     /// Keeps a further signing key.
-    async fn add_signing_key(&self, key: &SigningKey) -> Result<(), StoreError> {
-        let _ = key;
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn add_signing_key(&self, key: &SigningKey) -> Result<(), StoreError>;
 
     /// Drops signing keys.
-    async fn drop_signing_keys(&self, key_ids: &[String]) -> Result<(), StoreError> {
-        let _ = key_ids;
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn drop_signing_keys(&self, key_ids: &[String]) -> Result<(), StoreError>;
 
     /// Keeps events in their order, numbers each in its meeting, and makes it due to every webhook that wants it. A meeting's first
-    /// `participant.joined` is preceded by `meeting.started`. An event whose source is known, or whose meeting is not, is passed over.
+    /// `participant.joined` is preceded by `meeting.started`. An event whose source is known, or whose meeting is not, is passed over; so is the
+    /// leave of somebody who is not there, by [`NewEvent::presence`].
     /// Returns the meetings that have new events.
-    async fn append_events(&self, events: &[NewEvent]) -> Result<Vec<MeetingId>, StoreError> {
-        let _ = events;
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn append_events(&self, events: &[NewEvent]) -> Result<Vec<MeetingId>, StoreError>;
 
     /// Events of a meeting with a higher sequence than `after`, in order, at most `limit`.
-    async fn events(&self, meeting: MeetingId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let _ = (meeting, after, limit);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn events(&self, meeting: MeetingId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError>;
 
     /// Everybody who is in a meeting by what was reported, on other processes of controllers than `live`; at most `limit`.
-    async fn orphans(&self, live: &[(NodeId, u64)], limit: u32) -> Result<Vec<Presence>, StoreError> {
-        let _ = (live, limit);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn orphans(&self, live: &[(NodeId, u64)], limit: u32) -> Result<Vec<Presence>, StoreError>;
 
-    /// Registers a webhook, unless its API client has `max` already: then false.
-    async fn create_webhook(&self, webhook: &Webhook, max: u32) -> Result<bool, StoreError> {
-        let _ = (webhook, max);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    /// Registers a webhook, unless its API client has `max` already or is shut out: then false.
+    async fn create_webhook(&self, webhook: &Webhook, max: u32) -> Result<bool, StoreError>;
 
     /// The webhooks of an API client, oldest first.
-    async fn webhooks(&self, client: &str) -> Result<Vec<Webhook>, StoreError> {
-        let _ = client;
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn webhooks(&self, client: &str) -> Result<Vec<Webhook>, StoreError>;
 
     /// Drops a webhook of an API client and what is due to it; false: it has none of this id.
-    async fn delete_webhook(&self, client: &str, id: Uuid) -> Result<bool, StoreError> {
-        let _ = (client, id);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn delete_webhook(&self, client: &str, id: Uuid) -> Result<bool, StoreError>;
 
     /// Takes calls that are due: of each webhook and meeting the oldest alone. They are due again at `lease_until` unless their end is told
     /// before; so a process that dies over them only delays them.
-    async fn take_deliveries(&self, now: UnixMillis, lease_until: UnixMillis, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        let _ = (now, lease_until, limit);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn take_deliveries(&self, now: UnixMillis, lease_until: UnixMillis, limit: u32) -> Result<Vec<Delivery>, StoreError>;
 
     /// A call succeeded: the next one to this webhook of this meeting is due.
-    async fn delivered(&self, webhook: Uuid, event: Uuid, now: UnixMillis) -> Result<(), StoreError> {
-        let _ = (webhook, event, now);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn delivered(&self, webhook: Uuid, event: Uuid, now: UnixMillis) -> Result<(), StoreError>;
 
     /// A call failed for `reason`: it is due again at `again`, or given up (`None`).
     async fn not_delivered(
@@ -601,15 +568,9 @@ pub trait Store: Send + Sync + 'static {
         now: UnixMillis,
         again: Option<UnixMillis>,
         reason: &str,
-    ) -> Result<(), StoreError> {
-        let _ = (webhook, event, now, again, reason);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    ) -> Result<(), StoreError>;
 
     /// Drops events that happened before `events_before` and are due to nobody, and idempotency keys from before `keys_before`; at most
     /// `limit` of each. Returns how many.
-    async fn purge(&self, events_before: UnixMillis, keys_before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        let _ = (events_before, keys_before, limit);
-        Err(StoreError::Failed("not kept yet".into()))
-    }
+    async fn purge(&self, events_before: UnixMillis, keys_before: UnixMillis, limit: u32) -> Result<u64, StoreError>;
 }

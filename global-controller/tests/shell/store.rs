@@ -1,14 +1,16 @@
-//! The contract of the store, run over each implementation.
+//! The contract of the store, run over each database.
+
+mod events;
+mod requests;
+mod webhooks;
 
 use std::sync::Arc;
 
 use common_core::MeetingId;
-use global_controller::store::sqlite::SqliteStore;
-use global_controller::store::{
-    Account, ApiClient, Assignment, Listing, MeetingKey, NewMeeting, Settings, SigningKey, Status, Store, StoreError, TenantId,
-};
-use global_controller_core::{MeetingCode, Scopes};
+use global_controller::store::{self, Account, Assignment, Listing, MeetingKey, NewMeeting, Settings, Status, Store, StoreError, TenantId};
+use global_controller_core::MeetingCode;
 
+const LIMITS: store::Limits = store::Limits { connections: 8, timeout: std::time::Duration::from_millis(1500) };
 const SETTINGS: Settings = Settings { max_participants: 7, recording_enabled: true, enable_e2e_encryption: false, require_auth: true };
 
 fn assignment(epoch: i64) -> Assignment {
@@ -42,7 +44,19 @@ async fn keeps_the_contract(store: Arc<dyn Store>) {
     meetings_are_found_and_ended(store.as_ref()).await;
     listings_are_bounded(store.as_ref()).await;
     of_two_assignments_one_wins(store.clone()).await;
-    clients_and_keys_are_kept(store.clone()).await;
+    requests::clients_are_kept_and_shut_out(store.as_ref()).await;
+    requests::keys_come_and_go(store.clone()).await;
+    requests::a_request_may_be_repeated(store.as_ref()).await;
+    requests::parallel_repeats_create_one_meeting(store.clone()).await;
+    requests::subjects_are_kept_out(store.as_ref()).await;
+    events::a_meetings_life_is_told_once(store.as_ref()).await;
+    events::orphans_are_found(store.as_ref()).await;
+    events::parallel_reports_leave_no_hole(store.clone()).await;
+    events::a_follower_misses_nothing(store.clone()).await;
+    webhooks::webhooks_belong_to_their_client(store.as_ref()).await;
+    webhooks::calls_are_made_in_order(store.as_ref()).await;
+    webhooks::parallel_takers_share_the_work(store.clone()).await;
+    webhooks::what_is_old_is_purged(store.as_ref()).await;
 }
 
 async fn meetings_are_found_and_ended(store: &dyn Store) {
@@ -127,45 +141,14 @@ async fn of_two_assignments_one_wins(store: Arc<dyn Store>) {
     assert_eq!(store.reassign(MeetingId::from_bytes([98; 16]), &assignment(2)).await.expect("it answers"), None);
 }
 
-async fn clients_and_keys_are_kept(store: Arc<dyn Store>) {
-    let client = ApiClient {
-        id: "client".into(),
-        secret_hash: "$argon2id$".into(),
-        tenant: TenantId::from_u128(5),
-        name: "an app".into(),
-        scopes: Scopes::all(),
-        rate_limit: None,
-        created_at: 1,
-        revoked_at: None,
-    };
-    store.create_api_client(&client).await.expect("created");
-    assert_eq!(store.api_client("client").await.expect("it answers"), Some(client.clone()));
-    assert_eq!(store.api_client("nobody").await.expect("it answers"), None);
-    assert!(matches!(store.create_api_client(&client).await, Err(StoreError::Taken(_))));
-    let ana = |name: Option<&str>| Account { subject: "ana".into(), display_name: name.map(Into::into) };
-    for name in [None, Some("Ana"), Some("Anna"), None] {
-        store.upsert_user(TenantId::from_u128(5), &ana(name), 1).await.expect("upserted");
-    }
-
-    // However many start at once, there is one first key.
-    let tasks: Vec<_> = (0..4_u8)
-        .map(|number| {
-            let store = store.clone();
-            let key = SigningKey { key_id: format!("key-{number}"), pkcs8: vec![number], created_at: i64::from(number) };
-            tokio::spawn(async move { store.signing_keys(&key).await.expect("it answers") })
-        })
-        .collect();
-    let mut kept = Vec::new();
-    for task in tasks {
-        kept.push(task.await.expect("no panic"));
-    }
-    assert!(kept.iter().all(|keys| keys.len() == 1 && *keys == kept[0]), "{kept:?}");
+async fn status_of(store: &dyn Store, id: MeetingId) -> Status {
+    store.meeting(MeetingKey::Id(id)).await.expect("it answers").expect("it is there").status
 }
 
 #[tokio::test]
 async fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = SqliteStore::open(&folder.path().join("gc.sqlite")).await.expect("it opens");
+    let store = store::sqlite::open(&folder.path().join("gc.sqlite"), LIMITS).await.expect("it opens");
     keeps_the_contract(Arc::new(store)).await;
 }
 
@@ -175,13 +158,13 @@ async fn sqlite_is_found_again() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("gc.sqlite");
     let new = meeting(1, TenantId::nil(), None);
-    let store = SqliteStore::open(&path).await.expect("it opens");
+    let store = store::sqlite::open(&path, LIMITS).await.expect("it opens");
     store.create_meeting(&new, None).await.expect("created");
     for entry in std::fs::read_dir(folder.path()).expect("the folder") {
         let entry = entry.expect("a file");
         let mode = std::os::unix::fs::PermissionsExt::mode(&entry.metadata().expect("it is there").permissions());
         assert_eq!(mode & 0o077, 0, "{:?} holds keys", entry.file_name());
     }
-    let again = SqliteStore::open(&path).await.expect("it opens again");
+    let again = store::sqlite::open(&path, LIMITS).await.expect("it opens again");
     assert!(again.meeting(MeetingKey::Id(new.id)).await.expect("it answers").is_some());
 }

@@ -1,0 +1,172 @@
+//! Webhooks, and the calls that are due to them.
+//!
+//! Locks are taken in one order: the meeting's row, the webhook's, its deliveries'. The meeting's row guards who is next in its queues: an event
+//! that is kept at the same time either sees that nobody waits before it, or is seen by whoever makes the next one due.
+
+use uuid::Uuid;
+
+use super::super::pool::{Connection, Row, Sql, args};
+use super::super::{Delivery, StoreError, UnixMillis, Webhook};
+use super::{SqlStore, events};
+
+/// Holds the API client, so that two registrations count one after the other. In SQLite whoever writes is alone.
+const LOCK_CLIENT: Sql = Sql {
+    sqlite: "SELECT id FROM api_clients WHERE id = $1 AND revoked_at IS NULL",
+    postgres: "SELECT id FROM api_clients WHERE id = $1 AND revoked_at IS NULL FOR UPDATE",
+};
+const INSERT: &str = "INSERT INTO webhooks (id, client_id, tenant_id, url, events, secret, created_at, delivered_at, failing_since, last_error) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const OF_CLIENT: &str = "SELECT id, client_id, tenant_id, url, events, secret, created_at, delivered_at, failing_since, last_error \
+    FROM webhooks WHERE client_id = $1 ORDER BY created_at, id";
+/// Several processes take from one PostgreSQL: what another one is just taking is passed over.
+macro_rules! take {
+    ($lock:literal) => {
+        concat!(
+            "WITH due AS (SELECT webhook_id AS w, room_id AS r, sequence AS s FROM webhook_deliveries WHERE due_at <= $1 \
+             ORDER BY due_at LIMIT $3",
+            $lock,
+            ") UPDATE webhook_deliveries SET due_at = $2 FROM due WHERE webhook_id = w AND room_id = r AND sequence = s \
+             RETURNING webhook_id, room_id, sequence"
+        )
+    };
+}
+const TAKE: Sql = Sql { sqlite: take!(""), postgres: take!(" FOR UPDATE SKIP LOCKED") };
+const TAKEN: &str = "SELECT d.attempts, e.id AS event_id, e.room_id, e.sequence, e.kind, e.occurred_at, e.data, \
+    w.id, w.client_id, w.tenant_id, w.url, w.events, w.secret, w.created_at, w.delivered_at, w.failing_since, w.last_error \
+    FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN meeting_events e ON e.room_id = d.room_id AND e.sequence = d.sequence \
+    WHERE d.webhook_id = $1 AND d.room_id = $2 AND d.sequence = $3";
+const LOCK_EVENT: Sql = Sql {
+    sqlite: "SELECT e.room_id, e.sequence FROM meeting_events e WHERE e.id = $1",
+    postgres: "SELECT e.room_id, e.sequence FROM meeting_events e JOIN rooms ON rooms.id = e.room_id WHERE e.id = $1 FOR UPDATE OF rooms",
+};
+/// Whether the call is still to be made: another process may have made it meanwhile.
+macro_rules! if_waiting {
+    ($change:literal) => {
+        concat!(
+            "UPDATE webhooks SET ",
+            $change,
+            " WHERE id = $1 AND EXISTS (SELECT 1 FROM webhook_deliveries WHERE webhook_id = $1 AND room_id = $2 AND sequence = $3)"
+        )
+    };
+}
+const NOTE_SUCCESS: &str = if_waiting!("delivered_at = $4, failing_since = NULL, last_error = NULL");
+const NOTE_FAILURE: &str = if_waiting!("failing_since = COALESCE(failing_since, $4), last_error = $5");
+const DELAY: &str =
+    "UPDATE webhook_deliveries SET due_at = $4, attempts = attempts + 1 WHERE webhook_id = $1 AND room_id = $2 AND sequence = $3";
+const FINISH: &str = "DELETE FROM webhook_deliveries WHERE webhook_id = $1 AND room_id = $2 AND sequence = $3";
+const NEXT: &str = "UPDATE webhook_deliveries SET due_at = $3 WHERE webhook_id = $1 AND room_id = $2 AND due_at IS NULL \
+    AND sequence = (SELECT MIN(sequence) FROM webhook_deliveries WHERE webhook_id = $1 AND room_id = $2)";
+
+pub(super) async fn create(store: &SqlStore, webhook: &Webhook, max: u32) -> Result<bool, StoreError> {
+    let mut transaction = store.transaction().await?;
+    let known = transaction.row(LOCK_CLIENT, args![&webhook.client]).await?.is_some();
+    let count = "SELECT COUNT(*) AS total FROM webhooks WHERE client_id = $1";
+    let total = transaction.row(count, args![&webhook.client]).await?.map_or(Ok(0), |row| row.integer("total"))?;
+    if !known || total >= i64::from(max) {
+        transaction.roll_back().await?;
+        return Ok(false);
+    }
+    let (failing_since, last_error) = webhook.failing.as_ref().map(|(since, reason)| (*since, reason.as_str())).unzip();
+    let args = args![
+        webhook.id,
+        &webhook.client,
+        webhook.tenant,
+        &webhook.url,
+        webhook.events,
+        &webhook.secret,
+        webhook.created_at,
+        webhook.delivered_at,
+        failing_since,
+        last_error
+    ];
+    transaction.execute(INSERT, args).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+pub(super) async fn of_client(store: &SqlStore, client: &str) -> Result<Vec<Webhook>, StoreError> {
+    store.read().await?.rows(OF_CLIENT, args![client]).await?.iter().map(webhook).collect()
+}
+
+pub(super) async fn delete(store: &SqlStore, client: &str, id: Uuid) -> Result<bool, StoreError> {
+    // What is due to it goes with it, by the foreign key.
+    let delete = "DELETE FROM webhooks WHERE id = $1 AND client_id = $2";
+    Ok(store.write().await?.execute(delete, args![id, client]).await? == 1)
+}
+
+pub(super) async fn take(store: &SqlStore, now: UnixMillis, lease_until: UnixMillis, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    let mut connection = store.write().await?;
+    let taken = connection.rows(TAKE, args![now, lease_until, i64::from(limit)]).await?;
+    let mut deliveries = Vec::with_capacity(taken.len());
+    for row in &taken {
+        let args = args![row.text("webhook_id")?, row.text("room_id")?, row.integer("sequence")?];
+        // None: it was dropped in between.
+        if let Some(row) = connection.row(TAKEN, args).await? {
+            let attempts = u32::try_from(row.integer("attempts")?).unwrap_or(u32::MAX);
+            deliveries.push(Delivery { webhook: webhook(&row)?, event: events::event(&row)?, attempts });
+        }
+    }
+    Ok(deliveries)
+}
+
+/// One call that is to be made, by its event. The meeting's row is locked.
+struct Waiting {
+    room: String,
+    sequence: i64,
+}
+
+pub(super) async fn delivered(store: &SqlStore, webhook: Uuid, event: Uuid, now: UnixMillis) -> Result<(), StoreError> {
+    let mut transaction = store.transaction().await?;
+    if let Some(Waiting { room, sequence }) = waiting(&mut transaction, event).await? {
+        if transaction.execute(NOTE_SUCCESS, args![webhook, &room, sequence, now]).await? == 1 {
+            finish(&mut transaction, webhook, &room, sequence, now).await?;
+        }
+    }
+    transaction.commit().await
+}
+
+pub(super) async fn not_delivered(
+    store: &SqlStore,
+    webhook: Uuid,
+    event: Uuid,
+    now: UnixMillis,
+    again: Option<UnixMillis>,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let mut transaction = store.transaction().await?;
+    if let Some(Waiting { room, sequence }) = waiting(&mut transaction, event).await? {
+        if transaction.execute(NOTE_FAILURE, args![webhook, &room, sequence, now, reason]).await? == 1 {
+            match again {
+                Some(again) => drop(transaction.execute(DELAY, args![webhook, &room, sequence, again]).await?),
+                None => finish(&mut transaction, webhook, &room, sequence, now).await?,
+            }
+        }
+    }
+    transaction.commit().await
+}
+
+async fn waiting(transaction: &mut Connection, event: Uuid) -> Result<Option<Waiting>, StoreError> {
+    let row = transaction.row(LOCK_EVENT, args![event]).await?;
+    row.map(|row| Ok(Waiting { room: row.text("room_id")?, sequence: row.integer("sequence")? })).transpose()
+}
+
+/// Takes a call out of its queue; the next one is due.
+async fn finish(transaction: &mut Connection, webhook: Uuid, room: &str, sequence: i64, now: UnixMillis) -> Result<(), StoreError> {
+    transaction.execute(FINISH, args![webhook, room, sequence]).await?;
+    transaction.execute(NEXT, args![webhook, room, now]).await?;
+    Ok(())
+}
+
+fn webhook(row: &Row) -> Result<Webhook, StoreError> {
+    Ok(Webhook {
+        id: row.parsed("id")?,
+        client: row.text("client_id")?,
+        tenant: row.parsed("tenant_id")?,
+        url: row.text("url")?,
+        events: row.integer("events")?,
+        secret: row.text("secret")?,
+        created_at: row.integer("created_at")?,
+        delivered_at: row.optional_integer("delivered_at")?,
+        failing: row.optional_integer("failing_since")?.zip(row.optional_text("last_error")?),
+    })
+}
