@@ -1,4 +1,4 @@
-//! The quiet room of the global controller: who is there, where a meeting goes, who may ask for what.
+//! The quiet room of the global controller: who is there, where a meeting goes, who may ask for what, and how often.
 //!
 //! In: registrations, heartbeats, wishes, each with the moment or the seed it needs. Out: placements with their reasons, rankings,
 //! verdicts. Never reads a clock, a socket or a generator.
@@ -11,10 +11,12 @@ pub mod code;
 mod hash;
 pub mod placement;
 pub mod ranking;
+pub mod rate;
 pub mod scope;
 
 pub use cluster::{ClusterView, Rules};
 pub use code::MeetingCode;
 pub use placement::{Placement, place};
 pub use ranking::rank_handlers;
+pub use rate::{Limiter, Verdict, caller_address};
 pub use scope::{Scope, Scopes};

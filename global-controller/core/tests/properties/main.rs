@@ -1,0 +1,4 @@
+//! What holds for whatever comes in, found by random inputs; one binary, since linking is what takes time.
+
+mod placement;
+mod rate;
