@@ -23,6 +23,14 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// After this an orderly end is given up.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// What of the global controller's configuration the environment may change here: whatever has nothing to do with who finds whom.
+const OPEN_SECTIONS: [&str; 3] = ["RATES__", "TOKENS__", "WEBHOOKS__"];
+
+fn is_open_here(variable: &str) -> bool {
+    let path = variable.strip_prefix(common::config::ENVIRONMENT_PREFIX);
+    path.is_some_and(|path| OPEN_SECTIONS.iter().any(|section| path.starts_with(section)))
+}
+
 /// Ports and the data folder. Port 0 means any free one; what was chosen is written to DATA_DIR/dev.json.
 #[derive(clap::Args)]
 pub struct DevArgs {
@@ -82,7 +90,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         node_id: "gc-dev".parse()?,
         allow_anonymous_create: true,
         meeting_page_url: Some(http_url.clone()),
-        ..Default::default()
+        ..common::config::load(None, std::env::vars().filter(|(name, _)| is_open_here(name)), [])?
     };
     config.cluster.grpc_bind = grpc_bind;
     config.public.bind = SocketAddr::new(LOOPBACK, args.https_port);

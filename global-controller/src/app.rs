@@ -1,6 +1,7 @@
 //! What every request may use, and the rounds that are made between requests.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,14 +9,17 @@ use common::token::TokenVerifier;
 use common_core::{MeetingId, NodeId};
 use futures_util::StreamExt;
 use global_controller_core::MeetingCode;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
-use crate::config::{Config, JOIN_LIFE_MAX};
+use crate::config::Config;
 use crate::credentials::Hasher;
+use crate::http::Rates;
 use crate::keys::SigningKeys;
-use crate::store::Store;
+use crate::revoked::Revoked;
+use crate::shares::Shares;
+use crate::store::{Store, StoreError, UnixMillis};
+use crate::timestamp::now_millis;
 
 /// Between pulses: well inside the two seconds that count as a freeze.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
@@ -39,13 +43,15 @@ pub struct App {
     /// The nodes.
     pub cluster: Arc<Cluster>,
     /// Signs and publishes.
-    pub keys: SigningKeys,
-    /// Of access tokens.
-    pub verifier: TokenVerifier,
+    pub keys: Arc<SigningKeys>,
+    /// API clients whose tokens are worth nothing.
+    pub revoked: Revoked,
     /// Of client secrets.
     pub hasher: Hasher,
-    /// Requests that may be under way.
-    pub requests: Arc<Semaphore>,
+    /// Requests that may be under way, by address.
+    pub requests: Shares<IpAddr>,
+    /// Requests that were made.
+    pub rates: Rates,
     /// What is wrong with the store, by the last round.
     store_state: Mutex<Result<(), String>>,
     /// Ended meetings that may still run somewhere.
@@ -54,12 +60,18 @@ pub struct App {
 
 impl App {
     /// Puts the parts together.
-    pub fn new(config: Config, public_url: &str, store: Arc<dyn Store>, cluster: Arc<Cluster>, keys: SigningKeys, hasher: Hasher) -> Self {
-        let public_keys = keys.public_keys();
-        let verifier = TokenVerifier::new(public_keys.iter().map(|(id, key)| (id.as_str(), key.as_slice())), config.tokens.leeway);
+    pub fn new(
+        config: Config,
+        public_url: &str,
+        store: Arc<dyn Store>,
+        cluster: Arc<Cluster>,
+        keys: Arc<SigningKeys>,
+        hasher: Hasher,
+    ) -> Self {
         let page_url = config.meeting_page_url.as_deref().unwrap_or(public_url).trim_end_matches('/').to_owned();
         let public_url = public_url.trim_end_matches('/').to_owned();
-        let requests = Arc::new(Semaphore::new(config.limits.requests));
+        let requests = Shares::new(config.limits.requests, config.limits.requests_per_address);
+        let rates = Rates::new(config.rates);
         Self {
             config,
             public_url,
@@ -67,9 +79,10 @@ impl App {
             store,
             cluster,
             keys,
-            verifier,
+            revoked: Revoked::default(),
             hasher,
             requests,
+            rates,
             store_state: Mutex::new(Ok(())),
             ending: Mutex::default(),
         }
@@ -82,7 +95,12 @@ impl App {
 
     /// Life of a join token.
     pub fn join_life(&self) -> Duration {
-        self.config.tokens.join_life.min(JOIN_LIFE_MAX)
+        self.config.tokens.join_life()
+    }
+
+    /// Of access tokens.
+    pub fn verifier(&self) -> Arc<TokenVerifier> {
+        self.keys.verifier()
     }
 
     /// What is wrong with the store, if anything is.
@@ -121,6 +139,50 @@ impl App {
                 _ = ticks.tick() => self.cluster.pulse(),
             }
         }
+    }
+
+    /// Looks each round, until `stop`, whether signing keys or shut-out API clients are others: apart from the other rounds, which may have to
+    /// wait for a controller, since a revoked token is to be refused within two seconds.
+    pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.config.cluster.sweep_interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            if let Err(error) = self.note_revoked().await {
+                tracing::debug!(%error, "who was shut out is not known anew");
+            }
+            if let Err(error) = self.keys.follow(self.store.as_ref()).await {
+                tracing::debug!(%error, "signing keys were not read anew");
+            }
+        }
+    }
+
+    /// Learns from the store who was shut out while tokens of theirs may still be about.
+    pub async fn note_revoked(&self) -> Result<(), StoreError> {
+        let now = now_millis();
+        let about = self.tokens_about();
+        let ids = self.store.revoked_since(now.saturating_sub(about)).await?;
+        self.revoked.note(ids, now, now.saturating_add(about));
+        Ok(())
+    }
+
+    /// Shuts an API client out, here at once and in other global controllers within a round; false: there is none.
+    pub async fn revoke_client(&self, id: &str) -> Result<bool, StoreError> {
+        let now = now_millis();
+        let known = self.store.revoke_api_client(id, now).await?;
+        if known {
+            self.revoked.note([id.to_owned()], now, now.saturating_add(self.tokens_about()));
+        }
+        Ok(known)
+    }
+
+    /// How long after it was given an access token may still be shown, milliseconds.
+    fn tokens_about(&self) -> UnixMillis {
+        let tokens = &self.config.tokens;
+        UnixMillis::try_from((tokens.access_life() + tokens.leeway).as_millis()).unwrap_or(UnixMillis::MAX)
     }
 
     /// Makes the rounds until `stop`: is the store there, has someone come into a meeting, does an ended one still run?

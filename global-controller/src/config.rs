@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::Secret;
 use common::config::millis;
 use common::telemetry::LogConfig;
+use common::token::{ACCESS_LIFE_MAX, JOIN_LIFE_MAX};
 use common_core::NodeId;
 use serde::Deserialize;
 
@@ -174,7 +175,7 @@ impl Default for StoreConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenConfig {
-    /// Life of an access token.
+    /// Life of an access token, at most a day.
     #[serde(rename = "access_life_ms", deserialize_with = "millis::deserialize")]
     pub access_life: Duration,
     /// Life of a join token, at most five minutes.
@@ -188,8 +189,17 @@ pub struct TokenConfig {
     pub leeway: Duration,
 }
 
-/// Longest life of a join token (DESIGN section 4).
-pub const JOIN_LIFE_MAX: Duration = Duration::from_secs(300);
+impl TokenConfig {
+    /// Life of an access token: what is configured, a day at most.
+    pub fn access_life(&self) -> Duration {
+        self.access_life.min(ACCESS_LIFE_MAX)
+    }
+
+    /// Life of a join token: what is configured, five minutes at most.
+    pub fn join_life(&self) -> Duration {
+        self.join_life.min(JOIN_LIFE_MAX)
+    }
+}
 
 impl Default for TokenConfig {
     fn default() -> Self {
@@ -274,7 +284,7 @@ pub struct RatesConfig {
     pub requests: u32,
     /// Joins without a bearer from one address in a window: an office behind one address has one.
     pub anonymous_joins: u32,
-    /// Callers that are counted at once; about 100 bytes each.
+    /// Callers of each kind (API clients, addresses, addresses that join) that are counted at once; about 200 bytes each.
     pub callers: usize,
 }
 

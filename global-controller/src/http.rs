@@ -11,13 +11,14 @@ mod join;
 mod meetings;
 mod openapi;
 mod pages;
+mod rates;
 mod token;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -27,6 +28,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 
 pub use error::{ApiError, ErrorCode};
+pub use rates::Rates;
 
 /// How long a browser may keep the answer to a CORS preflight.
 const PREFLIGHT_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
@@ -39,9 +41,12 @@ pub fn router(app: Arc<App>) -> Router {
     api.merge(pages())
         .fallback(|| async { ApiError::no_such_route() })
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        // From the inside out: what stands lower sees a request earlier.
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(app.clone(), context::admit))
+        .layer(from_fn_with_state(app.clone(), rates::limit))
         .layer(cors(&app.config.public.origins))
-        .layer(from_fn_with_state(app.clone(), context::surround))
+        .layer(from_fn(context::surround))
         .with_state(app)
 }
 
@@ -73,8 +78,14 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, context::REQUEST_ID, HeaderName::from_static("idempotency-key")])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER, context::REQUEST_ID])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            context::REQUEST_ID,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
+        ])
+        .expose_headers([header::LOCATION, header::RETRY_AFTER, context::REQUEST_ID, rates::LIMIT, rates::REMAINING, rates::RESET])
         .max_age(PREFLIGHT_LIFE)
 }

@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+pub mod admin;
 mod app;
 mod assets;
 mod assignment;
@@ -15,11 +16,14 @@ mod http;
 mod keys;
 mod listen;
 mod registry;
+mod revoked;
 mod service;
+mod shares;
 pub mod store;
 mod timestamp;
 
 pub use config::Config;
 /// What an API client may do.
 pub use global_controller_core::{Scope, Scopes};
-pub use service::{ClientCredentials, CreateClientError, RunError, Running, StartError, run, start};
+pub use keys::KeyState;
+pub use service::{ClientCredentials, RunError, Running, StartError, run, start};

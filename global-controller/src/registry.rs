@@ -17,11 +17,12 @@ use http::Uri;
 use proto::cluster::cluster_registry_server::ClusterRegistry;
 use proto::cluster::{
     self, Deregister, Deregistered, EventsReported, Heartbeat, HeartbeatReply, RegisterMediaHandler, RegisterMeetingController, Registered,
-    ReportEvents, TokenKey,
+    ReportEvents,
 };
 use tonic::{Request, Response, Status};
 
 use crate::cluster::{Cluster, RegisterNodeError};
+use crate::keys::SigningKeys;
 
 /// Longest text of a registration, bytes: a URL with a long name fits twice.
 const TEXT_BYTES_MAX: usize = 512;
@@ -42,14 +43,14 @@ pub struct Lease {
 /// The service.
 pub struct Registry {
     cluster: Arc<Cluster>,
-    token_keys: Vec<TokenKey>,
+    keys: Arc<SigningKeys>,
     lease: Lease,
 }
 
 impl Registry {
-    /// A registry that hands out `token_keys`.
-    pub fn new(cluster: Arc<Cluster>, token_keys: Vec<TokenKey>, lease: Lease) -> Self {
-        Self { cluster, token_keys, lease }
+    /// A registry that hands out the public part of `keys`.
+    pub fn new(cluster: Arc<Cluster>, keys: Arc<SigningKeys>, lease: Lease) -> Self {
+        Self { cluster, keys, lease }
     }
 
     fn registered(&self) -> Response<Registered> {
@@ -59,7 +60,7 @@ impl Registry {
 
     fn reply(&self, known: bool) -> Response<HeartbeatReply> {
         let handlers = if known { self.cluster.directory() } else { Vec::new() };
-        Response::new(HeartbeatReply { known, handlers, token_keys: self.token_keys.clone() })
+        Response::new(HeartbeatReply { known, handlers, token_keys: self.keys.token_keys() })
     }
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
 
+use crate::admin::{AdminError, NewClient, create_client};
 use crate::app::App;
 use crate::cluster::{Cluster, LiveNodes};
 use crate::config::{Config, PublicConfig};
@@ -25,8 +26,7 @@ use crate::credentials::{HashError, Hasher};
 use crate::keys::{LoadKeysError, SigningKeys};
 use crate::listen::{self, Bound, tcp};
 use crate::registry::{Lease, Registry};
-use crate::store::{self, ApiClient, SqlStore, Store, StoreError};
-use crate::timestamp::now_millis;
+use crate::store::{self, Store, StoreError};
 
 /// What is under way may take this long to end in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -85,17 +85,6 @@ pub enum RunError {
     Admin(#[from] std::io::Error),
 }
 
-/// Why there is no new API client.
-#[derive(Debug, Error)]
-pub enum CreateClientError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The secret could not be hashed.
-    #[error(transparent)]
-    Hash(#[from] HashError),
-}
-
 /// What an application authenticates with. The secret is nowhere else: only its hash is kept.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
@@ -118,9 +107,9 @@ pub struct Running {
 
 /// Starts with `identity` towards the cluster and `certificate` towards clients; returns once every listener is bound.
 pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
-    let store: Arc<dyn Store> = Arc::new(open_store(&config).await?);
-    let keys = SigningKeys::load(store.as_ref()).await?;
-    let hasher = Hasher::new(config.limits.hashes, config.limits.hashes_waiting)?;
+    let store = open_store(&config).await?;
+    let keys = Arc::new(SigningKeys::load(store.as_ref(), &config.tokens).await?);
+    let hasher = Hasher::new(&config.limits)?;
     let rules = Rules { lease: config.cluster.lease, grace: config.cluster.grace, freeze: FREEZE, ..Rules::default() };
     let cluster = Arc::new(Cluster::new(identity.clone(), rules, config.cluster.call_timeout));
 
@@ -128,11 +117,13 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     let public_url = public_url(&config.public, public_address);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let lease = Lease { interval: config.cluster.heartbeat_interval, lease: config.cluster.lease };
-    let registry = Registry::new(cluster.clone(), keys.token_keys(), lease);
+    let registry = Registry::new(cluster.clone(), keys.clone(), lease);
     let grpc_address = serve_registry(registry, &identity, config.cluster.grpc_bind, stop.clone(), &tasks).await?;
 
     let limits = config.limits;
     let app = Arc::new(App::new(config, &public_url, store, cluster, keys, hasher));
+    // Before the first request: a restart lets nobody in again.
+    app.note_revoked().await?;
     let router = crate::http::router(app.clone());
     tasks.spawn(listen::http3::serve(endpoint.clone(), router.clone(), limits, stop.clone(), tasks.clone()));
     let tls = TlsAcceptor::from(Arc::new(certificate.server_config(&tcp::ALPN)?));
@@ -140,6 +131,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     tasks.spawn(tcp::serve(listener, served, stop.clone(), tasks.clone()));
     tasks.spawn(app.clone().pulse(stop.clone()));
     tasks.spawn(app.clone().sweep(stop.clone()));
+    tasks.spawn(app.clone().follow(stop.clone()));
     tracing::info!(node = %app.config.node_id, %public_address, public_url, %grpc_address, "global controller answers");
     Ok(Running { app, public_address, public_url, grpc_address, endpoint, stop, tasks })
 }
@@ -177,21 +169,23 @@ impl Running {
     }
 
     /// Makes an API client with a tenant of its own.
-    pub async fn create_client(&self, name: &str, scopes: Scopes) -> Result<ClientCredentials, CreateClientError> {
-        let credentials =
-            ClientCredentials { client_id: common::random::uuid().to_string(), client_secret: Secret::new(common::random::token()) };
-        let client = ApiClient {
-            id: credentials.client_id.clone(),
-            secret_hash: self.app.hasher.hash(credentials.client_secret.clone()).await?,
-            tenant: common::random::uuid(),
-            name: name.to_owned(),
-            scopes,
-            rate_limit: None,
-            created_at: now_millis(),
-            revoked_at: None,
-        };
-        self.app.store.create_api_client(&client).await?;
-        Ok(credentials)
+    pub async fn create_client(&self, name: &str, scopes: Scopes) -> Result<ClientCredentials, AdminError> {
+        let wanted = NewClient { name: name.to_owned(), scopes, rate_limit: None, tenant: None };
+        let (client, client_secret) = create_client(self.app.store.as_ref(), wanted).await?;
+        Ok(ClientCredentials { client_id: client.id, client_secret })
+    }
+
+    /// Whether these are the credentials of an API client that may do all that `scopes` names.
+    pub async fn accepts(&self, credentials: &ClientCredentials, scopes: &Scopes) -> Result<bool, AdminError> {
+        let client = self.app.store.api_client(&credentials.client_id).await?;
+        let client = client.filter(|client| client.revoked_at.is_none() && scopes.is_within(&client.scopes));
+        let (here, stored) = (self.public_address.ip(), client.map(|client| client.secret_hash));
+        Ok(self.app.hasher.verify(here, credentials.client_secret.clone(), stored).await?)
+    }
+
+    /// Shuts an API client out for good, its tokens included; false: there is none of this id.
+    pub async fn revoke_client(&self, id: &str) -> Result<bool, AdminError> {
+        Ok(self.app.revoke_client(id).await?)
     }
 
     /// Ends in order: no new connections, what is under way is finished, at most three seconds.
@@ -233,13 +227,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn open_store(config: &Config) -> Result<SqlStore, StartError> {
+pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     let limits = store::Limits { connections: config.store.connections, timeout: config.store.timeout };
     let path = &config.store.path;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         tokio::fs::create_dir_all(folder).await.map_err(|source| StartError::Folder { path: folder.into(), source })?;
     }
-    Ok(store::sqlite::open(path, limits).await?)
+    Ok(Arc::new(store::sqlite::open(path, limits).await?))
 }
 
 async fn serve_registry(

@@ -21,5 +21,7 @@ use crate::app::App;
     )),
 )]
 pub async fn jwks(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(app.keys.jwks()))
+    // A key is published for this long before it signs: whoever keeps an answer no longer than that knows every key in time.
+    let max_age = app.config.tokens.key_activation.as_secs();
+    ([(header::CACHE_CONTROL, format!("public, max-age={max_age}"))], Json(app.keys.jwks()))
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use common::token::TokenError;
 use global_controller_core::{Scope, Scopes};
 
 use super::ApiError;
@@ -29,6 +30,40 @@ pub struct Bearer {
     pub tenant: TenantId,
     /// What it may do.
     pub scopes: Scopes,
+    /// Requests in a window, if not as many as others.
+    pub rate_limit: Option<u32>,
+}
+
+/// Who asks, or why what was shown is no access token; found out once for a request.
+#[derive(Clone, Debug)]
+pub struct Shown(pub Result<Caller, TokenError>);
+
+impl Shown {
+    /// By the `authorization` header (RFC 6750 section 2.1). Whatever is in it and is no access token is refused in the same words, so that
+    /// nobody learns by trying how far it got.
+    pub fn of(app: &App, headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        Self(match (values.next(), values.next()) {
+            (None, _) => Ok(Caller::Anonymous),
+            (Some(value), None) => bearer(app, value.to_str().unwrap_or_default()).map(Caller::Bearer),
+            // Which of them would be meant?
+            (Some(_), Some(_)) => Err(TokenError::Invalid),
+        })
+    }
+}
+
+fn bearer(app: &App, credentials: &str) -> Result<Bearer, TokenError> {
+    let (scheme, token) = credentials.split_once(' ').unwrap_or((credentials, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(TokenError::Invalid);
+    }
+    // RFC 9110 section 11.4 allows several spaces after the scheme, and nothing else.
+    let claims = app.verifier().verify_access(token.trim_start_matches(' '))?;
+    let tenant = claims.tenant.parse().map_err(|_| TokenError::Invalid)?;
+    if app.revoked.has(&claims.sub) {
+        return Err(TokenError::Invalid);
+    }
+    Ok(Bearer { subject: claims.sub, tenant, scopes: Scopes::known_in(&claims.scope), rate_limit: claims.rate_limit })
 }
 
 /// Someone who may do what was asked for.
@@ -75,14 +110,8 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let Some(value) = parts.headers.get(header::AUTHORIZATION) else { return Ok(Caller::Anonymous) };
-        let text = value.to_str().map_err(|_| ApiError::bad_bearer("the authorization header cannot be read"))?;
-        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(ApiError::bad_bearer("authorization must be a bearer token"));
-        }
-        let claims = app.verifier.verify_access(token.trim()).map_err(ApiError::bad_bearer)?;
-        let tenant = claims.tenant.parse().map_err(|_| ApiError::bad_bearer("the token is not valid here"))?;
-        Ok(Caller::Bearer(Bearer { subject: claims.sub, tenant, scopes: Scopes::known_in(&claims.scope) }))
+        // The rate limiter has looked already, where it counts.
+        let shown = parts.extensions.get::<Shown>().cloned().unwrap_or_else(|| Shown::of(app, &parts.headers));
+        shown.0.map_err(ApiError::bad_bearer)
     }
 }

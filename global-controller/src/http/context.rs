@@ -1,20 +1,26 @@
 //! What surrounds every request: an id, a bound on how many are under way, the access log, metrics, headers that all answers carry.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use global_controller_core::caller_address;
+
 use super::ApiError;
 use crate::app::App;
+use crate::shares::Full;
 
 /// Echoed, or made.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+/// What is answered however many requests are under way: whoever watches this process must not take a crowd for its death.
+const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
 
 tokio::task_local! {
     static CURRENT: String;
@@ -25,8 +31,26 @@ pub fn request_id() -> String {
     CURRENT.try_with(String::clone).unwrap_or_default()
 }
 
+/// What of a request's address tells callers apart; all the same where the listener does not say.
+pub fn address(extensions: &Extensions) -> IpAddr {
+    let remote = extensions.get::<ConnectInfo<SocketAddr>>();
+    remote.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |ConnectInfo(remote)| caller_address(remote.ip()))
+}
+
+/// A middleware: a request holds a place while it is under way, its body included; of these one address has only a share.
+pub async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if ALWAYS.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    match app.requests.take(address(request.extensions())) {
+        Ok(_place) => next.run(request).await,
+        Err(Full::All) => ApiError::unavailable("too many requests are under way").into_response(),
+        Err(Full::Own) => ApiError::unavailable("too many requests from this address are under way").into_response(),
+    }
+}
+
 /// The middleware; outermost of all.
-pub async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn surround(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id_of(request.headers());
     let method = request.method().clone();
@@ -34,13 +58,7 @@ pub async fn surround(State(app): State<Arc<App>>, request: Request, next: Next)
     let route = request.extensions().get::<MatchedPath>().map_or("none", |matched| matched.as_str()).to_owned();
     let protocol = protocol(request.version());
     let is_api = request.uri().path().starts_with("/api/");
-    let answer = async {
-        match app.requests.clone().try_acquire_owned() {
-            Ok(_permit) => next.run(request).await,
-            Err(_) => ApiError::unavailable("too many requests are under way").into_response(),
-        }
-    };
-    let mut response = CURRENT.scope(id.clone(), answer).await;
+    let mut response = CURRENT.scope(id.clone(), next.run(request)).await;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);

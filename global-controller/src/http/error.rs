@@ -6,6 +6,7 @@ use std::fmt::Display;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use common::token::TokenError;
 use global_controller_core::Scope;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -143,7 +144,7 @@ impl ApiError {
     }
 
     /// What was shown does not hold (RFC 6750 section 3.1).
-    pub fn bad_bearer(reason: impl Display) -> Self {
+    pub fn bad_bearer(reason: TokenError) -> Self {
         Self::new(ErrorCode::Unauthorized, reason.to_string())
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dark-tower\", error=\"invalid_token\""))
     }
@@ -151,11 +152,14 @@ impl ApiError {
     /// What was shown instead of a bearer, such as a resume token, does not hold.
     pub fn unauthorized(reason: impl Display) -> Self {
         Self::new(ErrorCode::Unauthorized, reason.to_string())
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dark-tower\""))
     }
 
     /// The client id or its secret is wrong; which of them is not said.
     pub fn bad_client() -> Self {
+        // Every 401 names a scheme that would do (RFC 9110 section 15.5.2).
         Self::new(ErrorCode::Unauthorized, "client_id or client_secret is wrong")
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"dark-tower\""))
     }
 
     /// The bearer is known, and may not.
@@ -277,7 +281,7 @@ impl From<AssignError> for ApiError {
 impl From<HashError> for ApiError {
     fn from(error: HashError) -> Self {
         match error {
-            HashError::Busy => Self::unavailable(error),
+            HashError::Busy | HashError::BusyAddress => Self::unavailable(error),
             HashError::Failed => Self::internal(error),
         }
     }

@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::body;
-use super::{ApiError, ErrorCode};
+use super::{ApiError, ErrorCode, body, context};
 use crate::app::App;
 use crate::credentials::HashError;
 use crate::store::StoreError;
@@ -106,16 +105,17 @@ impl From<HashError> for Refusal {
 )]
 pub async fn issue(State(app): State<Arc<App>>, request: Request) -> Response {
     let basic = request.headers().contains_key(header::AUTHORIZATION);
-    let in_json = !basic && body::media_type(request.headers()).is_none_or(|found| found == JSON);
+    let in_oauth = basic || body::media_type(request.headers()).is_some_and(|found| found == FORM);
     match answer(&app, request).await {
         Ok(answer) => ([(header::PRAGMA, "no-cache")], Json(answer)).into_response(),
-        Err(refusal) if in_json => in_contract_body(refusal).into_response(),
-        Err(refusal) => in_oauth_body(refusal, basic),
+        Err(refusal) if in_oauth => in_oauth_body(refusal),
+        Err(refusal) => in_contract_body(refusal).into_response(),
     }
 }
 
 async fn answer(app: &App, request: Request) -> Result<TokenAnswer, Refusal> {
     let (headers, media_type) = (request.headers().clone(), body::media_type(request.headers()));
+    let address = context::address(request.extensions());
     let bytes = body::read(request.into_body(), app).await?;
     let mut asked: TokenRequest = match media_type.as_deref() {
         Some(FORM) => form(&bytes)?,
@@ -137,8 +137,10 @@ async fn answer(app: &App, request: Request) -> Result<TokenAnswer, Refusal> {
     let id = asked.client_id.ok_or_else(|| missing("client_id"))?;
     let secret = asked.client_secret.ok_or_else(|| missing("client_secret"))?;
     let client = if id.len() <= CLIENT_ID_BYTES_MAX { app.store.api_client(&id).await? } else { None };
+    // One that was shut out is one that is not there.
+    let client = client.filter(|client| client.revoked_at.is_none());
     let stored = client.as_ref().map(|client| client.secret_hash.clone());
-    let matches = app.hasher.verify(secret, stored).await?;
+    let matches = app.hasher.verify(address, secret, stored).await?;
     let Some(client) = client.filter(|_| matches) else { return Err(Refusal::Client) };
     let scopes = match asked.scope.as_deref() {
         None | Some("") => client.scopes,
@@ -150,7 +152,7 @@ async fn answer(app: &App, request: Request) -> Result<TokenAnswer, Refusal> {
             wanted
         }
     };
-    let life = app.config.tokens.access_life.as_secs();
+    let life = app.config.tokens.access_life().as_secs();
     let now = common::clock::unix_seconds();
     let claims = AccessClaims {
         iss: ISSUER.to_owned(),
@@ -161,6 +163,7 @@ async fn answer(app: &App, request: Request) -> Result<TokenAnswer, Refusal> {
         exp: now + life,
         tenant: client.tenant.to_string(),
         scope: scopes.to_string(),
+        rate_limit: client.rate_limit,
     };
     let access_token = app.keys.signer().sign_access(&claims).map_err(ApiError::internal)?;
     Ok(TokenAnswer { access_token, token_type: "Bearer", expires_in: life, scope: claims.scope })
@@ -214,7 +217,7 @@ fn in_contract_body(refusal: Refusal) -> ApiError {
 }
 
 /// RFC 6749 section 5.2; what has no code there keeps its status.
-fn in_oauth_body(refusal: Refusal, basic: bool) -> Response {
+fn in_oauth_body(refusal: Refusal) -> Response {
     let (status, code, description) = match refusal {
         Refusal::Invalid(field, problem) => (StatusCode::BAD_REQUEST, "invalid_request", format!("{field}: {problem}")),
         Refusal::GrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type", "grant_type must be client_credentials".to_owned()),
@@ -225,7 +228,7 @@ fn in_oauth_body(refusal: Refusal, basic: bool) -> Response {
         Refusal::Other(error) => return error.into_response(),
     };
     let mut response = (status, Json(json!({"error": code, "error_description": description}))).into_response();
-    if status == StatusCode::UNAUTHORIZED && basic {
+    if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"dark-tower\""));
     }
     response

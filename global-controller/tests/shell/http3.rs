@@ -106,3 +106,30 @@ async fn a_hundred_requests_share_a_connection() {
         assert_eq!(answer.await.expect("no panic"), StatusCode::OK);
     }
 }
+
+/// Bodies that do not come hold the places of their address, for as long as a body may take; health is told all the same.
+#[tokio::test]
+async fn slow_bodies_hold_the_places_of_their_address_alone() {
+    let world = World::start(|config| {
+        config.limits.requests_per_address = 1;
+        config.limits.read_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let mut http3 = Http3::connect(&world).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let request = http3.request("POST", "/api/v1/auth/token");
+        slow.push(http3.send.send_request(request).await.expect("the request goes out"));
+    }
+    assert_eq!(world.get("/healthz", None).await.text, "ok\n");
+    let mut statuses = Vec::new();
+    for stream in &mut slow {
+        let head = stream.recv_response().await.expect("an answer");
+        assert!(head.headers().contains_key("x-ratelimit-remaining"), "{head:?}");
+        assert_eq!(head.headers().contains_key("retry-after"), head.status() == 503, "{head:?}");
+        statuses.push(head.status().as_u16());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [408, 503, 503, 503]);
+    assert_ne!(world.get("/", None).await.status, 503, "the place came back");
+}

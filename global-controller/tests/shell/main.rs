@@ -8,5 +8,6 @@ mod join;
 mod meetings;
 mod pages;
 mod protocols;
+mod rates;
 mod store;
 mod world;

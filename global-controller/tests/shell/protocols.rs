@@ -52,9 +52,15 @@ async fn long_bodies_are_refused() {
 #[tokio::test]
 async fn a_crowd_of_requests_is_told_to_come_again() {
     let world = World::start(|config| config.limits.requests = 0).await;
-    let answer = world.get("/healthz", None).await;
+    let answer = world.get("/api/v1/meetings", None).await;
     assert_eq!(answer.refusal(), "503 UNAVAILABLE: too many requests are under way");
     assert_eq!(answer.header("retry-after"), "2");
+    assert_eq!(world.get("/healthz", None).await.text, "ok\n", "a crowd is no reason to restart this process");
+    let world = World::start(|config| config.limits.requests_per_address = 0).await;
+    let answer = world.get("/", None).await;
+    assert_eq!(answer.refusal(), "503 UNAVAILABLE: too many requests from this address are under way");
+    assert_eq!(answer.header("retry-after"), "2");
+    assert_eq!(world.get("/readyz", None).await.status, 200);
 }
 
 /// Pages of the list may call the API from a browser, others may not.

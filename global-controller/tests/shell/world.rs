@@ -160,6 +160,8 @@ async fn launch(folder: &tempfile::TempDir, authority: &ClusterAuthority, certif
     config.cluster.grace = Duration::ZERO;
     config.cluster.sweep_interval = Duration::from_millis(100);
     config.store.path = folder.path().join("state/gc.sqlite");
+    // Tests that are not about rates ask as often as they like.
+    config.rates.requests = 1_000_000;
     adjust(&mut config);
     let identity = authority.issue(&"gc-1".parse().expect("a node id"), NodeKind::GlobalController).expect("a certificate");
     global_controller::start(config, identity, certificate.clone()).await.expect("it starts")
