@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Which bound is reached.
@@ -88,6 +89,17 @@ impl<K: Eq + Hash> Drop for Share<K> {
     }
 }
 
+/// Bits of an IPv6 address that are a customer's own choice (RFC 6177): whoever has one address has them all.
+const INTERFACE_BITS: u32 = 64;
+
+/// What of an address tells one caller from another: an IPv4 address, also one that is written as IPv6, or a /64.
+pub fn caller_address(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> INTERFACE_BITS << INTERFACE_BITS)),
+        IpAddr::V4(address) => IpAddr::V4(address),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +119,18 @@ mod tests {
         let _again = shares.take("ana").expect("her own came back");
         let held = shares.0.held();
         assert_eq!((held.all, held.own.len()), (2, 1));
+    }
+
+    #[test]
+    fn who_shares_an_address() {
+        let check = |address: &str, expected: &str| {
+            assert_eq!(caller_address(address.parse().expect("an address")).to_string(), expected, "{address}");
+        };
+        check("192.0.2.7", "192.0.2.7");
+        check("::ffff:192.0.2.7", "192.0.2.7");
+        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
+        check("2001:db8:1:2::", "2001:db8:1:2::");
+        check("2001:db8:1:3::6", "2001:db8:1:3::");
+        check("::1", "::");
     }
 }

@@ -18,5 +18,5 @@ pub use cluster::{ClusterView, Rules};
 pub use code::MeetingCode;
 pub use placement::{Placement, place};
 pub use ranking::rank_handlers;
-pub use rate::{Limiter, Verdict, caller_address};
+pub use rate::{Limiter, Verdict};
 pub use scope::{Scope, Scopes};

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use common_core::Moment;
@@ -87,17 +86,6 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
     }
 }
 
-/// Bits of an IPv6 address that are a customer's own choice (RFC 6177): whoever has one address has them all.
-const INTERFACE_BITS: u32 = 64;
-
-/// What of an address tells one caller from another: an IPv4 address, also one that is written as IPv6, or a /64.
-pub fn caller_address(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> INTERFACE_BITS << INTERFACE_BITS)),
-        IpAddr::V4(address) => IpAddr::V4(address),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,18 +139,5 @@ mod tests {
         assert!(limiter.check(at(2), &"ana", 1).allowed, "she was forgotten");
         limiter.check(at(62), &"dan", 1);
         assert_eq!(limiter.callers(), 1, "windows that ended are forgotten");
-    }
-
-    #[test]
-    fn who_shares_an_address() {
-        let check = |address: &str, expected: &str| {
-            assert_eq!(caller_address(address.parse().expect("an address")).to_string(), expected, "{address}");
-        };
-        check("192.0.2.7", "192.0.2.7");
-        check("::ffff:192.0.2.7", "192.0.2.7");
-        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
-        check("2001:db8:1:2::", "2001:db8:1:2::");
-        check("2001:db8:1:3::6", "2001:db8:1:3::");
-        check("::1", "::");
     }
 }

@@ -9,11 +9,9 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Version, header
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use global_controller_core::caller_address;
-
 use super::ApiError;
 use crate::app::App;
-use crate::shares::Full;
+use crate::shares::{Full, caller_address};
 
 /// Echoed, or made.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
