@@ -2,16 +2,24 @@
 //!
 //! A panic here ends this meeting alone: its sessions end with `INTERNAL_ERROR`, and it is counted.
 
+mod control;
+
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common_core::{Code, MeetingId, NodeId, ParticipantId};
-use meeting_controller_core::message::{Refusal, Request, SessionKey, StreamQuality};
-use meeting_controller_core::{EndCause, Event, HandlerCommand, HandlerFailure, Input, Join, Meeting, Message, Output, Settings, Stamp};
+use futures_util::FutureExt;
+use meeting_controller_core::message::{LeaveReason, Refusal, Request, SessionKey, StreamQuality};
+use meeting_controller_core::{EndCause, Event, HandlerCommand, HandlerFailure, Input, Join, Meeting, Memory, Message, Output, Stamp};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use control::{Control, Kicked, MuteError};
 
 use crate::codec;
+use crate::dormant::Asleep;
 use crate::handlers::{Answer, Handler, HandlerQueue};
 use crate::node::Node;
 use crate::outbox::Outbox;
@@ -35,6 +43,8 @@ pub(crate) enum Command {
     Request { session: SessionKey, request_id: u64, request: Request, stamp: Stamp },
     /// A session is over.
     SessionEnded(SessionKey),
+    /// A global controller asks for something.
+    Control(Control),
     /// How media streams fared in the last second.
     Telemetry(Vec<(ParticipantId, StreamQuality)>),
     /// The meeting is over; the other end hears when everyone was told.
@@ -51,9 +61,24 @@ pub(crate) struct MeetingHandle {
     pub number: u64,
     pub inbox: mpsc::Sender<Command>,
     pub participants: Arc<AtomicU32>,
+    /// Cancelled when this life is over, and the node knows what it remembers of it.
+    over: CancellationToken,
 }
 
 impl MeetingHandle {
+    /// Asks for something; `None` once this life of the meeting is over, and what it knew is with the node.
+    pub async fn ask<T>(&self, control: impl FnOnce(oneshot::Sender<T>) -> Control) -> Option<T> {
+        let (done, heard) = oneshot::channel();
+        let asked = self.inbox.send(Command::Control(control(done))).await;
+        if asked.is_ok()
+            && let Ok(answer) = heard.await
+        {
+            return Some(answer);
+        }
+        self.over.cancelled().await;
+        None
+    }
+
     /// Ends the meeting and waits until its sessions were told.
     pub async fn end(&self, cause: EndCause) {
         let (done, heard) = oneshot::channel();
@@ -64,15 +89,16 @@ impl MeetingHandle {
     }
 }
 
-/// Starts a meeting's task.
-pub(crate) fn spawn(node: &Arc<Node>, meeting_id: MeetingId, number: u64, settings: Settings) -> MeetingHandle {
+/// Starts a meeting's task, with what is remembered of an earlier life of it.
+pub(crate) fn spawn(node: &Arc<Node>, meeting_id: MeetingId, number: u64, asleep: Asleep) -> MeetingHandle {
     let (inbox, commands) = mpsc::channel(INBOX_MAX);
     let participants = Arc::new(AtomicU32::new(0));
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+    let settings = asleep.settings.clone();
     let actor = Actor {
         node: node.clone(),
         meeting_id,
-        meeting: Meeting::new(node.clock.now(), settings.clone(), node.limits.core()),
+        meeting: Meeting::new(node.clock.now(), asleep.settings, asleep.memory, node.limits.core()),
         outboxes: HashMap::new(),
         attachment: None,
         answers,
@@ -81,22 +107,34 @@ pub(crate) fn spawn(node: &Arc<Node>, meeting_id: MeetingId, number: u64, settin
         counted: 0,
         ended: None,
     };
-    let changes = node.handlers.changes();
-    let (keeper, task) = (node.clone(), node.tasks.spawn(actor.run(commands, answered, changes)));
+    let (changes, over) = (node.handlers.changes(), CancellationToken::new());
+    let is_over = over.clone();
+    let (keeper, task) = (node.clone(), node.tasks.spawn(live(actor, commands, answered, changes)));
     let counted = participants.clone();
     node.tasks.spawn(async move {
-        let wakes = match task.await {
-            Ok(cause) => cause != Some(EndCause::Ended),
-            Err(_) => {
-                tracing::error!(meeting = %meeting_id, "a meeting panicked and is ended");
-                metrics::counter!("dark_tower_controller_meeting_panics_total").increment(1);
-                keeper.participants.fetch_sub(counted.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-                true
-            }
-        };
-        keeper.forget(meeting_id, number, wakes.then_some(settings));
+        // Without an answer the task did not even survive its own farewell: what was remembered is lost.
+        let memory = task.await.unwrap_or_else(|_| Some(Default::default()));
+        keeper.participants.fetch_sub(counted.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        keeper.forget(meeting_id, number, memory.map(|memory| Asleep { settings, memory }));
+        is_over.cancel();
     });
-    MeetingHandle { number, inbox, participants }
+    MeetingHandle { number, inbox, participants, over }
+}
+
+/// One life of a meeting; what must be remembered of it, if it may wake again.
+async fn live(
+    mut actor: Actor,
+    commands: mpsc::Receiver<Command>,
+    answered: mpsc::Receiver<Answer>,
+    changes: watch::Receiver<u64>,
+) -> Option<Memory> {
+    // What is looked at afterwards, who was there and what is remembered, has no half-done steps that matter.
+    if AssertUnwindSafe(actor.run(commands, answered, changes)).catch_unwind().await.is_err() {
+        tracing::error!(meeting = %actor.meeting_id, "a meeting panicked and is ended");
+        metrics::counter!("dark_tower_controller_meeting_panics_total").increment(1);
+        actor.report_break();
+    }
+    (actor.ended != Some(EndCause::Ended)).then(|| actor.meeting.into_memory())
 }
 
 /// The handler that a meeting uses.
@@ -121,11 +159,11 @@ struct Actor {
 
 impl Actor {
     async fn run(
-        mut self,
+        &mut self,
         mut commands: mpsc::Receiver<Command>,
         mut answered: mpsc::Receiver<Answer>,
         mut changes: watch::Receiver<u64>,
-    ) -> Option<EndCause> {
+    ) {
         while self.ended.is_none() {
             let deadline = self.meeting.poll_deadline();
             let due = async {
@@ -151,7 +189,16 @@ impl Actor {
         while let Some(command) = commands.recv().await {
             self.turn_away(command);
         }
-        cause
+    }
+
+    /// Nobody was told by the meeting itself: everyone who was there is cut off.
+    fn report_break(&mut self) {
+        for mut attendance in self.meeting.attendances() {
+            for media_stream in std::mem::take(&mut attendance.participant.streams) {
+                self.record(&Event::Unpublished(Box::new(media_stream)));
+            }
+            self.record(&Event::Left { attendance: Box::new(attendance), reason: LeaveReason::ConnectionLost });
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -172,6 +219,7 @@ impl Actor {
                 self.outboxes.remove(&session);
                 self.feed(Input::SessionEnded(session));
             }
+            Command::Control(control) => self.control(control),
             Command::Telemetry(figures) => {
                 for (participant_id, quality) in figures {
                     self.feed(Input::Telemetry { participant_id, quality });
@@ -325,11 +373,12 @@ impl Actor {
 
     fn record(&self, event: &Event) {
         let meeting = self.meeting_id;
+        self.node.reports.note(meeting, event);
         let joined = |outcome: &'static str| metrics::counter!("dark_tower_controller_joins_total", "outcome" => outcome).increment(1);
         match event {
-            Event::Joined { participant_id, session } => {
+            Event::Joined { attendance, session } => {
                 joined("joined");
-                tracing::info!(%meeting, participant = %participant_id, %session, "joined");
+                tracing::info!(%meeting, participant = %attendance.participant.participant_id, %session, "joined");
             }
             Event::Resumed { participant_id, session } => {
                 joined("resumed");
@@ -343,10 +392,12 @@ impl Actor {
                 metrics::counter!("dark_tower_controller_lost_total").increment(1);
                 tracing::info!(%meeting, participant = %participant_id, "session lost; the reconnection window is open");
             }
-            Event::Left { participant_id, reason } => {
+            Event::Left { attendance, reason } => {
                 metrics::counter!("dark_tower_controller_left_total", "reason" => reason.name()).increment(1);
-                tracing::info!(%meeting, participant = %participant_id, reason = reason.name(), "left");
+                tracing::info!(%meeting, participant = %attendance.participant.participant_id, reason = reason.name(), "left");
             }
+            Event::Published(it) => tracing::debug!(%meeting, participant = %it.participant_id, stream = %it.stream_id, "published"),
+            Event::Unpublished(it) => tracing::debug!(%meeting, participant = %it.participant_id, stream = %it.stream_id, "unpublished"),
             Event::HandlerFailed { reason } => tracing::warn!(%meeting, reason, "the handler did not do it"),
         }
     }

@@ -9,9 +9,10 @@ use common_core::{Code, MeetingId};
 use meeting_controller_core::message::{
     Capabilities, JoinAnswer, LeaveReason, MediaServer, Message, Participant, Refusal, Request, ServerMessage, StateChange, StreamQuality,
 };
+use meeting_controller_core::{Attendance, Settings};
 use prost::Message as _;
 use proto::convert::{self, FieldError};
-use proto::v1;
+use proto::{cluster, v1};
 
 /// Longest URL that a client names, in bytes.
 const URL_BYTES_MAX: usize = 2048;
@@ -187,7 +188,15 @@ fn body(message: &Message) -> v1::server_message::Body {
             ..Default::default()
         }),
         Message::MediaServer(it) => Wire::MediaServer(media_server_info(it)),
+        Message::MuteRequest(it) => {
+            Wire::MuteRequest(v1::MuteRequest { microphone: it.microphone, camera: it.camera, reason: it.reason.clone() })
+        }
     }
+}
+
+/// A participant as one node tells another.
+pub(crate) fn meeting_participant(it: &Attendance) -> cluster::MeetingParticipant {
+    cluster::MeetingParticipant { participant: Some(participant(&it.participant)), subject: it.subject.clone(), connected: it.is_connected }
 }
 
 /// How often a client hears from the server at least.
@@ -204,7 +213,16 @@ fn join_response(answer: &JoinAnswer) -> v1::JoinResponse {
         chat: answer.chat.iter().map(|it| chat(it)).collect(),
         alternate_controller_urls: Vec::new(),
         subscriptions: answer.subscriptions.iter().map(ToString::to_string).collect(),
-        meeting: None,
+        meeting: Some(meeting_info(&answer.meeting)),
+    }
+}
+
+fn meeting_info(it: &Settings) -> v1::MeetingInfo {
+    v1::MeetingInfo {
+        display_name: it.display_name.clone(),
+        max_participants: u32::try_from(it.participants_max).unwrap_or(u32::MAX),
+        enable_e2e_encryption: it.is_end_to_end_encrypted,
+        recording_enabled: it.may_be_recorded,
     }
 }
 
@@ -248,7 +266,8 @@ fn chat(it: &meeting_controller_core::message::ChatMessage) -> v1::ChatMessage {
     }
 }
 
-fn leave_reason(reason: LeaveReason) -> v1::LeaveReason {
+/// As one node tells another.
+pub(crate) fn leave_reason(reason: LeaveReason) -> v1::LeaveReason {
     match reason {
         LeaveReason::Voluntary => v1::LeaveReason::Voluntary,
         LeaveReason::Kicked => v1::LeaveReason::Kicked,

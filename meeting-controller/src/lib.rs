@@ -1,7 +1,7 @@
 //! The meeting controller's loud room: sockets, tasks, gRPC. What a meeting is and does is in `meeting-controller-core`.
 //!
 //! In: sessions over WebTransport and WebSocket, the global controller's commands, the handlers' answers. Out: messages to
-//! clients, operations to handlers, heartbeats. One task per meeting owns its state; a session is a task that reads and one
+//! clients, operations to handlers, heartbeats, reports of what happened. One task per meeting owns its state; a session is a task that reads and one
 //! that writes.
 
 #![warn(missing_docs)]
@@ -10,11 +10,13 @@ mod actor;
 mod codec;
 pub mod config;
 mod door;
+mod dormant;
 mod grpc;
 mod handlers;
 mod node;
 mod outbox;
 mod registry;
+mod reports;
 mod session;
 mod websocket;
 mod webtransport;
@@ -42,6 +44,7 @@ use tokio_util::task::TaskTracker;
 use crate::handlers::Handlers;
 use crate::node::Node;
 use crate::registry::{Presentation, Registry};
+use crate::reports::{Reporter, Reports};
 
 /// An orderly end takes no longer.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -111,7 +114,9 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     let (endpoint, tcp, public_address) = bind_public(config.public.bind, &certificate).await?;
 
     let handlers = Handlers::new(identity.clone(), config.region.clone(), stop.clone(), tasks.clone());
-    let node = Node::new(config.limits.clone(), handlers, accepting.clone(), tasks.clone());
+    let global_controllers = &config.cluster.global_controllers;
+    let reports = Reports::new(!global_controllers.is_empty());
+    let node = Node::new(config.limits.clone(), handlers, reports.clone(), accepting.clone(), tasks.clone());
     let origins = OriginPolicy::from_list(&config.public.origins);
     let presentation = Presentation {
         node_id: config.node_id.clone(),
@@ -138,7 +143,10 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     let router = websocket::router(node.clone(), origins.clone());
     tasks.spawn(door::serve(tcp, certificate.server_config(&[b"http/1.1"])?, router, accepting.clone(), tasks.clone()));
 
-    for global_controller in &config.cluster.global_controllers {
+    let reporter = Reporter::new(reports, (config.node_id.clone(), presentation.start_number), &identity, global_controllers)?;
+    // Until the very end: it reports what the end of this node does to its meetings.
+    tasks.spawn(reporter.run(stop.clone()));
+    for global_controller in global_controllers {
         let registry = Registry::new(node.clone(), presentation.clone(), &identity, global_controller)?;
         tasks.spawn(registry.run(accepting.clone()));
     }
@@ -146,7 +154,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     Ok(Running {
         node,
         presentation,
-        is_registering: !config.cluster.global_controllers.is_empty(),
+        is_registering: !global_controllers.is_empty(),
         origins,
         grpc_address,
         public_address,

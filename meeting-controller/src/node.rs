@@ -1,6 +1,6 @@
 //! What every session and meeting of this controller shares: the meetings, the handlers, the keys, the counts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
@@ -19,12 +19,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::actor::{Command, MeetingHandle};
 use crate::config::LimitsConfig;
+use crate::dormant::{Asleep, Dormant};
 use crate::handlers::{Handlers, TelemetrySink};
+use crate::reports::Reports;
 
 /// Ended meetings whose late joiners are told so; an older one is just unknown.
 const ENDED_MAX: usize = 10_000;
-/// Meetings that were dropped while empty and may wake again: an hour of a busy controller's, at a hundred bytes each.
-const DORMANT_MAX: usize = 100_000;
 /// Token keys that are looked at: a rotation has two or three.
 const TOKEN_KEYS_MAX: usize = 64;
 
@@ -33,13 +33,13 @@ pub(crate) struct Node {
     pub clock: Clock,
     pub limits: LimitsConfig,
     pub handlers: Arc<Handlers>,
+    pub reports: Arc<Reports>,
     pub tasks: TaskTracker,
     /// Nobody new is let in.
     pub stopping: CancellationToken,
     meetings: DashMap<MeetingId, MeetingHandle>,
     ended: Mutex<VecDeque<MeetingId>>,
-    /// Assigned here still, as far as a global controller knows, and without any state but what they were created with.
-    dormant: Mutex<BTreeMap<MeetingId, Settings>>,
+    dormant: Mutex<Dormant>,
     keys: RwLock<(Vec<TokenKey>, Arc<TokenVerifier>)>,
     last_session: AtomicU64,
     last_actor: AtomicU64,
@@ -64,17 +64,24 @@ pub(crate) enum AssignError {
 }
 
 impl Node {
-    pub fn new(limits: LimitsConfig, handlers: Arc<Handlers>, stopping: CancellationToken, tasks: TaskTracker) -> Arc<Self> {
+    pub fn new(
+        limits: LimitsConfig,
+        handlers: Arc<Handlers>,
+        reports: Arc<Reports>,
+        stopping: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
         let verifier = Arc::new(TokenVerifier::new([], limits.token_leeway));
         let node = Arc::new(Self {
             clock: Clock::start(),
             limits,
             handlers: handlers.clone(),
+            reports,
             tasks,
             stopping,
             meetings: DashMap::new(),
             ended: Mutex::new(VecDeque::new()),
-            dormant: Mutex::new(BTreeMap::new()),
+            dormant: Mutex::default(),
             keys: RwLock::new((Vec::new(), verifier)),
             last_session: AtomicU64::new(0),
             last_actor: AtomicU64::new(0),
@@ -137,14 +144,24 @@ impl Node {
         if let Some(meeting) = self.meeting(meeting_id) {
             return Ok(Some(meeting));
         }
-        let dormant = self.dormant().get(&meeting_id).cloned();
-        match dormant {
-            Some(settings) => self.assign(meeting_id, settings).map(|()| self.meeting(meeting_id)),
-            None => Ok(None),
+        if !self.sleeps(meeting_id) {
+            return Ok(None);
         }
+        self.assign(meeting_id, Settings::default(), &[])?;
+        Ok(self.meeting(meeting_id))
     }
 
-    fn dormant(&self) -> std::sync::MutexGuard<'_, BTreeMap<MeetingId, Settings>> {
+    /// Whether it was dropped here, and may come to life again.
+    pub fn sleeps(&self, meeting_id: MeetingId) -> bool {
+        self.dormant().contains(meeting_id)
+    }
+
+    /// Keeps subjects out of a meeting that sleeps; false if it does not.
+    pub fn refuse_asleep(&self, meeting_id: MeetingId, subjects: &[String]) -> bool {
+        self.dormant().refuse(self.clock.now(), meeting_id, subjects)
+    }
+
+    pub fn dormant(&self) -> std::sync::MutexGuard<'_, Dormant> {
         self.dormant.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -158,8 +175,14 @@ impl Node {
         self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&meeting_id)
     }
 
-    /// Makes a meeting, unless it is here already.
-    pub fn assign(self: &Arc<Self>, meeting_id: MeetingId, settings: Settings) -> Result<(), AssignError> {
+    /// Makes a meeting, or hands out the one that is here already: as it is, so these subjects must be told to it.
+    /// One that sleeps wakes as it was created first.
+    pub fn assign(
+        self: &Arc<Self>,
+        meeting_id: MeetingId,
+        settings: Settings,
+        refused: &[String],
+    ) -> Result<Option<MeetingHandle>, AssignError> {
         if self.stopping.is_cancelled() {
             return Err(AssignError::Stopping);
         }
@@ -169,17 +192,18 @@ impl Node {
         // Counted before the entry is locked; a race may let in one meeting more, which is no harm.
         let is_full = self.meetings.len() >= usize::try_from(self.limits.max_meetings).unwrap_or(usize::MAX);
         match self.meetings.entry(meeting_id) {
-            Entry::Occupied(_) => return Ok(()),
+            Entry::Occupied(here) => return Ok(Some(here.get().clone())),
             Entry::Vacant(_) if is_full => return Err(AssignError::Full),
             Entry::Vacant(vacant) => {
+                let mut asleep = self.dormant().take(meeting_id).unwrap_or_else(|| Asleep { settings, memory: Default::default() });
+                asleep.memory.refuse(refused);
                 let number = self.last_actor.fetch_add(1, Ordering::Relaxed) + 1;
-                vacant.insert(crate::actor::spawn(self, meeting_id, number, settings));
+                vacant.insert(crate::actor::spawn(self, meeting_id, number, asleep));
             }
         }
-        self.dormant().remove(&meeting_id);
         tracing::info!(meeting = %meeting_id, "a meeting is assigned here");
         self.show_meetings();
-        Ok(())
+        Ok(None)
     }
 
     fn show_meetings(&self) {
@@ -197,7 +221,7 @@ impl Node {
                 ended.push_back(meeting_id);
             }
         }
-        self.dormant().remove(&meeting_id);
+        self.dormant().take(meeting_id);
         if let Some(meeting) = self.meeting(meeting_id) {
             meeting.end(EndCause::Ended).await;
         }
@@ -209,13 +233,10 @@ impl Node {
         futures_util::future::join_all(meetings.iter().map(|meeting| meeting.end(EndCause::Stopping))).await;
     }
 
-    /// A meeting's actor has ended. With `settings` it was not the meeting that ended, and may wake again.
-    pub fn forget(&self, meeting_id: MeetingId, number: u64, settings: Option<Settings>) {
-        if let Some(settings) = settings {
-            let mut dormant = self.dormant();
-            if dormant.len() < DORMANT_MAX {
-                dormant.insert(meeting_id, settings);
-            }
+    /// A meeting's task has ended. With `asleep` it was not the meeting that ended, and may wake again.
+    pub fn forget(&self, meeting_id: MeetingId, number: u64, asleep: Option<Asleep>) {
+        if let Some(asleep) = asleep {
+            self.dormant().put(self.clock.now(), meeting_id, asleep);
         }
         self.meetings.remove_if(&meeting_id, |_, meeting| meeting.number == number);
         self.show_meetings();

@@ -159,6 +159,11 @@ impl Reader {
 
     fn join(&mut self, request_id: u64, wish: JoinWish) -> Result<(MeetingHandle, Command), Refusal> {
         let (credential, handlers) = self.credential(&wish)?;
+        if matches!(credential, Credential::Resume(_)) && self.node.meeting(wish.meeting_id).is_none() && self.node.sleeps(wish.meeting_id)
+        {
+            // Nobody is expected back in a meeting that sleeps, and whoever guesses does not wake it.
+            return Err(Refusal::new(Code::Unauthorized, "the resume token is not good (any more); join with a new token from the API"));
+        }
         let meeting = self.meeting(wish.meeting_id)?;
         if matches!(credential, Credential::Grant(..)) && !self.node.has_room() {
             return Err(Refusal::new(Code::CapacityExceeded, "this controller is full; ask the API again"));

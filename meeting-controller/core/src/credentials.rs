@@ -45,8 +45,43 @@ pub(crate) enum SpendError {
     Full,
 }
 
+/// What must be known of a meeting for longer than its state lives: which join tokens are spent, and who stays out.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    pub(crate) spent: SpentTokens,
+    pub(crate) refused: Refused,
+}
+
+impl Memory {
+    /// Forgets tokens that have expired by themselves: nobody can use them again.
+    pub fn forget_expired(&mut self, now: Moment) {
+        self.spent.until.retain(|_, until| now < *until);
+    }
+
+    /// These subjects stay out.
+    pub fn refuse(&mut self, subjects: &[String]) {
+        subjects.iter().for_each(|subject| self.refused.add(subject));
+    }
+
+    /// Takes up what is remembered elsewhere.
+    pub fn absorb(&mut self, other: Memory) {
+        other.refused.subjects.iter().for_each(|subject| self.refused.add(subject));
+        self.spent.until.extend(other.spent.until);
+    }
+
+    /// Tokens and subjects that it holds, for whoever bounds many of these.
+    pub fn len(&self) -> usize {
+        self.spent.until.len() + self.refused.subjects.len()
+    }
+
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Join tokens that were spent or are being spent, until they expire by themselves.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SpentTokens {
     until: BTreeMap<String, Moment>,
 }
@@ -132,8 +167,8 @@ impl ResumeBook {
     }
 }
 
-/// Subjects that were removed by a host and stay out.
-#[derive(Debug, Default)]
+/// Subjects that were removed and stay out.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Refused {
     subjects: BTreeSet<String>,
 }

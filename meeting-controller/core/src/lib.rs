@@ -10,14 +10,18 @@
 mod chat;
 mod credentials;
 pub mod handler;
+mod input;
 mod media;
 mod meeting;
 pub mod message;
+mod output;
 mod quality;
 mod rate;
 mod roster;
 
-pub use credentials::{ResumeToken, TokenHash};
+pub use credentials::{Memory, ResumeToken, TokenHash};
 pub use handler::{HandlerAnswer, HandlerCommand, HandlerFailure, OperationId};
-pub use meeting::{Credential, EndCause, Event, Input, Join, Limits, Meeting, Output, Settings, Stamp};
+pub use input::{Credential, Input, Join, Limits, Settings, Stamp};
+pub use meeting::Meeting;
 pub use message::{Message, Refusal, Request, ServerMessage, SessionKey};
+pub use output::{Attendance, EndCause, Event, Output};

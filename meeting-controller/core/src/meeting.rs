@@ -1,234 +1,25 @@
 //! The state machine of one meeting: takes inputs, keeps the sub-machines in step, and says what must happen.
 
+mod control;
 mod join;
 mod people;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
-use common_core::grant::JoinGrant;
 use common_core::{Code, Deadline, Moment, ParticipantId};
 
 use crate::chat::ChatLog;
-use crate::credentials::{Refused, ResumeBook, ResumeToken, SpentTokens, TokenHash};
-use crate::handler::{HandlerAnswer, HandlerCommand, HandlerFailure, Mark, OperationId, Operations, Purpose, Reply};
+use crate::credentials::{Memory, ResumeBook};
+use crate::handler::{HandlerCommand, Mark, Operations, Purpose, Reply};
+use crate::input::{Input, Limits, Settings, Stamp};
 use crate::media::Media;
-use crate::message::{Capabilities, LeaveReason, Message, Refusal, Request, ServerMessage, SessionKey, StreamQuality};
+use crate::message::{LeaveReason, Message, Refusal, Request, ServerMessage, SessionKey};
+use crate::output::{EndCause, Event, Output};
 use crate::quality::QualityGate;
 use crate::rate::Verdict;
 use crate::roster::{Presence, Roster};
 use join::PendingJoin;
-
-/// What the meeting was created with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Participants at a time, lost ones included.
-    pub participants_max: usize,
-    /// Whether the key id of the participants' secret is kept and told.
-    pub is_end_to_end_encrypted: bool,
-}
-
-/// Lengths and rates, from configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How long a participant whose session is lost is expected back.
-    pub reconnect_window: Duration,
-    /// Messages of one participant in [`rate_window`](Self::rate_window); as many again close its session.
-    pub messages_max: u32,
-    /// The length of that window.
-    pub rate_window: Duration,
-    /// How long an empty meeting keeps its chat and its refusals.
-    pub empty_timeout: Duration,
-}
-
-impl Default for Limits {
-    /// DESIGN sections 4 and 7; an empty meeting outlives every join token by a factor of two.
-    fn default() -> Self {
-        Self {
-            reconnect_window: Duration::from_secs(5),
-            messages_max: 1000,
-            rate_window: Duration::from_secs(60),
-            empty_timeout: Duration::from_secs(600),
-        }
-    }
-}
-
-/// What the shell reads off the world for an input: the wall clock, and randomness for what the input may create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Microseconds since the epoch; for people, never for deadlines.
-    pub unix_micros: u64,
-    /// Bytes of a random (version 4) UUID.
-    pub id: [u8; 16],
-}
-
-/// With what somebody asks in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
-    /// A verified join token of this meeting, remembered as spent until the given instant.
-    Grant(JoinGrant, Moment),
-    /// A resume token.
-    Resume(TokenHash),
-}
-
-/// A join request whose token is verified.
-#[derive(Clone, Debug)]
-pub struct Join {
-    /// On which session; its answer, or refusal and close, go there.
-    pub session: SessionKey,
-    /// Echoed by the answer.
-    pub request_id: u64,
-    /// See [`Credential`].
-    pub credential: Credential,
-    /// Used if the grant names nobody.
-    pub participant_name: String,
-    /// Told to everyone.
-    pub capabilities: Capabilities,
-    /// All present and future media streams of others; of a resume not looked at.
-    pub auto_subscribe: bool,
-    /// Chat newer than this comes with the answer.
-    pub chat_after_sequence: u64,
-    /// Of the secret that this client holds; empty: none.
-    pub e2ee_key_id: String,
-    /// Handed out if the join succeeds.
-    pub resume_token: ResumeToken,
-    /// The participant's id, and when it joined.
-    pub stamp: Stamp,
-}
-
-/// What can happen to a meeting. Whatever the input, what is due by then is done first.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Somebody asks in, on a session that was not heard of before.
-    Join(Box<Join>),
-    /// A session that was answered a join says something.
-    Request {
-        /// On which session.
-        session: SessionKey,
-        /// 0: no reply is wanted.
-        request_id: u64,
-        /// What.
-        request: Request,
-        /// For what it may create.
-        stamp: Stamp,
-    },
-    /// A session is over without a leave: closed, or silent for too long.
-    SessionEnded(SessionKey),
-    /// A handler answered an operation.
-    HandlerAnswered {
-        /// Which.
-        operation: OperationId,
-        /// What.
-        result: Result<HandlerAnswer, HandlerFailure>,
-    },
-    /// Operations go to another handler, or to one that has restarted, from now on: it knows nothing.
-    HandlerChanged {
-        /// For people.
-        reason: String,
-        /// Asks for a media server itself, and needs not be told.
-        except: Option<SessionKey>,
-    },
-    /// How a media stream fares between a participant and its handler.
-    Telemetry {
-        /// Whose connection.
-        participant_id: ParticipantId,
-        /// How.
-        quality: StreamQuality,
-    },
-    /// The meeting is over.
-    End(EndCause),
-    /// A deadline may have passed.
-    Tick,
-}
-
-/// Why a meeting ends on this controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndCause {
-    /// Somebody ended it: for good.
-    Ended,
-    /// This controller stops; the meeting may go on elsewhere.
-    Stopping,
-    /// Empty for a long time: its state is dropped until somebody comes again.
-    Empty,
-}
-
-/// What must happen, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// The same message to some sessions.
-    Send {
-        /// To whom, at least one.
-        to: Vec<SessionKey>,
-        /// What.
-        message: ServerMessage,
-    },
-    /// A session ends, after what was sent to it.
-    Close {
-        /// Which.
-        session: SessionKey,
-        /// With this.
-        code: Code,
-        /// For people.
-        reason: String,
-    },
-    /// An operation for the meeting's handler, after those before it. It must be answered, within seconds.
-    Handler {
-        /// To answer with.
-        operation: OperationId,
-        /// What.
-        command: HandlerCommand,
-    },
-    /// Something to log and count.
-    Event(Event),
-    /// The meeting is over; nothing follows.
-    Ended(EndCause),
-}
-
-/// Something that happened to a participant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// In, for others to see.
-    Joined {
-        /// Who.
-        participant_id: ParticipantId,
-        /// On which session.
-        session: SessionKey,
-    },
-    /// Back within its window, or over from a session that still stood.
-    Resumed {
-        /// Who.
-        participant_id: ParticipantId,
-        /// On which session.
-        session: SessionKey,
-    },
-    /// Refused.
-    JoinRefused {
-        /// On which session.
-        session: SessionKey,
-        /// With this.
-        code: Code,
-        /// In words.
-        reason: String,
-    },
-    /// Its session is over; the window is open.
-    Lost {
-        /// Who.
-        participant_id: ParticipantId,
-    },
-    /// Gone.
-    Left {
-        /// Who.
-        participant_id: ParticipantId,
-        /// Why.
-        reason: LeaveReason,
-    },
-    /// A handler did not do what it was asked; it will be asked again.
-    HandlerFailed {
-        /// In words.
-        reason: String,
-    },
-}
 
 /// One meeting.
 #[derive(Debug)]
@@ -238,9 +29,8 @@ pub struct Meeting {
     roster: Roster,
     joins: BTreeMap<SessionKey, PendingJoin>,
     joins_ever: u64,
-    spent: SpentTokens,
+    memory: Memory,
     resume: ResumeBook,
-    refused: Refused,
     media: Media,
     operations: Operations,
     chat: ChatLog,
@@ -254,17 +44,16 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// A meeting without anyone.
-    pub fn new(now: Moment, settings: Settings, limits: Limits) -> Self {
+    /// A meeting without anyone, which takes up what is remembered of an earlier life of it.
+    pub fn new(now: Moment, settings: Settings, memory: Memory, limits: Limits) -> Self {
         Self {
             settings,
             limits,
             roster: Roster::default(),
             joins: BTreeMap::new(),
             joins_ever: 0,
-            spent: SpentTokens::default(),
+            memory,
             resume: ResumeBook::default(),
-            refused: Refused::default(),
             media: Media::default(),
             operations: Operations::default(),
             chat: ChatLog::default(),
@@ -279,17 +68,23 @@ impl Meeting {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Moment, input: Input) {
-        if self.ended.is_some() {
+        if self.ended.is_none() {
+            // Who comes in at the last moment finds the meeting.
+            let may_end = !matches!(input, Input::Join(_));
+            self.work_off_deadlines(now, may_end);
+        }
+        if let Some(cause) = self.ended {
             if let Input::Join(join) = input {
-                self.refuse_join(join.session, join.request_id, Refusal::new(Code::NotFound, "this meeting has ended"));
+                self.refuse_join(join.session, join.request_id, over(cause));
             }
             return;
         }
-        self.work_off_deadlines(now);
         match input {
             Input::Join(join) => self.join(now, *join),
             Input::Request { session, request_id, request, stamp } => self.request(now, Reply { session, request_id }, request, stamp),
             Input::SessionEnded(session) => self.session_ended(now, session),
+            Input::Refuse(subjects) => self.refuse_subjects(subjects),
+            Input::AskToMute { participant_id, wish } => self.ask_to_mute(participant_id, wish),
             Input::HandlerAnswered { operation, result } => self.handler_answered(now, operation, result),
             Input::HandlerChanged { reason, except } => self.handler_changed(now, reason, except),
             Input::Telemetry { participant_id, quality } => self.telemetry(now, participant_id, quality),
@@ -394,7 +189,7 @@ impl Meeting {
         }
     }
 
-    fn work_off_deadlines(&mut self, now: Moment) {
+    fn work_off_deadlines(&mut self, now: Moment, may_end: bool) {
         for participant_id in self.roster.overdue(now) {
             if self.is_resuming(participant_id) {
                 // Back already, and waiting for a handler, which answers or fails within seconds.
@@ -404,7 +199,7 @@ impl Meeting {
             }
         }
         self.repair(now);
-        if self.empty_until().is_some_and(|until| until <= now) {
+        if may_end && self.empty_until().is_some_and(|until| until <= now) {
             self.end(EndCause::Empty);
         }
     }
@@ -412,7 +207,7 @@ impl Meeting {
     /// A spent token must not be forgotten before it expires by itself.
     fn empty_until(&self) -> Option<Moment> {
         let until = self.empty_since? + self.limits.empty_timeout;
-        Some(self.spent.last_until().map_or(until, |spent| spent.max(until)))
+        Some(self.memory.spent.last_until().map_or(until, |spent| spent.max(until)))
     }
 
     fn note_emptiness(&mut self, now: Moment) {
@@ -476,6 +271,7 @@ impl Meeting {
         let Some(member) = self.roster.remove(participant_id) else { return };
         self.resume.forget(participant_id);
         self.quality.forget_participant(participant_id);
+        self.tell_unpublished(participant_id);
         for media_stream in self.media.remove_participant(participant_id) {
             self.quality.forget_stream(media_stream.stream_id);
         }
@@ -485,31 +281,42 @@ impl Meeting {
         let generation = member.generation;
         self.operations.issue(HandlerCommand::Remove { participant_id, generation, code, reason: why }, purpose);
         self.tell_others(participant_id, Message::ParticipantLeft { participant_id, reason });
-        self.outputs.push_back(Output::Event(Event::Left { participant_id, reason }));
+        let attendance = Box::new(self.attendance_of(&member));
+        self.outputs.push_back(Output::Event(Event::Left { attendance, reason }));
+    }
+
+    /// What ends with its publisher, for those who count.
+    fn tell_unpublished(&mut self, participant_id: ParticipantId) {
+        for media_stream in self.media.live_of(participant_id) {
+            self.outputs.push_back(Output::Event(Event::Unpublished(Box::new(media_stream))));
+        }
     }
 
     fn end(&mut self, cause: EndCause) {
         for (session, pending) in std::mem::take(&mut self.joins) {
-            let refusal = match cause {
-                EndCause::Stopping => Refusal::new(Code::Unavailable, "this controller stops; try again"),
-                EndCause::Ended | EndCause::Empty => Refusal::new(Code::NotFound, "this meeting has ended"),
-            };
-            self.refuse_join(session, pending.request_id(), refusal);
+            self.give_back(&pending);
+            self.refuse_join(session, pending.request_id(), over(cause));
         }
-        let members: Vec<ParticipantId> = self.roster.members().map(|member| member.participant_id).collect();
+        // Where it may go on elsewhere, nobody must read that it has ended; media and signaling say the same.
+        let (reason, code, why) = match cause {
+            EndCause::Stopping => (LeaveReason::ConnectionLost, Code::Unavailable, STOPPING),
+            EndCause::Ended | EndCause::Empty => (LeaveReason::MeetingEnded, Code::Normal, "the meeting has ended"),
+        };
+        let members: Vec<ParticipantId> = self.roster.by_arrival().into_iter().map(|member| member.participant_id).collect();
         for participant_id in members {
             let Some(member) = self.roster.remove(participant_id) else { continue };
             if let Presence::On(session) = member.presence {
-                if cause == EndCause::Stopping {
-                    self.close(session, Code::Unavailable, "this controller stops; try again");
-                } else {
-                    self.send(vec![session], 0, Message::ParticipantLeft { participant_id, reason: LeaveReason::MeetingEnded });
-                    self.close(session, Code::Normal, "the meeting has ended");
+                if cause != EndCause::Stopping {
+                    self.send(vec![session], 0, Message::ParticipantLeft { participant_id, reason });
                 }
+                self.close(session, code, why);
             }
-            let (generation, reason) = (member.generation, "the meeting has ended");
-            self.operations.issue(HandlerCommand::Remove { participant_id, generation, code: Code::Normal, reason }, Purpose::Quiet);
-            self.outputs.push_back(Output::Event(Event::Left { participant_id, reason: LeaveReason::MeetingEnded }));
+            let generation = member.generation;
+            self.operations.issue(HandlerCommand::Remove { participant_id, generation, code, reason: why }, Purpose::Quiet);
+            self.tell_unpublished(participant_id);
+            self.media.remove_participant(participant_id);
+            let attendance = Box::new(self.attendance_of(&member));
+            self.outputs.push_back(Output::Event(Event::Left { attendance, reason }));
         }
         self.ended = Some(cause);
         // Operations must come out before the end.
@@ -550,5 +357,17 @@ impl Meeting {
         } else {
             self.operations.issue(HandlerCommand::Unroute { stream_id, participants: vec![participant_id] }, Purpose::Quiet);
         }
+    }
+}
+
+/// What everyone reads when this controller stops.
+const STOPPING: &str = "this controller stops; try again";
+
+/// What somebody hears who comes after the end.
+fn over(cause: EndCause) -> Refusal {
+    match cause {
+        EndCause::Ended => Refusal::new(Code::NotFound, "this meeting has ended"),
+        EndCause::Stopping => Refusal::new(Code::Unavailable, STOPPING),
+        EndCause::Empty => Refusal::new(Code::Unavailable, "this meeting is not here any more; try again"),
     }
 }

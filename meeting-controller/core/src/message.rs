@@ -11,6 +11,8 @@ use common_core::media::{MediaStream, SubscriptionOptions};
 use common_core::{Code, ParticipantId, StreamId};
 use thiserror::Error;
 
+use crate::input::Settings;
+
 /// One connection of a participant; the shell hands out each number once in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(pub u64);
@@ -195,6 +197,8 @@ pub enum Message {
     },
     /// Answers a request for a media server.
     MediaServer(MediaServer),
+    /// Somebody who may asks the addressee to turn things off.
+    MuteRequest(MuteWish),
 }
 
 /// What a successful join hands out.
@@ -214,6 +218,8 @@ pub struct JoinAnswer {
     pub chat: Vec<Arc<ChatMessage>>,
     /// After a resume: media streams still subscribed.
     pub subscriptions: Vec<StreamId>,
+    /// What the meeting was created with.
+    pub meeting: Settings,
 }
 
 /// A participant as others see it.
@@ -294,6 +300,17 @@ impl LeaveReason {
             LeaveReason::MeetingEnded => "meeting_ended",
         }
     }
+}
+
+/// What a participant is asked to turn off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MuteWish {
+    /// The microphone.
+    pub microphone: bool,
+    /// The camera.
+    pub camera: bool,
+    /// For people; may be empty.
+    pub reason: String,
 }
 
 /// How a media stream fares on one connection.

@@ -36,6 +36,7 @@ pub(crate) struct Member {
     pub presence: Presence,
     pub messages: RateWindow,
     pub audio_levels: RateWindow,
+    pub resumes: RateWindow,
     /// Whether the last audio level that was passed on was over 0.
     pub is_speaking: bool,
 }

@@ -2,8 +2,9 @@ use super::*;
 use crate::config::LimitsConfig;
 use crate::handlers::Handlers;
 use crate::outbox::{Outgoing, outbox};
+use crate::reports::Reports;
 use common::tls::{ClusterAuthority, NodeKind};
-use meeting_controller_core::{Credential, ResumeToken, TokenHash};
+use meeting_controller_core::{Credential, ResumeToken, Settings, TokenHash};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,21 +18,27 @@ fn node_with(limits: LimitsConfig) -> Arc<Node> {
     let identity = authority.issue(&"mc-1".parse().expect("a node id"), NodeKind::MeetingController).expect("a certificate");
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let handlers = Handlers::new(identity, "eu".into(), stop.clone(), tasks.clone());
-    Node::new(limits, handlers, stop, tasks)
+    Node::new(limits, handlers, Reports::new(false), stop, tasks)
 }
 
 fn meeting(byte: u8) -> MeetingId {
     MeetingId::from_bytes([byte; 16])
 }
 
-const SETTINGS: Settings = Settings { participants_max: 10, is_end_to_end_encrypted: false };
+fn settings() -> Settings {
+    Settings { participants_max: 10, ..Settings::default() }
+}
+
+fn assign(node: &Arc<Node>, byte: u8) -> Result<(), crate::node::AssignError> {
+    node.assign(meeting(byte), settings(), &[]).map(|_| ())
+}
 
 /// A panic ends one meeting: its sessions hear that it is our fault, it may be assigned anew, and the others go on.
 #[tokio::test]
 async fn a_panic_ends_one_meeting() {
     let node = node();
     for byte in [1, 2] {
-        node.assign(meeting(byte), SETTINGS).expect("there is room");
+        assign(&node, byte).expect("there is room");
     }
     let broken = node.meeting(meeting(1)).expect("it was assigned");
     let (session, mut outgoings) = outbox();
@@ -55,7 +62,7 @@ async fn a_panic_ends_one_meeting() {
     while node.meeting(meeting(1)).is_some() {
         tokio::task::yield_now().await;
     }
-    node.assign(meeting(1), SETTINGS).expect("it may come back");
+    assert!(node.wake(meeting(1)).is_ok_and(|awake| awake.is_some()), "it may come back");
     assert!(node.meeting(meeting(2)).is_some_and(|other| !other.inbox.is_closed()));
 }
 
@@ -63,22 +70,22 @@ async fn a_panic_ends_one_meeting() {
 async fn assignments_are_bounded_and_may_be_repeated() {
     let node = node();
     for byte in [1, 2, 1, 2] {
-        assert_eq!(node.assign(meeting(byte), SETTINGS), Ok(()));
+        assert_eq!(assign(&node, byte), Ok(()));
     }
-    assert_eq!(node.assign(meeting(3), SETTINGS), Err(crate::node::AssignError::Full));
+    assert_eq!(assign(&node, 3), Err(crate::node::AssignError::Full));
     node.end(meeting(1)).await;
-    assert_eq!(node.assign(meeting(1), SETTINGS), Err(crate::node::AssignError::Ended));
+    assert_eq!(assign(&node, 1), Err(crate::node::AssignError::Ended));
     while node.meeting(meeting(1)).is_some() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(node.assign(meeting(3), SETTINGS), Ok(()));
+    assert_eq!(assign(&node, 3), Ok(()));
 }
 
 /// An empty meeting is dropped after a while; who comes later finds it all the same, unless it was ended.
 #[tokio::test]
 async fn an_empty_meeting_sleeps_and_wakes() {
     let node = node_with(LimitsConfig { empty_meeting_timeout: std::time::Duration::ZERO, ..Default::default() });
-    node.assign(meeting(1), SETTINGS).expect("there is room");
+    assign(&node, 1).expect("there is room");
     while node.meeting(meeting(1)).is_some() {
         tokio::task::yield_now().await;
     }
@@ -89,4 +96,24 @@ async fn an_empty_meeting_sleeps_and_wakes() {
         tokio::task::yield_now().await;
     }
     assert!(matches!(node.wake(meeting(1)), Ok(None) | Err(crate::node::AssignError::Ended)));
+}
+
+/// What a meeting was told before it broke off holds afterwards, and for an assignment that comes again with other settings.
+#[tokio::test]
+async fn a_panic_forgets_no_refusals() {
+    let node = node();
+    let refused = ["removed".to_owned()];
+    node.assign(meeting(1), settings(), &refused).expect("there is room");
+    let broken = node.meeting(meeting(1)).expect("it was assigned");
+    broken.inbox.send(Command::Panic).await.expect("it runs");
+    assert!(broken.ask(Control::List).await.is_none());
+    assert!(node.sleeps(meeting(1)) && node.meeting(meeting(1)).is_none());
+    let other = Settings { participants_max: 1, ..settings() };
+    assert!(node.assign(meeting(1), other, &[]).is_ok_and(|here| here.is_none()));
+    let awake = node.meeting(meeting(1)).expect("it is awake");
+    assert!(awake.ask(|done| Control::Refuse(vec!["too".to_owned()], done)).await.is_some());
+    awake.inbox.send(Command::Panic).await.expect("it runs");
+    assert!(awake.ask(Control::List).await.is_none());
+    let asleep = node.dormant().take(meeting(1)).expect("it sleeps");
+    assert_eq!((asleep.settings, asleep.memory.len()), (settings(), 2));
 }

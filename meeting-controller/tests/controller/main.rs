@@ -2,9 +2,11 @@
 
 mod bad;
 mod client;
+mod control;
 mod handler;
 mod meeting;
 mod registry;
+mod reports;
 mod resume;
 mod websocket;
 mod world;

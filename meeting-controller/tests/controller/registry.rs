@@ -1,6 +1,7 @@
 //! Registration, heartbeats, and what they bring.
 
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use common::grpc::{caller_is, server_tls};
@@ -8,8 +9,8 @@ use common::tls::{Certificate, ClusterAuthority, NodeKind};
 use common::token::TokenSigner;
 use proto::cluster::cluster_registry_server::{ClusterRegistry, ClusterRegistryServer};
 use proto::cluster::{
-    Deregister, Deregistered, EventsReported, Heartbeat, HeartbeatReply, RegisterMediaHandler, RegisterMeetingController, Registered,
-    ReportEvents, TokenKey,
+    Deregister, Deregistered, EventsReported, Heartbeat, HeartbeatReply, MeetingEvent, RegisterMediaHandler, RegisterMeetingController,
+    Registered, ReportEvents, TokenKey,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -18,17 +19,61 @@ use crate::world::{config, eventually};
 
 /// What a global controller has heard.
 #[derive(Debug, Default)]
-struct Heard {
+pub struct Heard {
     registrations: Vec<RegisterMeetingController>,
     beats: Vec<Heartbeat>,
     deregistered: bool,
     forgets: bool,
+    /// As they came, repeats included.
+    pub reports: Vec<ReportEvents>,
+    /// Takes no events: answers this instead, or, if that is OK, takes them and loses the answer.
+    pub refuses_events: Option<tonic::Code>,
+}
+
+impl Heard {
+    /// Events that were taken, without repeats; their numbers go up by one.
+    pub fn events(&self) -> Vec<MeetingEvent> {
+        let mut events: Vec<MeetingEvent> = Vec::new();
+        for event in self.reports.iter().flat_map(|report| &report.events) {
+            if event.number > events.len() as u64 {
+                assert_eq!(event.number, events.len() as u64 + 1, "no event is passed over");
+                events.push(event.clone());
+            }
+        }
+        events
+    }
 }
 
 #[derive(Clone)]
 struct Registry {
     heard: Arc<Mutex<Heard>>,
     reply: HeartbeatReply,
+}
+
+/// A global controller that stands at an address.
+pub struct TestFront {
+    pub address: SocketAddr,
+    heard: Arc<Mutex<Heard>>,
+}
+
+impl TestFront {
+    pub async fn start(authority: &ClusterAuthority, reply: HeartbeatReply) -> Self {
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let registry = Registry { heard: heard.clone(), reply };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let identity = authority.issue(&"gc-1".parse().expect("a node id"), NodeKind::GlobalController).expect("a certificate");
+        let server = tonic::transport::Server::builder()
+            .tls_config(server_tls(&identity))
+            .expect("the identity serves")
+            .add_service(ClusterRegistryServer::new(registry));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        Self { address, heard }
+    }
+
+    pub fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().expect("no test panics with it")
+    }
 }
 
 #[tonic::async_trait]
@@ -59,6 +104,15 @@ impl ClusterRegistry for Registry {
 
     async fn report_events(&self, request: Request<ReportEvents>) -> Result<Response<EventsReported>, Status> {
         caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
+        let mut heard = self.heard.lock().expect("no test panics with it");
+        match heard.refuses_events {
+            None => heard.reports.push(request.into_inner()),
+            Some(tonic::Code::Ok) => {
+                heard.reports.push(request.into_inner());
+                return Err(Status::unavailable("taken, and the answer is lost"));
+            }
+            Some(code) => return Err(Status::new(code, "asked to refuse")),
+        }
         Ok(Response::new(EventsReported {}))
     }
 }
@@ -71,21 +125,13 @@ async fn a_registration_lives_by_heartbeats() {
     let issue = |id: &str, kind| authority.issue(&id.parse().expect("a node id"), kind).expect("a certificate");
     let signer = TokenSigner::from_pkcs8(&TokenSigner::generate_pkcs8()).expect("a fresh key serves");
     let key = TokenKey { key_id: signer.key_id().into(), public_key: signer.public_key().to_vec().into() };
-    let heard = Arc::new(Mutex::new(Heard::default()));
-    let registry = Registry { heard: heard.clone(), reply: HeartbeatReply { token_keys: vec![key], ..Default::default() } };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    let tls = server_tls(&issue("gc-1", NodeKind::GlobalController));
-    let server =
-        tonic::transport::Server::builder().tls_config(tls).expect("the identity serves").add_service(ClusterRegistryServer::new(registry));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-
+    let front = TestFront::start(&authority, HeartbeatReply { token_keys: vec![key], ..Default::default() }).await;
     let mut config = config();
-    config.cluster.global_controllers = vec![address.to_string()];
+    config.cluster.global_controllers = vec![front.address.to_string()];
     let certificate = Certificate::self_signed(&["127.0.0.1".into()]).expect("a certificate");
     let controller =
         meeting_controller::start(config, issue("mc-1", NodeKind::MeetingController), certificate.clone()).await.expect("it starts");
-    let heard = || heard.lock().expect("no test panics with it");
+    let heard = || front.heard();
     let is_ready = |name: &str| controller.readiness().iter().any(|it| it.name.ends_with(name) && (it.check)().is_ok());
     eventually("the registration", || is_ready("registered") && is_ready("token keys")).await;
     {

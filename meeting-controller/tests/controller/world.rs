@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 
 use crate::client::Client;
 use crate::handler::TestHandler;
+use crate::registry::TestFront;
 
 /// The meeting that every world starts with.
 pub const MEETING: &str = "550e8400-e29b-41d4-a716-446655440000";
@@ -50,10 +51,28 @@ impl World {
     pub async fn start_with(config: Config) -> Self {
         common::tls::install_crypto_provider();
         let authority = ClusterAuthority::generate().expect("an authority");
+        Self::start_in(authority, config).await
+    }
+
+    /// With so many global controllers that are reported to.
+    pub async fn start_reporting<const FRONTS: usize>(mut config: Config) -> (Self, [TestFront; FRONTS]) {
+        common::tls::install_crypto_provider();
+        let authority = ClusterAuthority::generate().expect("an authority");
+        let mut fronts = Vec::new();
+        for _ in 0..FRONTS {
+            // It knows no handlers, which takes none away at once.
+            fronts.push(TestFront::start(&authority, HeartbeatReply::default()).await);
+        }
+        config.cluster.global_controllers = fronts.iter().map(|front| front.address.to_string()).collect();
+        let world = Self::start_in(authority, config).await;
+        (world, fronts.try_into().unwrap_or_else(|_| panic!("as many as were started")))
+    }
+
+    async fn start_in(authority: ClusterAuthority, config: Config) -> Self {
         let identity = authority.issue(&config.node_id, NodeKind::MeetingController).expect("a certificate");
         let certificate = Certificate::self_signed(&["localhost".into(), "127.0.0.1".into()]).expect("a certificate");
         let controller = meeting_controller::start(config, identity, certificate.clone()).await.expect("it starts");
-        let gc = authority.issue(&"gc-1".parse().expect("a node id"), NodeKind::GlobalController).expect("a certificate");
+        let gc = authority.issue(&"gc-9".parse().expect("a node id"), NodeKind::GlobalController).expect("a certificate");
         let channel = common::grpc::channel(&gc, &controller.grpc_address().to_string(), "mc-1").expect("a channel");
         let handler = TestHandler::start(&authority, "mh-1");
         let signer = TokenSigner::from_pkcs8(&TokenSigner::generate_pkcs8()).expect("a fresh key serves");

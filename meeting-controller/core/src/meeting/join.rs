@@ -1,15 +1,20 @@
 //! Joins and resumes: from a verified token to the answer, over one round trip to the handler.
 
+use std::time::Duration;
+
 use common_core::grant::{JoinGrant, Role};
 use common_core::media::SubscriptionOptions;
 use common_core::name::{NameError, parse_name};
 use common_core::{Code, Generation, Moment, ParticipantId, StreamId};
 
-use super::{Credential, Event, Join, Meeting, Output};
+use super::Meeting;
+use super::control::REFUSED;
 use crate::credentials::{ResumeToken, SpendError, TokenHash};
 use crate::handler::{HandlerAnswer, HandlerCommand, HandlerFailure, Mark, Purpose, Reply};
+use crate::input::{Credential, Join};
 use crate::message::{JoinAnswer, MediaServer, Message, Participant, Refusal, SessionKey};
-use crate::rate::RateWindow;
+use crate::output::{Event, Output};
+use crate::rate::{RateWindow, Verdict};
 use crate::roster::{Member, Presence};
 
 /// Longest key id of a meeting's secret, in bytes.
@@ -17,6 +22,11 @@ const KEY_ID_BYTES_MAX: usize = 64;
 /// Codecs a participant may name, and how long each name may be, so that a roster of a thousand stays in bounds.
 const CODECS_MAX: usize = 16;
 const CODEC_BYTES_MAX: usize = 32;
+/// Resumes of one participant in a minute: a client that dials anew after each 1.5 s of silence (DESIGN section 4) stays under
+/// it; one that goes round and round costs the handler no more than that.
+const RESUMES_MAX: u32 = 60;
+/// That minute.
+const RESUMES_WINDOW: Duration = Duration::from_secs(60);
 
 /// Somebody on the way in, whom nobody sees yet.
 #[derive(Debug)]
@@ -60,7 +70,7 @@ impl Meeting {
         }
         let outcome = match join.credential.clone() {
             Credential::Grant(grant, spent_until) => self.begin_join(now, join, grant, spent_until),
-            Credential::Resume(hash) => self.begin_resume(&join, hash),
+            Credential::Resume(hash) => self.begin_resume(now, &join, hash),
         };
         if let Err(refusal) = outcome {
             self.refuse_join(session, request_id, refusal);
@@ -68,15 +78,15 @@ impl Meeting {
     }
 
     fn begin_join(&mut self, now: Moment, join: Join, grant: JoinGrant, spent_until: Moment) -> Result<(), Refusal> {
-        if self.refused.contains(&grant.subject) {
-            return Err(Refusal::new(Code::Forbidden, "removed by the host"));
+        if self.memory.refused.contains(&grant.subject) {
+            return Err(Refusal::new(Code::Forbidden, REFUSED));
         }
-        self.spent.take(now, &grant.token_id, spent_until).map_err(|error| match error {
+        self.memory.spent.take(now, &grant.token_id, spent_until).map_err(|error| match error {
             SpendError::Spent => Refusal::new(Code::Unauthorized, "this token is spent; ask the API for a new one"),
             SpendError::Full => Refusal::new(Code::CapacityExceeded, "too many joins in too short a time"),
         })?;
         // A refusal does not use the token up.
-        let name = self.check_join(&join, &grant).inspect_err(|_| self.spent.give_back(&grant.token_id))?;
+        let name = self.check_join(&join, &grant).inspect_err(|_| self.memory.spent.give_back(&grant.token_id))?;
         let participant_id = ParticipantId::from_bytes(join.stamp.id);
         let generation = FIRST;
         let command = HandlerCommand::Register { participant_id, streams: Vec::new(), generation, issue_token: true };
@@ -99,10 +109,17 @@ impl Meeting {
         Ok(name)
     }
 
-    fn begin_resume(&mut self, join: &Join, used: TokenHash) -> Result<(), Refusal> {
+    fn begin_resume(&mut self, now: Moment, join: &Join, used: TokenHash) -> Result<(), Refusal> {
         let participant_id = self.resume.find(used).ok_or_else(|| {
             Refusal::new(Code::Unauthorized, "the resume token is not good (any more); join with a new token from the API")
         })?;
+        if let Some(member) = self.roster.find_mut(participant_id)
+            && member.resumes.count(now, RESUMES_MAX, RESUMES_WINDOW) != Verdict::Serve
+        {
+            let seconds = member.resumes.remaining(now, RESUMES_WINDOW).as_secs() + 1;
+            let text = format!("over {RESUMES_MAX} resumes in {} s", RESUMES_WINDOW.as_secs());
+            return Err(Refusal::new(Code::RateLimited, text).with("retry_after_s", seconds.to_string()));
+        }
         // The newest attempt of a client is the one it listens to.
         let earlier: Vec<SessionKey> =
             self.joins.iter().filter(|(_, pending)| pending.resumes() == Some(participant_id)).map(|(session, _)| *session).collect();
@@ -136,7 +153,7 @@ impl Meeting {
             Some(PendingJoin::Fresh { request_id, name, grant, join }) => match media_server {
                 Ok(media_server) => self.admit(now, name, *grant, *join, media_server),
                 Err(_) => {
-                    self.spent.give_back(&grant.token_id);
+                    self.memory.spent.give_back(&grant.token_id);
                     // The call may have come through all the same.
                     self.withdraw_registration(now, ParticipantId::from_bytes(join.stamp.id));
                     self.refuse_join(session, request_id, no_media_server());
@@ -178,9 +195,11 @@ impl Meeting {
             presence: Presence::On(join.session),
             messages: RateWindow::new(now),
             audio_levels: RateWindow::new(now),
+            resumes: RateWindow::new(now),
             is_speaking: false,
         };
-        let joined = self.describe(&member);
+        let attendance = Box::new(self.attendance_of(&member));
+        let joined = attendance.participant.clone();
         self.roster.add(member);
         self.resume.renew(participant_id, None, join.resume_token.hash);
         let answer = JoinAnswer {
@@ -191,10 +210,11 @@ impl Meeting {
             resume_token: join.resume_token,
             chat: self.chat.after(join.chat_after_sequence),
             subscriptions: Vec::new(),
+            meeting: self.settings.clone(),
         };
         self.send(vec![join.session], join.request_id, Message::Joined(Box::new(answer)));
         self.tell_others(participant_id, Message::ParticipantJoined(joined));
-        self.outputs.push_back(Output::Event(Event::Joined { participant_id, session: join.session }));
+        self.outputs.push_back(Output::Event(Event::Joined { attendance, session: join.session }));
         if join.auto_subscribe {
             for stream_id in self.media.live_of_others(participant_id) {
                 self.route_quietly(stream_id, vec![participant_id]);
@@ -230,15 +250,23 @@ impl Meeting {
             resume_token: fresh,
             chat: self.chat.after(chat_after_sequence),
             subscriptions: self.media.subscriptions_of(participant_id),
+            meeting: self.settings.clone(),
         };
         self.send(vec![reply.session], reply.request_id, Message::Joined(Box::new(answer)));
         self.outputs.push_back(Output::Event(Event::Resumed { participant_id, session: reply.session }));
     }
 
+    /// The token of a join that does not succeed is not spent.
+    pub(super) fn give_back(&mut self, pending: &PendingJoin) {
+        if let PendingJoin::Fresh { grant, .. } = pending {
+            self.memory.spent.give_back(&grant.token_id);
+        }
+    }
+
     /// The session ended, or the subject was kicked, before the handler answered.
     pub(super) fn abandon_join(&mut self, pending: PendingJoin) {
-        if let PendingJoin::Fresh { grant, join, .. } = pending {
-            self.spent.give_back(&grant.token_id);
+        self.give_back(&pending);
+        if let PendingJoin::Fresh { join, .. } = pending {
             let participant_id = ParticipantId::from_bytes(join.stamp.id);
             let (code, reason) = (Code::Normal, "the join was given up");
             self.operations.issue(HandlerCommand::Remove { participant_id, generation: FIRST, code, reason }, Purpose::Quiet);
@@ -257,7 +285,7 @@ impl Meeting {
         self.outputs.push_back(Output::Event(Event::JoinRefused { session, code, reason }));
     }
 
-    fn describe(&self, member: &Member) -> Participant {
+    pub(super) fn describe(&self, member: &Member) -> Participant {
         Participant {
             participant_id: member.participant_id,
             name: member.name.clone(),

@@ -9,7 +9,7 @@ use common_core::{Code, Moment, ParticipantId};
 
 use super::{Meeting, Stamp};
 use crate::handler::{Purpose, Reply};
-use crate::message::{ChatMessage, LeaveReason, Message, Refusal, SessionKey, StateChange};
+use crate::message::{ChatMessage, LeaveReason, Message, Refusal, StateChange};
 use crate::rate::Verdict;
 use crate::roster::Presence;
 
@@ -48,7 +48,8 @@ impl Meeting {
             sender_name,
             client_message_id,
         });
-        self.answer(reply, Message::Chat(message.clone()));
+        // Who wants no reply reads the line as everyone else does: chat has no holes.
+        self.send(vec![reply.session], reply.request_id, Message::Chat(message.clone()));
         self.tell_others(sender_id, Message::Chat(message));
     }
 
@@ -115,33 +116,26 @@ impl Meeting {
             return;
         };
         if member.subject == kicker.subject {
-            self.remove_by_host(target, Purpose::Acknowledge(reply));
+            self.remove(target, REMOVED, Purpose::Acknowledge(reply));
             return;
         }
         let subject = member.subject.clone();
-        self.refused.add(&subject);
-        let coming: Vec<SessionKey> =
-            self.joins.iter().filter(|(_, pending)| pending.subject() == Some(&subject)).map(|(session, _)| *session).collect();
-        for session in coming {
-            if let Some(pending) = self.joins.remove(&session) {
-                self.refuse_join(session, pending.request_id(), Refusal::new(Code::Forbidden, REMOVED));
-                self.abandon_join(pending);
-            }
-        }
+        self.refuse_subject(&subject, REMOVED);
         let same_subject = |other: &&crate::roster::Member| other.subject == subject && other.participant_id != target;
         let others: Vec<ParticipantId> = self.roster.members().filter(same_subject).map(|other| other.participant_id).collect();
         for other in others {
-            self.remove_by_host(other, Purpose::Quiet);
+            self.remove(other, REMOVED, Purpose::Quiet);
         }
-        self.remove_by_host(target, Purpose::Acknowledge(reply));
+        self.remove(target, REMOVED, Purpose::Acknowledge(reply));
     }
 
-    fn remove_by_host(&mut self, participant_id: ParticipantId, purpose: Purpose) {
+    /// Ends a participant's session and media, and tells everyone that it was removed.
+    pub(super) fn remove(&mut self, participant_id: ParticipantId, why: &'static str, purpose: Purpose) {
         if let Some(Presence::On(session)) = self.roster.find(participant_id).map(|member| member.presence) {
             self.send(vec![session], 0, Message::ParticipantLeft { participant_id, reason: LeaveReason::Kicked });
-            self.close(session, Code::Forbidden, REMOVED);
+            self.close(session, Code::Forbidden, why);
         }
-        self.depart_with(participant_id, LeaveReason::Kicked, Code::Forbidden, REMOVED, purpose);
+        self.depart_with(participant_id, LeaveReason::Kicked, Code::Forbidden, why, purpose);
     }
 }
 

@@ -3,10 +3,11 @@
 use common_core::media::{MediaStream, SubscriptionOptions};
 use common_core::{Code, Moment, ParticipantId, StreamId};
 
+use super::Meeting;
 use super::join::no_media_server;
-use super::{Event, Meeting, Output};
 use crate::handler::{HandlerAnswer, HandlerCommand, HandlerFailure, Mark, OperationId, Purpose, Reply, Subject};
 use crate::message::{Message, Refusal, SessionKey, StreamQuality};
+use crate::output::{Event, Output};
 use crate::quality::Key;
 
 impl Meeting {
@@ -40,7 +41,8 @@ impl Meeting {
             self.refuse(reply, Refusal::new(Code::NotFound, "it was unpublished meanwhile"));
             return;
         };
-        self.tell_others(participant_id, Message::StreamPublished(media_stream));
+        self.tell_others(participant_id, Message::StreamPublished(media_stream.clone()));
+        self.outputs.push_back(Output::Event(Event::Published(Box::new(media_stream))));
         let wants = |member: &&crate::roster::Member| member.auto_subscribe && member.participant_id != participant_id;
         let takers: Vec<ParticipantId> = self.roster.members().filter(wants).map(|member| member.participant_id).collect();
         if takers.is_empty() {
@@ -60,10 +62,11 @@ impl Meeting {
             return;
         }
         let was_live = self.media.live(stream_id).is_some();
-        self.media.withdraw(stream_id);
+        let withdrawn = self.media.withdraw(stream_id);
         self.quality.forget_stream(stream_id);
-        if was_live {
+        if let Some(media_stream) = withdrawn.filter(|_| was_live) {
             self.tell_others(participant_id, Message::StreamUnpublished { participant_id, stream_id });
+            self.outputs.push_back(Output::Event(Event::Unpublished(Box::new(media_stream))));
         }
         self.register(participant_id, false, Purpose::Acknowledge(reply));
     }

@@ -1,5 +1,5 @@
-//! Random lives of a meeting against a small model of everyone around it: clients that believe what they are told, and a
-//! handler that does what it is told, or fails before or after doing it.
+//! Random lives of a meeting against a small model of everyone around it: clients that believe what they are told, a handler
+//! that does what it is told, or fails before or after doing it, and somebody who reads what is reported.
 
 mod people;
 mod story;
@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use common_core::{Moment, ParticipantId, StreamId};
-use meeting_controller_core::message::MediaServer;
+use meeting_controller_core::message::{MediaServer, MuteWish};
 use meeting_controller_core::{
-    EndCause, HandlerAnswer, HandlerCommand, HandlerFailure, Input, Limits, Meeting, Message, OperationId, Output, Refusal, Request,
-    SessionKey, Settings,
+    EndCause, Event, HandlerAnswer, HandlerCommand, HandlerFailure, Input, Limits, Meeting, Memory, Message, OperationId, Output, Refusal,
+    Request, SessionKey, Settings,
 };
 use people::{Client, Step, media_stream, steps};
 use proptest::prelude::*;
@@ -77,6 +77,10 @@ pub struct World {
     /// Resume tokens as handed out, newest last.
     resume_tokens: Vec<[u8; 32]>,
     ended: Option<EndCause>,
+    /// Who is there, by what was reported: subject and media streams.
+    reported: BTreeMap<ParticipantId, (String, BTreeSet<StreamId>)>,
+    /// Who must not come in any more.
+    refused: BTreeSet<String>,
 }
 
 impl World {
@@ -94,10 +98,10 @@ impl World {
 
     fn with(limits: Limits) -> Self {
         let now = Moment::from_micros(1_000_000);
-        let settings = Settings { participants_max: 6, is_end_to_end_encrypted: true };
+        let settings = Settings { participants_max: 6, is_end_to_end_encrypted: true, ..Settings::default() };
         Self {
             now,
-            meeting: Meeting::new(now, settings, limits),
+            meeting: Meeting::new(now, settings, Memory::default(), limits),
             clients: BTreeMap::new(),
             handler: Handler::default(),
             waiting: VecDeque::new(),
@@ -105,7 +109,17 @@ impl World {
             last_stamp: 0,
             resume_tokens: Vec::new(),
             ended: None,
+            reported: BTreeMap::new(),
+            refused: BTreeSet::new(),
         }
+    }
+
+    /// The meeting breaks off, and what is remembered of it begins another life, as after a panic of its shell.
+    fn restart(&mut self) {
+        let limits = Limits { messages_max: 1_000_000, ..Limits::default() };
+        let fresh = Meeting::new(self.now, Settings { participants_max: 6, ..Settings::default() }, Memory::default(), limits);
+        let memory = std::mem::replace(&mut self.meeting, fresh).into_memory();
+        self.meeting = Meeting::new(self.now, Settings { participants_max: 6, ..Settings::default() }, memory, limits);
     }
 
     fn feed(&mut self, input: Input) {
@@ -124,9 +138,34 @@ impl World {
                 }
                 Output::Close { session, .. } => self.clients.get_mut(&session).expect("as above").close(),
                 Output::Handler { operation, command } => self.waiting.push_back((operation, command)),
-                Output::Event(_) => {}
+                Output::Event(event) => self.read(event),
                 Output::Ended(cause) => self.ended = Some(cause),
             }
+        }
+    }
+
+    /// What is reported must add up by itself.
+    fn read(&mut self, event: Event) {
+        match event {
+            Event::Joined { attendance, .. } => {
+                assert!(!self.refused.contains(&attendance.subject), "who is kept out does not come in");
+                assert!(attendance.is_connected && attendance.participant.streams.is_empty());
+                let who = (attendance.subject, BTreeSet::new());
+                assert_eq!(self.reported.insert(attendance.participant.participant_id, who), None, "nobody comes twice");
+            }
+            Event::Left { attendance, .. } => {
+                let (subject, streams) = self.reported.remove(&attendance.participant.participant_id).expect("who goes was there");
+                assert_eq!((subject, streams), (attendance.subject, BTreeSet::new()), "media streams go before their publisher");
+            }
+            Event::Published(stream) => {
+                let (_, streams) = self.reported.get_mut(&stream.participant_id).expect("its publisher is there");
+                assert!(streams.insert(stream.stream_id), "nothing is published twice");
+            }
+            Event::Unpublished(stream) => {
+                let (_, streams) = self.reported.get_mut(&stream.participant_id).expect("its publisher is there");
+                assert!(streams.remove(&stream.stream_id), "what goes was there");
+            }
+            Event::Resumed { .. } | Event::JoinRefused { .. } | Event::Lost { .. } | Event::HandlerFailed { .. } => {}
         }
     }
 
@@ -167,6 +206,27 @@ impl World {
     /// What nobody asked for.
     fn heard_by(&self, session: SessionKey) -> Vec<Message> {
         self.clients[&session].heard.iter().filter(|message| message.request_id == 0).map(|message| message.body.clone()).collect()
+    }
+
+    fn newest_session(&self) -> SessionKey {
+        SessionKey(self.last_session)
+    }
+
+    /// With which code a join is refused; it is answered by the handler if it gets that far.
+    fn join_refused(&mut self, token: u8, subject: u8) -> Option<common_core::Code> {
+        self.join(token, subject, false);
+        while !self.waiting.is_empty() {
+            self.answer(Fate::Done);
+        }
+        self.clients[&self.newest_session()].heard.iter().find_map(|message| match &message.body {
+            Message::Error(refusal) => Some(refusal.code),
+            _ => None,
+        })
+    }
+
+    fn vanish(&mut self, session: SessionKey) {
+        self.clients.get_mut(&session).expect("it joined").close();
+        self.feed(Input::SessionEnded(session));
     }
 
     fn is_open(&self, session: SessionKey) -> bool {
@@ -220,6 +280,16 @@ impl World {
                 self.request(who, Request::State(change));
             }
             Step::Kick { who, whom } => self.request(who, Request::Kick(self.member(whom))),
+            Step::Refuse { subject } => {
+                self.refused.insert(subject.to_string());
+                self.feed(Input::Refuse(vec![subject.to_string()]));
+                let is_here = self.meeting.attendances().iter().any(|it| it.subject == subject.to_string());
+                assert!(!is_here, "who is kept out is removed");
+            }
+            Step::AskToMute { whom } => {
+                let wish = MuteWish { microphone: true, ..MuteWish::default() };
+                self.feed(Input::AskToMute { participant_id: self.member(whom), wish });
+            }
             Step::MediaServer { who } => self.request(who, Request::MediaServer { failed_url: String::new() }),
             Step::Invalid { who } => {
                 self.request(who, Request::Invalid(Refusal::new(common_core::Code::InvalidRequest, "nonsense")));
@@ -265,6 +335,13 @@ impl World {
         }
         let ids: BTreeSet<ParticipantId> = inside.iter().filter_map(|client| client.participant_id).collect();
         assert_eq!(ids.len(), inside.len(), "a participant is on one session");
+        let attending = self.meeting.attendances();
+        let listed: BTreeSet<ParticipantId> = attending.iter().map(|it| it.participant.participant_id).collect();
+        assert_eq!(listed, self.reported.keys().copied().collect(), "what is listed was reported");
+        assert_eq!(attending.iter().filter(|it| it.is_connected).count(), inside.len(), "who is connected is on a session");
+        for (who, streams) in inside.iter().flat_map(|client| &client.sees) {
+            assert_eq!(self.reported.get(who).map(|(_, streams)| streams), Some(streams), "what is reported is what clients see");
+        }
     }
 
     fn said_so_far(&self) -> u64 {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use common_core::Code;
 use common_core::media::MediaStream;
-use meeting_controller_core::message::{StateChange, StreamQuality};
-use meeting_controller_core::{EndCause, Input, Message, Request, SessionKey};
+use meeting_controller_core::message::{LeaveReason, MuteWish, StateChange, StreamQuality};
+use meeting_controller_core::{EndCause, Input, Message, Request, SessionKey, TokenHash};
 
 use crate::people::{media_stream, stream};
 use crate::{Fate, World};
@@ -103,4 +103,116 @@ fn the_end_refuses_who_waits_at_the_door() {
     world.feed(Input::End(EndCause::Ended));
     assert!(!world.is_open(session(1)));
     assert_eq!(world.ended(), Some(EndCause::Ended));
+}
+
+/// A meeting that breaks off remembers who stays out and which tokens are spent; a join that was under way may be repeated.
+#[test]
+fn memory_outlives_the_meeting() {
+    let mut world = World::new();
+    world.join(1, 1, false);
+    world.answer(Fate::Done);
+    world.feed(Input::Refuse(vec!["2".to_owned()]));
+    world.join(3, 3, false);
+    world.restart();
+    for (token, subject, expected) in [(1, 1, Some(Code::Unauthorized)), (2, 2, Some(Code::Forbidden)), (3, 3, None)] {
+        assert_eq!(world.join_refused(token, subject), expected, "token {token}");
+    }
+}
+
+/// Who is kept out goes at once, on every session and on the way in, whatever its role.
+#[test]
+fn refusal_removes_and_stays() {
+    let mut world = World::new();
+    for (token, subject) in [(1, 0), (2, 0), (3, 1)] {
+        world.join(token, subject, false);
+        world.answer(Fate::Done);
+    }
+    world.join(4, 0, false);
+    world.feed(Input::Refuse(vec!["0".to_owned()]));
+    assert_eq!([1, 2, 3, 4].map(|number| world.is_open(session(number))), [false, false, true, false]);
+    let kicked = |it: &Message| matches!(it, Message::ParticipantLeft { reason: LeaveReason::Kicked, .. });
+    assert_eq!(world.heard_by(session(3)).iter().filter(|it| kicked(it)).count(), 2);
+    assert!(world.heard_by(session(1)).last().is_some_and(kicked), "it is told why");
+    assert_eq!(world.join_refused(5, 0), Some(Code::Forbidden));
+}
+
+/// The wish reaches the one it is for; who has lost its session cannot be asked.
+#[test]
+fn a_mute_is_asked_of_one() {
+    let mut world = World::new();
+    for token in [1, 2] {
+        world.join(token, token, false);
+        world.answer(Fate::Done);
+    }
+    let ana = world.meeting.attendances()[0].participant.participant_id;
+    let wish = MuteWish { microphone: true, camera: false, reason: "it is loud".to_owned() };
+    world.feed(Input::AskToMute { participant_id: ana, wish: wish.clone() });
+    assert_eq!(world.heard_by(session(1)).last(), Some(&Message::MuteRequest(wish.clone())));
+    assert!(!world.heard_by(session(2)).iter().any(|it| matches!(it, Message::MuteRequest(_))));
+    world.vanish(session(1));
+    assert!(world.meeting.attendance(ana).is_some_and(|it| !it.is_connected));
+    // Nothing is said to a session that is over: the model would notice.
+    world.feed(Input::AskToMute { participant_id: ana, wish });
+}
+
+/// Looking at a resume token does not use it up.
+#[test]
+fn a_resume_token_can_be_looked_at() {
+    let mut world = World::new();
+    world.join(1, 1, false);
+    world.answer(Fate::Done);
+    let hash = TokenHash(world.resume_tokens[0]);
+    let found = world.meeting.attendance_by_token(hash).expect("it is good");
+    assert_eq!((found.subject.as_str(), found.participant.name.as_str(), found.is_connected), ("1", "Person 1", true));
+    assert_eq!(world.meeting.attendance_by_token(TokenHash([9; 32])), None);
+    world.resume(0);
+    world.answer(Fate::Done);
+    assert!(world.is_open(session(2)));
+}
+
+/// Round and round is refused for a while, and nobody is lost by it.
+#[test]
+fn resumes_have_a_rate() {
+    let mut world = World::new();
+    world.join(1, 1, false);
+    world.answer(Fate::Done);
+    let mut refused = 0;
+    for _ in 0..70 {
+        world.resume(0);
+        world.answer(Fate::Done);
+        refused += u32::from(!world.is_open(world.newest_session()));
+    }
+    assert_eq!(refused, 10);
+    assert_eq!(world.meeting.participant_count(), 1);
+    world.advance(Duration::from_secs(60));
+    world.resume(0);
+    world.answer(Fate::Done);
+    assert!(world.is_open(world.newest_session()));
+}
+
+/// A line that wants no reply reaches its sender as it reaches everyone.
+#[test]
+fn chat_without_a_request_id_is_heard_by_its_sender() {
+    let mut world = World::new();
+    world.join(1, 1, false);
+    world.answer(Fate::Done);
+    let stamp = world.stamp();
+    let request = Request::Chat { client_message_id: String::new(), content: "hello".to_owned() };
+    world.feed(Input::Request { session: session(1), request_id: 0, request, stamp });
+    assert!(matches!(world.heard_by(session(1)).last(), Some(Message::Chat(chat)) if chat.sequence == 1));
+}
+
+/// Whoever comes at the very moment when an empty meeting is to be dropped is let in.
+#[test]
+fn the_last_moment_is_in_time() {
+    let mut world = World::with_empty_timeout(Duration::from_secs(1));
+    world.now = world.now + Duration::from_secs(2);
+    world.join(1, 1, false);
+    world.answer(Fate::Done);
+    assert!(world.is_open(session(1)) && world.ended().is_none());
+    world.ask(session(1), Request::Leave);
+    world.answer(Fate::Done);
+    world.now = world.now + Duration::from_secs(10);
+    world.feed(Input::Refuse(vec!["1".to_owned()]));
+    assert_eq!(world.ended(), Some(EndCause::Empty), "any other input finds the meeting over");
 }

@@ -1,0 +1,81 @@
+//! What is asked of a meeting from outside of it: who is there, who must go and stay out, who should be quiet.
+
+use common_core::{Code, ParticipantId};
+
+use super::Meeting;
+use crate::credentials::{Memory, TokenHash};
+use crate::handler::Purpose;
+use crate::message::{Message, MuteWish, Refusal, SessionKey};
+use crate::output::Attendance;
+use crate::roster::{Member, Presence};
+
+/// What somebody reads whose subject is kept out.
+pub(super) const REFUSED: &str = "removed from this meeting";
+
+impl Meeting {
+    /// Everyone, in the order of joins, lost ones included.
+    pub fn attendances(&self) -> Vec<Attendance> {
+        self.roster.by_arrival().into_iter().map(|member| self.attendance_of(member)).collect()
+    }
+
+    /// One of them.
+    pub fn attendance(&self, participant_id: ParticipantId) -> Option<Attendance> {
+        self.roster.find(participant_id).map(|member| self.attendance_of(member))
+    }
+
+    /// Who would come back with this resume token.
+    pub fn attendance_by_token(&self, hash: TokenHash) -> Option<Attendance> {
+        self.resume.find(hash).and_then(|participant_id| self.attendance(participant_id))
+    }
+
+    /// Ends this life of the meeting, and keeps what must be known in the next.
+    pub fn into_memory(mut self) -> Memory {
+        for pending in std::mem::take(&mut self.joins).into_values() {
+            self.give_back(&pending);
+        }
+        self.memory
+    }
+
+    pub(super) fn attendance_of(&self, member: &Member) -> Attendance {
+        Attendance {
+            participant: self.describe(member),
+            subject: member.subject.clone(),
+            is_connected: matches!(member.presence, Presence::On(_)),
+        }
+    }
+
+    pub(super) fn refuse_subjects(&mut self, subjects: Vec<String>) {
+        for subject in subjects {
+            self.refuse_subject(&subject, REFUSED);
+            let here: Vec<ParticipantId> = self
+                .roster
+                .by_arrival()
+                .into_iter()
+                .filter(|member| member.subject == subject)
+                .map(|member| member.participant_id)
+                .collect();
+            for participant_id in here {
+                self.remove(participant_id, REFUSED, Purpose::Quiet);
+            }
+        }
+    }
+
+    /// A subject stays out, and whoever of it is on the way in is turned back.
+    pub(super) fn refuse_subject(&mut self, subject: &str, why: &'static str) {
+        self.memory.refused.add(subject);
+        let coming: Vec<SessionKey> =
+            self.joins.iter().filter(|(_, pending)| pending.subject() == Some(subject)).map(|(session, _)| *session).collect();
+        for session in coming {
+            if let Some(pending) = self.joins.remove(&session) {
+                self.refuse_join(session, pending.request_id(), Refusal::new(Code::Forbidden, why));
+                self.abandon_join(pending);
+            }
+        }
+    }
+
+    pub(super) fn ask_to_mute(&mut self, participant_id: ParticipantId, wish: MuteWish) {
+        if let Some(session) = self.roster.session_of(participant_id) {
+            self.send(vec![session], 0, Message::MuteRequest(wish));
+        }
+    }
+}
