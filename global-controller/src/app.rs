@@ -115,8 +115,7 @@ impl App {
     /// Has a meeting, ended in the store, end where it runs: now, and at each round while heartbeats still report it.
     pub async fn end_running(&self, meeting: MeetingId, assigned: NodeId) {
         self.ending().insert(meeting);
-        let mut controllers: BTreeSet<NodeId> =
-            self.cluster.running().into_iter().filter(|(_, running)| *running == meeting).map(|(controller, _)| controller).collect();
+        let mut controllers: BTreeSet<NodeId> = self.cluster.controllers_of(meeting).into_iter().map(|controller| controller.id).collect();
         controllers.insert(assigned);
         for controller in controllers {
             self.end_at(controller, meeting).await;

@@ -5,7 +5,7 @@
 
 use common_core::{MeetingId, NodeId};
 use global_controller_core::placement::NoPlacement;
-use proto::cluster::{AssignMeeting, MeetingConfig};
+use proto::cluster::MeetingConfig;
 use thiserror::Error;
 
 use crate::cluster::{Assigned, Cluster, Controller};
@@ -34,23 +34,22 @@ pub enum AssignError {
     Store(#[from] StoreError),
 }
 
-/// Chooses a controller for a meeting and tells it; `epoch` becomes the assignment's. Nothing is stored yet.
+/// Chooses a controller for a meeting, other than those `tried`, and tells it; `epoch` becomes the assignment's. Nothing is stored yet.
 pub async fn assign(
     cluster: &Cluster,
     meeting: MeetingId,
     config: MeetingConfig,
     region: &str,
     epoch: i64,
+    mut tried: Vec<NodeId>,
 ) -> Result<(Controller, Assignment), AssignError> {
-    let mut tried: Vec<NodeId> = Vec::new();
     for _ in 0..ATTEMPTS_MAX {
         let (controller, placement) = match cluster.place(meeting, region, &tried) {
             Ok(placed) => placed,
             Err(_) if !tried.is_empty() => return Err(AssignError::NoAnswer),
             Err(error) => return Err(error.into()),
         };
-        let message = AssignMeeting { meeting_id: meeting.to_string(), config: Some(config.clone()) };
-        match cluster.assign_meeting(&controller.id, message).await {
+        match cluster.assign_meeting(&controller, meeting, config.clone()).await {
             Ok(()) => {
                 tracing::info!(%meeting, epoch, placement = %placement, "meeting assigned");
                 metrics::counter!("dark_tower_assignments_total", "outcome" => "assigned").increment(1);
@@ -77,15 +76,25 @@ pub async fn assign(
 /// The controller for new joins of a stored meeting: the assigned one, or another if that is gone.
 pub async fn settle(cluster: &Cluster, store: &dyn Store, meeting: &Meeting) -> Result<Controller, AssignError> {
     let mut assigned = meeting.assignment.clone();
+    let mut tried: Vec<NodeId> = Vec::new();
     // A second look, if another global controller was faster than we.
     for _ in 0..2 {
-        match cluster.assigned(&assigned.controller, assigned.start_number) {
+        match cluster.assigned(meeting.id, &assigned.controller, assigned.start_number) {
             Assigned::Live(controller) => return Ok(controller),
             Assigned::Unsettled => return Err(AssignError::Unsettled),
             Assigned::Gone => {}
+            Assigned::Forgetful(controller) => {
+                match cluster.assign_meeting(&controller, meeting.id, config_of(store, meeting).await?).await {
+                    Ok(()) => return Ok(controller),
+                    Err(error) => {
+                        tracing::warn!(meeting = %meeting.id, %error, "a controller does not take its empty meeting back");
+                        tried.push(controller.id);
+                    }
+                }
+            }
         }
-        let config = config(&meeting.display_name, &meeting.settings);
-        let (controller, wanted) = assign(cluster, meeting.id, config, &meeting.region, assigned.epoch + 1).await?;
+        let config = config_of(store, meeting).await?;
+        let (controller, wanted) = assign(cluster, meeting.id, config, &meeting.region, assigned.epoch + 1, tried.clone()).await?;
         let stored = store.reassign(meeting.id, &wanted).await?.ok_or(AssignError::Vanished)?;
         if stored == wanted {
             return Ok(controller);
@@ -96,13 +105,18 @@ pub async fn settle(cluster: &Cluster, store: &dyn Store, meeting: &Meeting) -> 
     Err(AssignError::NoAnswer)
 }
 
+/// What a controller is told of a stored meeting: those who were removed stay out wherever it goes on.
+async fn config_of(store: &dyn Store, meeting: &Meeting) -> Result<MeetingConfig, StoreError> {
+    Ok(config(&meeting.display_name, &meeting.settings, store.refused_subjects(meeting.id).await?))
+}
+
 /// What a controller is told of a meeting.
-pub fn config(display_name: &str, settings: &Settings) -> MeetingConfig {
+pub fn config(display_name: &str, settings: &Settings, refused_subjects: Vec<String>) -> MeetingConfig {
     MeetingConfig {
         display_name: display_name.to_owned(),
         max_participants: settings.max_participants,
         enable_e2e_encryption: settings.enable_e2e_encryption,
         recording_enabled: settings.recording_enabled,
-        refused_subjects: Vec::new(),
+        refused_subjects,
     }
 }

@@ -16,12 +16,21 @@ use global_controller_core::cluster::{
 use global_controller_core::placement::{ControllerCapacity, Health, NoPlacement, Placement, Wish, place};
 use global_controller_core::ranking::{HandlerCapacity, rank_handlers};
 use proto::cluster::meeting_controller_service_client::MeetingControllerServiceClient;
-use proto::cluster::{AssignMeeting, EndMeeting, HandlerEntry, HealthStatus};
+use proto::cluster::{
+    AssignMeeting, CheckResume, EndMeeting, HandlerEntry, HealthStatus, KickFromMeeting, KickedFromMeeting, ListParticipants,
+    MeetingConfig, MeetingParticipant, RequestMute,
+};
 use thiserror::Error;
 use tonic::transport::Channel;
 
 /// Handlers that a client is told of: one to use, two in reserve.
 const HANDLERS_MAX: usize = 3;
+/// Meetings of which is remembered that their controller was told: about 100 bytes each. Beyond that all are forgotten, which costs a call each.
+const TOLD_MAX: usize = 50_000;
+/// For so long it is taken for granted that a controller still has an empty meeting that it was told of.
+const TOLD_LIFE: Duration = Duration::from_secs(600);
+/// Longest answer of a controller, bytes: a thousand participants with 32 media streams each.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Why a controller did not do what it was asked for.
 #[derive(Debug, Error)]
@@ -62,6 +71,8 @@ pub struct Handlers {
 pub enum Assigned {
     /// It is there: send them.
     Live(Controller),
+    /// It is there, but may have forgotten the meeting, in which nobody was for long: tell it again first.
+    Forgetful(Controller),
     /// It is too early to say: this process has just started, and the controller has yet to register.
     Unsettled,
     /// It is gone: assign the meeting anew.
@@ -83,6 +94,8 @@ pub struct Cluster {
     view: Mutex<ClusterView>,
     identity: NodeIdentity,
     channels: Mutex<BTreeMap<NodeId, Dialled>>,
+    /// Which process of a controller was told of a meeting, and when.
+    told: Mutex<BTreeMap<MeetingId, (u64, Moment)>>,
     call_timeout: Duration,
 }
 
@@ -96,7 +109,7 @@ impl Cluster {
     pub fn new(identity: NodeIdentity, rules: Rules, call_timeout: Duration) -> Self {
         let clock = Clock::start();
         let view = Mutex::new(ClusterView::new(rules, clock.now()));
-        Self { clock, view, identity, channels: Mutex::default(), call_timeout }
+        Self { clock, view, identity, channels: Mutex::default(), told: Mutex::default(), call_timeout }
     }
 
     /// The view and the moment of looking at it.
@@ -111,6 +124,10 @@ impl Cluster {
 
     fn channels(&self) -> MutexGuard<'_, BTreeMap<NodeId, Dialled>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeMap<MeetingId, (u64, Moment)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// See [`ClusterView::register_controller`]; also prepares a channel to it.
@@ -168,16 +185,16 @@ impl Cluster {
 
     /// To be called at least once a second: notes that this process is awake, and forgets the long lost.
     pub fn pulse(&self) {
-        let forgotten = {
+        {
             let (mut view, now) = self.view();
-            view.forget_lost(now)
-        };
-        let mut channels = self.channels();
-        for id in forgotten {
-            tracing::info!(node = %id, "forgotten: silent for long");
-            channels.remove(&id);
+            let forgotten = view.forget_lost(now);
+            // Under the view's lock: a node that registers again right now keeps its new channel.
+            let mut channels = self.channels();
+            for id in forgotten {
+                tracing::info!(node = %id, "forgotten: silent for long");
+                channels.remove(&id);
+            }
         }
-        drop(channels);
         let live = self.live_nodes();
         for (kind, count) in [("meeting-controller", live.controllers), ("media-handler", live.handlers)] {
             metrics::gauge!("dark_tower_nodes_live", "kind" => kind).set(count as f64);
@@ -190,14 +207,26 @@ impl Cluster {
         LiveNodes { controllers: view.live_controllers(now).count(), handlers: view.directory(now).count() }
     }
 
-    /// What is known of the controller `id` in its process `start_number`.
-    pub fn assigned(&self, id: &NodeId, start_number: u64) -> Assigned {
+    /// What is known of the controller `id` in its process `start_number`, to which `meeting` was assigned.
+    pub fn assigned(&self, meeting: MeetingId, id: &NodeId, start_number: u64) -> Assigned {
         let (view, now) = self.view();
         match view.standing(now, id, start_number) {
-            Standing::Live(node) => Assigned::Live(Controller { id: id.clone(), record: node.record.clone() }),
+            Standing::Live(node) => {
+                let controller = Controller { id: id.clone(), record: node.record.clone() };
+                let told = self.told().get(&meeting).copied();
+                let is_told = told.is_some_and(|(process, at)| process == start_number && now.since(at) <= TOLD_LIFE);
+                if is_told || node.load.runs(meeting) { Assigned::Live(controller) } else { Assigned::Forgetful(controller) }
+            }
             Standing::Unsettled => Assigned::Unsettled,
             Standing::Gone => Assigned::Gone,
         }
+    }
+
+    /// The live controllers with someone in a meeting.
+    pub fn controllers_of(&self, meeting: MeetingId) -> Vec<Controller> {
+        let (view, now) = self.view();
+        let running = view.live_controllers(now).filter(|(_, node)| node.load.runs(meeting));
+        running.map(|(id, node)| Controller { id: id.clone(), record: node.record.clone() }).collect()
     }
 
     /// Chooses a controller other than those `tried`, and counts the meeting there.
@@ -242,28 +271,76 @@ impl Cluster {
     }
 
     /// Tells a controller of a meeting.
-    pub async fn assign_meeting(&self, controller: &NodeId, assignment: AssignMeeting) -> Result<(), CallError> {
-        let mut client = self.client(controller)?;
-        self.call(controller, client.assign_meeting(assignment)).await
+    pub async fn assign_meeting(&self, controller: &Controller, meeting: MeetingId, config: MeetingConfig) -> Result<(), CallError> {
+        let mut client = self.client(&controller.id)?;
+        let message = AssignMeeting { meeting_id: meeting.to_string(), config: Some(config) };
+        self.call(&controller.id, client.assign_meeting(message)).await?;
+        let now = self.clock.now();
+        let mut told = self.told();
+        if told.len() >= TOLD_MAX {
+            told.clear();
+        }
+        told.insert(meeting, (controller.record.start_number, now));
+        Ok(())
     }
 
     /// Has a controller end a meeting.
     pub async fn end_meeting(&self, controller: &NodeId, meeting: MeetingId) -> Result<(), CallError> {
+        self.told().remove(&meeting);
         let mut client = self.client(controller)?;
-        self.call(controller, client.end_meeting(EndMeeting { meeting_id: meeting.to_string() })).await
+        self.call(controller, client.end_meeting(EndMeeting { meeting_id: meeting.to_string() })).await.map(drop)
+    }
+
+    /// Who is in a meeting at a controller; `None`: it does not run there.
+    pub async fn list_participants(&self, controller: &NodeId, meeting: MeetingId) -> Result<Option<Vec<MeetingParticipant>>, CallError> {
+        let mut client = self.client(controller)?;
+        let call = client.list_participants(ListParticipants { meeting_id: meeting.to_string() });
+        Ok(found(self.call(controller, call).await)?.map(|list| list.participants))
+    }
+
+    /// Has a controller remove someone from a meeting; `None`: it does not run there.
+    pub async fn kick(&self, controller: &NodeId, kick: KickFromMeeting) -> Result<Option<KickedFromMeeting>, CallError> {
+        let mut client = self.client(controller)?;
+        found(self.call(controller, client.kick_from_meeting(kick)).await)
+    }
+
+    /// Has a controller ask a participant to turn something off; `None`: there is none of that id.
+    pub async fn request_mute(&self, controller: &NodeId, request: RequestMute) -> Result<Option<MeetingParticipant>, CallError> {
+        let mut client = self.client(controller)?;
+        Ok(found(self.call(controller, client.request_mute(request)).await)?.and_then(|answer| answer.participant))
+    }
+
+    /// Who resumes with a token at a controller, by the token's hash; `None`: nobody.
+    pub async fn check_resume(&self, controller: &NodeId, check: CheckResume) -> Result<Option<MeetingParticipant>, CallError> {
+        let mut client = self.client(controller)?;
+        Ok(found(self.call(controller, client.check_resume(check)).await)?.and_then(|answer| answer.participant))
     }
 
     fn client(&self, controller: &NodeId) -> Result<MeetingControllerServiceClient<Channel>, CallError> {
         let channel = self.channels().get(controller).map(|dialled| dialled.channel.clone());
-        channel.map(MeetingControllerServiceClient::new).ok_or_else(|| CallError::NoChannel(controller.clone()))
+        let channel = channel.ok_or_else(|| CallError::NoChannel(controller.clone()))?;
+        Ok(MeetingControllerServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
     }
 
-    async fn call<T>(&self, controller: &NodeId, call: impl Future<Output = Result<T, tonic::Status>>) -> Result<(), CallError> {
+    async fn call<T>(
+        &self,
+        controller: &NodeId,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, CallError> {
         match tokio::time::timeout(self.call_timeout, call).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(CallError::Refused(controller.clone(), status)),
             Err(_) => Err(CallError::TimedOut(controller.clone())),
         }
+    }
+}
+
+/// NOT_FOUND is an answer.
+fn found<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(CallError::Refused(_, status)) if status.code() == tonic::Code::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

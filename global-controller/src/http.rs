@@ -7,10 +7,14 @@ mod body;
 mod caller;
 mod context;
 mod error;
+mod idempotency;
 mod join;
 mod meetings;
 mod openapi;
 mod pages;
+mod participants;
+mod path;
+mod query;
 mod rates;
 mod token;
 
@@ -57,6 +61,8 @@ fn api(document: &openapi::Document) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(meetings::create, meetings::list))
         .routes(routes!(meetings::show, meetings::end))
         .routes(routes!(join::join))
+        .routes(routes!(participants::list))
+        .routes(routes!(participants::remove, participants::mute))
         .routes(routes!(auth::jwks))
         .routes(routes!(openapi::serve).layer(axum::Extension(document.clone())))
         .routes(routes!(pages::health))

@@ -9,6 +9,7 @@ pub mod admin;
 mod app;
 mod assets;
 mod assignment;
+mod attendance;
 pub mod cluster;
 pub mod config;
 mod credentials;

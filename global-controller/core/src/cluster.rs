@@ -91,6 +91,11 @@ impl ControllerLoad {
     fn expected(&self) -> ControllerCapacity {
         ControllerCapacity { meetings: self.capacity.meetings.saturating_add(self.placed), ..self.capacity }
     }
+
+    /// Whether someone is in `meeting` there.
+    pub fn runs(&self, meeting: MeetingId) -> bool {
+        self.meetings.contains_key(&meeting)
+    }
 }
 
 /// One heartbeat of a controller.

@@ -1,6 +1,6 @@
 //! Request bodies: bounded in size and time, JSON with the wrong field named.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -12,17 +12,27 @@ use serde::de::DeserializeOwned;
 use super::ApiError;
 use crate::app::App;
 
-/// A JSON body (RFC 8259). Fields that are not known here are passed over, so that newer clients work.
-pub struct ApiJson<T>(pub T);
+/// A body that is still to be read: nobody's is read before it is known that the caller has leave.
+pub struct Unread {
+    media_type: Option<String>,
+    body: Body,
+}
 
-impl<T: DeserializeOwned> FromRequest<Arc<App>> for ApiJson<T> {
-    type Rejection = ApiError;
+impl<S: Send + Sync> FromRequest<S> for Unread {
+    type Rejection = Infallible;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        if media_type(request.headers()).is_some_and(|found| found != "application/json") {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        Ok(Self { media_type: media_type(request.headers()), body: request.into_body() })
+    }
+}
+
+impl Unread {
+    /// Reads it as JSON (RFC 8259). Fields that are not known here are passed over, so that newer clients work.
+    pub async fn json<T: DeserializeOwned>(self, app: &App) -> Result<T, ApiError> {
+        if self.media_type.is_some_and(|found| found != "application/json") {
             return Err(ApiError::wrong_media_type("application/json"));
         }
-        parse(&read(request.into_body(), app).await?).map(Self)
+        parse(&read(self.body, app).await?)
     }
 }
 

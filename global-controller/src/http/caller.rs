@@ -1,5 +1,6 @@
 //! Who asks: the bearer of an access token, or nobody.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -88,14 +89,18 @@ impl Caller {
         }
     }
 
-    /// [`permit`](Self::permit), speaking for `user_id` if this bearer may speak for others; else a `user_id` changes nothing.
-    pub fn permit_as(&self, app: &App, scope: Scope, user_id: Option<String>) -> Result<Actor, ApiError> {
-        let actor = self.permit(app, scope)?;
-        match (self, user_id) {
-            (Caller::Bearer(bearer), Some(user_id)) if bearer.scopes.has(Scope::ActAsParticipants) => {
-                Ok(Actor { account: Some(user_id), ..actor })
-            }
-            _ => Ok(actor),
+    /// The account that `user_id` names, if this caller may speak for it: a bearer for itself, and for others with the scope for that. Else a
+    /// `user_id` changes nothing.
+    pub fn believed(&self, user_id: Option<String>) -> Option<String> {
+        let Caller::Bearer(bearer) = self else { return None };
+        user_id.filter(|user_id| bearer.scopes.has(Scope::ActAsParticipants) || *user_id == bearer.subject)
+    }
+
+    /// Tells callers apart as their requests are counted: an API client by its id, everybody else by the `address`.
+    pub fn key(&self, address: IpAddr) -> String {
+        match self {
+            Caller::Bearer(bearer) => format!("client {}", bearer.subject),
+            Caller::Anonymous => format!("address {address}"),
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::context;
 use crate::assignment::AssignError;
+use crate::attendance::AttendanceError;
 use crate::credentials::HashError;
 use crate::store::StoreError;
 
@@ -275,6 +276,15 @@ impl From<AssignError> for ApiError {
             AssignError::Vanished => Self::internal(error),
             other => Self::unavailable(other),
         }
+    }
+}
+
+impl From<AttendanceError> for ApiError {
+    fn from(error: AttendanceError) -> Self {
+        if let AttendanceError::NoAnswer(cause) = &error {
+            tracing::warn!(request_id = context::request_id(), %cause, "a meeting's controller does not answer");
+        }
+        Self::unavailable(error)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::response::IntoResponse;
+use axum::extract::State;
 use common::tls::hash_base64;
 use common::token::{ISSUER, JOIN_AUDIENCE, JoinClaims};
 use common_core::MeetingId;
@@ -13,13 +13,16 @@ use global_controller_core::Scope;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::ApiJson;
-use super::caller::{Actor, Caller};
-use super::meetings::{display_name, find, region, user_id};
+use super::body::Unread;
+use super::caller::Caller;
+use super::idempotency::{self, Repeatable};
+use super::meetings::{SettingsAnswer, display_name, find, find_seen, region, user_id};
+use super::path::ApiPath;
 use super::{ApiError, ErrorCode};
 use crate::app::App;
 use crate::assignment::settle;
-use crate::cluster::{Controller, Handlers};
+use crate::attendance;
+use crate::cluster::Controller;
 use crate::store::{Account, Meeting};
 use crate::timestamp::{now_millis, rfc3339};
 
@@ -27,19 +30,19 @@ use crate::timestamp::{now_millis, rfc3339};
 const RESUME_TOKEN_BYTES_MAX: usize = 256;
 
 /// Who joins, or comes back.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[schema(as = JoinMeeting, example = json!({"display_name": "Ana"}))]
 pub struct JoinBody {
-    /// What others see: 1 to 64 characters, none of them a control character. Needed unless a resume token is shown.
+    /// What others see: 1 to 64 characters, none of them a control character. Needed to join; refused beside a resume token.
     #[schema(min_length = 1, max_length = 64)]
     display_name: Option<String>,
-    /// The account that joins, if the access token has the scope `participants:act-as`; else it changes nothing.
+    /// The account that joins, if the access token has the scope `participants:act-as`; else it changes nothing. Refused beside a resume token.
     #[schema(min_length = 1, max_length = 128)]
     user_id: Option<String>,
     /// Where the participant is.
     #[schema(max_length = 63)]
     region: Option<String>,
-    /// From the join response of a session that was lost.
+    /// From the join response of a session that was lost: whoever comes back by it keeps its name, account and role, and needs nothing else.
     #[schema(min_length = 1, max_length = 256)]
     resume_token: Option<String>,
 }
@@ -51,6 +54,11 @@ pub struct JoinAnswer {
     /// Its id.
     #[schema(example = "550e8400-e29b-41d4-a716-446655440000", format = Uuid)]
     meeting_id: String,
+    /// What people call it.
+    #[schema(example = "Team Standup")]
+    display_name: String,
+    /// How it is run: with `enable_e2e_encryption` the client needs the key before it sends.
+    settings: SettingsAnswer,
     #[serde(flatten)]
     invitation: Invitation,
 }
@@ -58,12 +66,11 @@ pub struct JoinAnswer {
 /// What a client needs to join: the part that create and join answer alike.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Invitation {
-    /// Good for one join; empty when a resume token was shown, which the controller judges.
+    /// Good for one join.
     #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
     pub join_token: String,
-    /// Of the join token; absent with an empty one.
-    #[schema(required = false, example = "2025-01-16T12:05:00Z", format = DateTime)]
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// Of the join token.
+    #[schema(example = "2025-01-16T12:05:00Z", format = DateTime)]
     pub expires_at: String,
     /// Signaling over WebTransport.
     #[schema(example = "https://us-west-1.darktower.example.com/wt")]
@@ -82,85 +89,134 @@ pub struct Invitation {
 /// Who is to be let in.
 #[derive(Clone, Debug)]
 pub struct Participant {
-    /// As what.
-    pub role: Role,
-    /// Under which name; empty: the one of the join request.
-    pub name: String,
-    /// By which account; `None`: a guest.
-    pub account: Option<String>,
+    role: Role,
+    /// Empty: the one of the join request.
+    name: String,
+    subject: String,
+    /// Whether the subject is an account, and not a guest's.
+    is_account: bool,
+}
+
+impl Participant {
+    /// Whoever creates a meeting, by whatever name it will join.
+    pub fn host(subject: String, is_account: bool) -> Self {
+        Self { role: Role::Host, name: String::new(), subject, is_account }
+    }
 }
 
 /// Join a meeting
 ///
 /// Answers with a token to be let in by, once, and where to dial. Without an access token one joins as a guest, unless the meeting's `require_auth`
-/// is set. The role is host if the account owns the meeting, else attendee.
+/// is set. The role is host if the account owns the meeting, else attendee. With a `resume_token` instead of a name one comes back as who one was,
+/// also into a full meeting. Who was removed from the meeting is kept out. Sent again with the same `Idempotency-Key` it answers with a fresh token
+/// for the same guest.
 #[utoipa::path(
     post, path = "/api/v1/meetings/{meeting_id}/join", operation_id = "joinMeeting", tag = "Meetings",
-    params(("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000")),
+    params(
+        ("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day.", min_length = 1, max_length = 255),
+    ),
     request_body = JoinBody,
     responses((status = 200, description = "The way in.", body = JoinAnswer)),
     security((), ("bearerAuth" = ["meetings:join"])),
-    extensions(("x-refusals" = json!([ErrorCode::CapacityExceeded, ErrorCode::MeetingEnded]))),
+    extensions(("x-refusals" = json!([ErrorCode::CapacityExceeded, ErrorCode::Conflict, ErrorCode::MeetingEnded]))),
 )]
 pub async fn join(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(asked): Path<String>,
-    ApiJson(body): ApiJson<JoinBody>,
-) -> Result<impl IntoResponse, ApiError> {
-    let meeting = find(&app, &asked).await?;
+    path: ApiPath<String>,
+    repeatable: Repeatable,
+    body: Unread,
+) -> Result<Json<JoinAnswer>, ApiError> {
+    let account = match &caller {
+        Caller::Bearer(_) => caller.permit(&app, Scope::JoinMeetings)?.account,
+        Caller::Anonymous => None,
+    };
+    let asked = path.read()?;
+    let meeting = match &caller {
+        Caller::Bearer(_) => find_seen(&app, &caller, &asked).await?,
+        // Without a bearer one comes by the link alone, as far as the meeting lets one.
+        Caller::Anonymous => find(&app, &asked).await?,
+    };
+    let body: JoinBody = body.json(&app).await?;
+    let key = repeatable.key(&caller, &format!("join {}", meeting.id), &body)?;
     // Everyone in a meeting goes to the region that it is in; a wish counts once a meeting can span regions.
     region(body.region)?;
-    let resumes = body.resume_token.is_some();
-    if body.resume_token.is_some_and(|token| token.is_empty() || token.len() > RESUME_TOKEN_BYTES_MAX) {
-        return Err(ApiError::invalid_field("resume_token", "is none that was given out"));
-    }
-    let participant = if resumes { None } else { Some(admit(&app, &caller, &meeting, &asked, body.display_name, body.user_id)?) };
+    let (controller, participant) = match body.resume_token {
+        Some(token) => {
+            let besides = body.display_name.map(|_| "display_name").or(body.user_id.map(|_| "user_id"));
+            come_back(&app, &meeting, &token, besides).await?
+        }
+        None if account.is_none() && meeting.settings.require_auth => return Err(ApiError::no_bearer()),
+        None => {
+            let name = display_name(body.display_name.as_deref())?.to_owned();
+            let account = caller.believed(body.user_id.map(user_id).transpose()?).or(account);
+            come_in(&app, &meeting, name, account).await?
+        }
+    };
+    let participant = match idempotency::remember(&app, key.as_ref(), &participant.subject).await? {
+        Some(subject) if subject != participant.subject => {
+            let_in(&app, &meeting, &subject).await?;
+            Participant { subject, ..participant }
+        }
+        _ => participant,
+    };
+    let invitation = invite(&app, meeting.id, &controller, participant)?;
+    let settings = meeting.settings.into();
+    Ok(Json(JoinAnswer { meeting_id: meeting.id.to_string(), display_name: meeting.display_name, settings, invitation }))
+}
+
+/// Who joins, and where.
+async fn come_in(app: &App, meeting: &Meeting, name: String, account: Option<String>) -> Result<(Controller, Participant), ApiError> {
     if meeting.ended_at.is_some() {
         return Err(ApiError::meeting_ended());
     }
-    if participant.is_some() && app.cluster.participant_count(meeting.id) >= meeting.settings.max_participants {
-        return Err(ApiError::meeting_full(meeting.settings.max_participants));
-    }
-    let controller = settle(&app.cluster, app.store.as_ref(), &meeting).await?;
-    let invitation = match participant {
-        Some(participant) => {
-            if let Some(subject) = &participant.account {
-                let account = Account { subject: subject.clone(), display_name: Some(participant.name.clone()) };
-                app.store.upsert_user(meeting.tenant, &account, now_millis()).await?;
-            }
-            invite(&app, meeting.id, &controller, participant)?
-        }
-        None => way(&controller, &app.cluster.handlers(meeting.id, &controller.record.region)),
-    };
-    Ok(Json(JoinAnswer { meeting_id: meeting.id.to_string(), invitation }))
-}
-
-/// Who the caller is in this meeting, or why it may not be in it.
-fn admit(
-    app: &App,
-    caller: &Caller,
-    meeting: &Meeting,
-    asked: &str,
-    name: Option<String>,
-    claimed: Option<String>,
-) -> Result<Participant, ApiError> {
-    let claimed = claimed.map(user_id).transpose()?;
-    let account = match caller {
-        // Without a bearer one comes by the link alone, as far as the meeting lets one.
-        Caller::Anonymous if meeting.settings.require_auth => return Err(ApiError::no_bearer()),
-        Caller::Anonymous => None,
-        Caller::Bearer(_) => {
-            let Actor { account, .. } = caller.permit_as(app, Scope::JoinMeetings, claimed)?;
-            if !caller.sees(app, meeting.tenant) {
-                return Err(ApiError::meeting_not_found(asked));
-            }
-            account
-        }
-    };
     let owns = account.is_some() && account == meeting.host;
     let role = if owns { Role::Host } else { Role::Attendee };
-    Ok(Participant { role, name: display_name(name.as_deref())?.to_owned(), account })
+    let is_account = account.is_some();
+    // A guest is somebody new each time, and nobody has refused it yet.
+    let subject = account.unwrap_or_else(|| format!("guest-{}", common::random::uuid()));
+    if is_account {
+        let_in(app, meeting, &subject).await?;
+    }
+    if app.cluster.participant_count(meeting.id) >= meeting.settings.max_participants {
+        return Err(ApiError::meeting_full(meeting.settings.max_participants));
+    }
+    let controller = settle(&app.cluster, app.store.as_ref(), meeting).await?;
+    if is_account {
+        let account = Account { subject: subject.clone(), display_name: Some(name.clone()) };
+        app.store.upsert_user(meeting.tenant, &account, now_millis()).await?;
+    }
+    Ok((controller, Participant { role, name, subject, is_account }))
+}
+
+/// Who comes back with a resume token, and where it was; `besides`: a field that goes with joining only.
+async fn come_back(app: &App, meeting: &Meeting, token: &str, besides: Option<&str>) -> Result<(Controller, Participant), ApiError> {
+    if let Some(field) = besides {
+        return Err(ApiError::invalid_field(field, "cannot stand beside resume_token: who comes back keeps its name and account"));
+    }
+    if token.is_empty() || token.len() > RESUME_TOKEN_BYTES_MAX {
+        return Err(ApiError::invalid_field("resume_token", "is none that was given out"));
+    }
+    if meeting.ended_at.is_some() {
+        return Err(ApiError::meeting_ended());
+    }
+    let hash = digest(&SHA256, token.as_bytes());
+    let known = attendance::check_resume(&app.cluster, meeting, hash.as_ref().to_vec()).await?;
+    let known = known.and_then(|(controller, one)| Some((controller, one.participant?, one.subject)));
+    let (controller, one, subject) =
+        known.ok_or_else(|| ApiError::unauthorized("resume_token: nobody can come back by it any more; join anew with display_name"))?;
+    let_in(app, meeting, &subject).await?;
+    let role = Role::from_name(&one.role).unwrap_or(Role::Attendee);
+    Ok((controller, Participant { role, name: one.name, subject, is_account: !one.user_id.is_empty() }))
+}
+
+/// Lets in everybody but those who were removed from the meeting.
+async fn let_in(app: &App, meeting: &Meeting, subject: &str) -> Result<(), ApiError> {
+    if app.store.is_refused(meeting.id, subject).await? {
+        return Err(ApiError::forbidden("who was removed from this meeting cannot join it again"));
+    }
+    Ok(())
 }
 
 /// A join token and the way to the meeting.
@@ -171,40 +227,34 @@ pub fn invite(app: &App, meeting: MeetingId, controller: &Controller, participan
     }
     let now = common::clock::unix_seconds();
     let expires = now + app.join_life().as_secs();
-    let is_account = participant.account.is_some();
     let claims = JoinClaims {
         iss: ISSUER.to_owned(),
         aud: JOIN_AUDIENCE.to_owned(),
-        sub: participant.account.unwrap_or_else(|| format!("guest-{}", common::random::uuid())),
+        sub: participant.subject,
         jti: common::random::uuid().to_string(),
         iat: now,
         exp: expires,
         meeting_id: meeting.to_string(),
         role: participant.role.as_str().to_owned(),
         name: participant.name,
-        account: is_account,
+        account: participant.is_account,
         handlers: handlers.ids.iter().map(ToString::to_string).collect(),
     };
     let join_token = app.keys.signer().sign_join(&claims).map_err(ApiError::internal)?;
     let expires_at = rfc3339(i64::try_from(expires).unwrap_or(i64::MAX));
-    Ok(Invitation { join_token, expires_at, ..way(controller, &handlers) })
-}
-
-/// The way to a meeting, without a token.
-fn way(controller: &Controller, handlers: &Handlers) -> Invitation {
-    let mut hashes: Vec<String> = Vec::new();
+    let mut certificate_hashes: Vec<String> = Vec::new();
     for hash in controller.record.certificate_hashes.iter().chain(&handlers.certificate_hashes) {
         let hash = hash_base64(hash);
-        if !hashes.contains(&hash) {
-            hashes.push(hash);
+        if !certificate_hashes.contains(&hash) {
+            certificate_hashes.push(hash);
         }
     }
-    Invitation {
-        join_token: String::new(),
-        expires_at: String::new(),
+    Ok(Invitation {
+        join_token,
+        expires_at,
         meeting_controller_url: controller.record.public_url.clone(),
         signaling_fallback_url: controller.record.fallback_url.clone(),
-        media_handler_urls: handlers.urls.clone(),
-        certificate_hashes: hashes,
-    }
+        media_handler_urls: handlers.urls,
+        certificate_hashes,
+    })
 }

@@ -32,9 +32,10 @@ const PATH: &str = "/api/v1/openapi.json";
 /// What the reader is told before the calls.
 const INTRODUCTION: &str = include_str!("openapi/introduction.md");
 /// Groups of calls, in reading order.
-const TAGS: [(&str, &str); 3] = [
+const TAGS: [(&str, &str); 4] = [
     ("Authentication", "Access tokens for programs, and the keys that verify them."),
     ("Meetings", "Create meetings, hand out the ways into them, end them."),
+    ("Participants", "Who is in a meeting; mute and remove them from the server's side."),
     ("Service", "The state of the service itself, and this description of it."),
 ];
 

@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, participant};
 
 fn join_path(meeting: &Value) -> String {
     format!("/api/v1/meetings/{}/join", meeting["meeting_id"].as_str().expect("an id"))
@@ -66,11 +66,62 @@ async fn a_full_meeting_takes_nobody_but_who_comes_back() {
     controller.seats(&world, &meeting, 1).await;
     let refused = world.post(&join_path(&meeting), None, json!({"display_name": "Ana"})).await;
     assert_eq!(refused.refusal(), "409 CAPACITY_EXCEEDED: the meeting has its 1 participants");
+    let ana = participant(1, "Ana", "");
+    controller.comes_back(&meeting, "of the one who is in", &ana);
     let back = world.post(&join_path(&meeting), None, json!({"resume_token": "of the one who is in"})).await.expect(StatusCode::OK);
-    assert_eq!((&back["join_token"], &back["expires_at"]), (&json!(""), &Value::Null));
+    let grant = world.grant(&back).await;
+    let expected = ("guest-1", "Ana", "attendee", false);
+    assert_eq!((grant.subject.as_str(), grant.display_name.as_str(), grant.role.as_str(), grant.is_account), expected);
     assert_eq!(back["meeting_controller_url"], meeting["meeting_controller_url"]);
-    let empty = world.post(&join_path(&meeting), None, json!({"resume_token": ""})).await;
-    assert_eq!(empty.refusal(), "400 INVALID_REQUEST: resume_token: is none that was given out");
+    assert!(back["expires_at"].is_string());
+}
+
+/// A resume token speaks for itself, also where a bearer is needed to join; it is the controller's word that counts.
+#[tokio::test]
+async fn who_comes_back_is_who_it_was() {
+    let (world, controller, _handler) = World::with_nodes().await;
+    let (_, token) = world.api_client("meetings:create").await;
+    let body = json!({"display_name": "Closed", "settings": {"require_auth": true}});
+    let meeting = world.post("/api/v1/meetings", Some(&token), body).await.expect(StatusCode::CREATED);
+    let mut owner = participant(1, "Ana", "ana");
+    owner.participant.as_mut().expect("a participant").role = "host".into();
+    controller.comes_back(&meeting, "ana's", &owner);
+    let resume = async |body: Value| world.post(&join_path(&meeting), None, body).await;
+    for _ in 0..2 {
+        let back = resume(json!({"resume_token": "ana's", "region": "eu"})).await.expect(StatusCode::OK);
+        let grant = world.grant(&back).await;
+        assert_eq!((grant.subject.as_str(), grant.role.as_str(), grant.is_account), ("ana", "host", true));
+    }
+    let refusals = [
+        (json!({"resume_token": ""}), "400 INVALID_REQUEST: resume_token: is none that was given out"),
+        (json!({"resume_token": "x".repeat(257)}), "400 INVALID_REQUEST: resume_token: is none that was given out"),
+        (
+            json!({"resume_token": "ana's", "display_name": "Eve"}),
+            "400 INVALID_REQUEST: display_name: cannot stand beside resume_token: who comes back keeps its name and account",
+        ),
+        (
+            json!({"resume_token": "ana's", "user_id": "eve"}),
+            "400 INVALID_REQUEST: user_id: cannot stand beside resume_token: who comes back keeps its name and account",
+        ),
+        (
+            json!({"resume_token": "Ana's"}),
+            "401 UNAUTHORIZED: resume_token: nobody can come back by it any more; join anew with display_name",
+        ),
+    ];
+    for (body, expected) in refusals {
+        assert_eq!(resume(body).await.refusal(), expected);
+    }
+    // It opens the meeting that it was given out for alone, and to nobody of another tenant.
+    let other = world.meeting().await;
+    let elsewhere = world.post(&join_path(&other), None, json!({"resume_token": "ana's"})).await;
+    assert!(elsewhere.refusal().starts_with("401 UNAUTHORIZED"), "{}", elsewhere.text);
+    let (_, foreign) = world.api_client("meetings:join").await;
+    let tenant = world.post(&join_path(&meeting), Some(&foreign), json!({"resume_token": "ana's"})).await;
+    assert!(tenant.refusal().starts_with("404 MEETING_NOT_FOUND"), "{}", tenant.text);
+    controller.told().refuse = 1;
+    let away = resume(json!({"resume_token": "ana's"})).await;
+    assert_eq!(away.refusal(), "503 UNAVAILABLE: the meeting's controller does not answer; try again in a moment");
+    assert_eq!(away.header("retry-after"), "2");
 }
 
 /// Joins follow the meeting to another controller when its own is lost, and that one is told first.

@@ -107,13 +107,13 @@ async fn what_is_wrong_is_named() {
             Method::POST,
             "/api/v1/meetings".into(),
             Some("{\"display_name\": \"a\", \"max_participants\": 0}".into()),
-            "400 INVALID_REQUEST: max_participants: must be between 1 and 1000",
+            "400 INVALID_REQUEST: max_participants: must be a whole number between 1 and 1000",
         ),
         (
             Method::POST,
             "/api/v1/meetings".into(),
             Some("{\"display_name\": \"a\", \"max_participants\": 1001}".into()),
-            "400 INVALID_REQUEST: max_participants: must be between 1 and 1000",
+            "400 INVALID_REQUEST: max_participants: must be a whole number between 1 and 1000",
         ),
         (
             Method::POST,
@@ -121,8 +121,8 @@ async fn what_is_wrong_is_named() {
             Some("{\"display_name\": \"a\", \"settings\": {\"require_auth\": \"yes\"}}".into()),
             "400 INVALID_REQUEST: settings.require_auth: invalid type: string \"yes\", expected a boolean at line 1 column 56",
         ),
-        (Method::GET, "/api/v1/meetings?limit=0".into(), None, "400 INVALID_REQUEST: limit: must be between 1 and 200"),
-        (Method::GET, "/api/v1/meetings?limit=201".into(), None, "400 INVALID_REQUEST: limit: must be between 1 and 200"),
+        (Method::GET, "/api/v1/meetings?limit=0".into(), None, "400 INVALID_REQUEST: limit: must be a whole number between 1 and 200"),
+        (Method::GET, "/api/v1/meetings?limit=201".into(), None, "400 INVALID_REQUEST: limit: must be a whole number between 1 and 200"),
         (Method::GET, "/api/v1/meetings?active=maybe".into(), None, "400 INVALID_REQUEST: active: must be true or false"),
         (Method::GET, "/api/v1/meetings?cursor=x".into(), None, "400 INVALID_REQUEST: cursor: is none that was given out"),
         (
@@ -187,7 +187,7 @@ async fn listings_are_newest_first_in_pages() {
     assert_eq!(seen.len(), 5);
     assert!(ids.iter().all(|id| seen.contains(id)));
     world.delete(&format!("/api/v1/meetings/{}", ids[0]), None).await.expect(StatusCode::OK);
-    for (query, total) in [("active=true", 4), ("active=false", 1), ("user_id=ana", 0)] {
+    for (query, total) in [("active=true", 4), ("active=false", 1), ("active=false&limit=1", 1)] {
         let page = world.get(&format!("/api/v1/meetings?{query}"), None).await.expect(StatusCode::OK);
         assert_eq!(page["total"], total, "{query}");
         assert_eq!(page["meetings"].as_array().map(Vec::len), Some(total), "{query}");

@@ -16,9 +16,11 @@ use global_controller_core::Scopes;
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
 use proto::cluster::meeting_controller_service_server::{MeetingControllerService, MeetingControllerServiceServer};
 use proto::cluster::{
-    AssignMeeting, ControllerCapacity, EndMeeting, HandlerCapacity, HealthStatus, Heartbeat, HeartbeatReply, MeetingAssigned, MeetingEnded,
-    MeetingLoad, RegisterMediaHandler, RegisterMeetingController,
+    AssignMeeting, CheckResume, ControllerCapacity, EndMeeting, HandlerCapacity, HealthStatus, Heartbeat, HeartbeatReply, KickFromMeeting,
+    KickedFromMeeting, ListParticipants, MeetingAssigned, MeetingEnded, MeetingLoad, MeetingParticipant, MuteRequested, ParticipantList,
+    RegisterMediaHandler, RegisterMeetingController, RequestMute, ResumeChecked,
 };
+use proto::v1;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -85,7 +87,12 @@ impl World {
 
     /// A controller that registers in region "eu", beats, and takes what it is given.
     pub async fn controller(&self, id: &str) -> FakeController {
-        FakeController::start(self, id).await
+        FakeController::start(self, id, 7).await
+    }
+
+    /// Another process of a controller.
+    pub async fn controller_process(&self, id: &str, start_number: u64) -> FakeController {
+        FakeController::start(self, id, start_number).await
     }
 
     pub async fn handler(&self, id: &str, region: &str) -> FakeHandler {
@@ -128,6 +135,19 @@ impl World {
         }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
+        }
+        Answer::of(request).await
+    }
+
+    pub async fn patch(&self, path: &str, bearer: Option<&str>, body: Value) -> Answer {
+        self.send(Method::PATCH, path, bearer, Some(body.to_string())).await
+    }
+
+    /// A POST under an idempotency key.
+    pub async fn post_once(&self, path: &str, bearer: Option<&str>, key: &str, body: Value) -> Answer {
+        let mut request = self.http.post(self.url(path)).header("idempotency-key", key).json(&body);
+        if let Some(token) = bearer {
+            request = request.bearer_auth(token);
         }
         Answer::of(request).await
     }
@@ -226,6 +246,12 @@ pub struct Told {
     pub meetings: BTreeMap<String, u32>,
     pub assigned: Vec<AssignMeeting>,
     pub ended: Vec<String>,
+    /// Who is in which meeting.
+    pub participants: BTreeMap<String, Vec<MeetingParticipant>>,
+    /// Who comes back, by meeting and hash of the resume token.
+    pub resumes: BTreeMap<(String, Vec<u8>), MeetingParticipant>,
+    pub kicked: Vec<KickFromMeeting>,
+    pub muted: Vec<RequestMute>,
     /// Calls to refuse before one is taken.
     pub refuse: usize,
     pub health: HealthStatus,
@@ -274,35 +300,70 @@ impl MeetingControllerService for Service {
         Ok(Response::new(MeetingEnded {}))
     }
 
-    async fn list_participants(
-        &self,
-        request: Request<proto::cluster::ListParticipants>,
-    ) -> Result<Response<proto::cluster::ParticipantList>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("not served yet"))
+    async fn list_participants(&self, request: Request<ListParticipants>) -> Result<Response<ParticipantList>, Status> {
+        grpc::caller(&request, NodeKind::GlobalController)?;
+        let participants = self.take()?.participants.get(&request.into_inner().meeting_id).cloned();
+        participants.map(|participants| Response::new(ParticipantList { participants })).ok_or_else(|| Status::not_found("not here"))
     }
 
-    async fn kick_from_meeting(
-        &self,
-        request: Request<proto::cluster::KickFromMeeting>,
-    ) -> Result<Response<proto::cluster::KickedFromMeeting>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("not served yet"))
+    async fn kick_from_meeting(&self, request: Request<KickFromMeeting>) -> Result<Response<KickedFromMeeting>, Status> {
+        grpc::caller(&request, NodeKind::GlobalController)?;
+        let kick = request.into_inner();
+        let mut told = self.take()?;
+        let present = told.participants.entry(kick.meeting_id.clone()).or_default();
+        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(present).into_iter().partition(|one| one.subject == kick.subject);
+        *present = left;
+        let participant_ids = gone.into_iter().filter_map(|one| Some(one.participant?.participant_id)).collect();
+        let subject = kick.subject.clone();
+        told.kicked.push(kick);
+        Ok(Response::new(KickedFromMeeting { participant_ids, subject }))
     }
 
-    async fn request_mute(&self, request: Request<proto::cluster::RequestMute>) -> Result<Response<proto::cluster::MuteRequested>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("not served yet"))
+    async fn request_mute(&self, request: Request<RequestMute>) -> Result<Response<MuteRequested>, Status> {
+        grpc::caller(&request, NodeKind::GlobalController)?;
+        let asked = request.into_inner();
+        let mut told = self.take()?;
+        let present = told.participants.get(&asked.meeting_id).into_iter().flatten();
+        let is_asked = |one: &&MeetingParticipant| one.participant.as_ref().is_some_and(|it| it.participant_id == asked.participant_id);
+        let participant = present.clone().find(is_asked).cloned();
+        let participant = Some(participant.ok_or_else(|| Status::not_found("nobody of this id"))?);
+        told.muted.push(asked);
+        Ok(Response::new(MuteRequested { participant }))
     }
 
-    async fn check_resume(&self, request: Request<proto::cluster::CheckResume>) -> Result<Response<proto::cluster::ResumeChecked>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("not served yet"))
+    async fn check_resume(&self, request: Request<CheckResume>) -> Result<Response<ResumeChecked>, Status> {
+        grpc::caller(&request, NodeKind::GlobalController)?;
+        let CheckResume { meeting_id, token_hash } = request.into_inner();
+        let participant = self.take()?.resumes.get(&(meeting_id, token_hash.to_vec())).cloned();
+        let participant = Some(participant.ok_or_else(|| Status::not_found("nobody resumes by this"))?);
+        Ok(Response::new(ResumeChecked { participant }))
     }
 }
 
+/// Somebody in a meeting; without a `user_id` a guest.
+pub fn participant(number: u8, name: &str, user_id: &str) -> MeetingParticipant {
+    let stream = v1::MediaStream {
+        stream_id: format!("00000000-0000-4000-9000-0000000000{number:02}"),
+        stream_type: v1::StreamType::VideoCamera.into(),
+        metadata: Some(v1::StreamMetadata { codec: "VP9".into(), ..v1::StreamMetadata::default() }),
+        ..v1::MediaStream::default()
+    };
+    let participant = v1::Participant {
+        participant_id: format!("00000000-0000-4000-8000-0000000000{number:02}"),
+        name: name.into(),
+        streams: vec![stream],
+        joined_at: 1_737_028_800_000 + u64::from(number),
+        is_muted: true,
+        role: "attendee".into(),
+        user_id: user_id.into(),
+        ..v1::Participant::default()
+    };
+    let subject = if user_id.is_empty() { format!("guest-{number}") } else { user_id.to_owned() };
+    MeetingParticipant { participant: Some(participant), subject, connected: true }
+}
+
 impl FakeController {
-    async fn start(world: &World, id: &str) -> Self {
+    async fn start(world: &World, id: &str, start_number: u64) -> Self {
         let identity = world.identity(id, NodeKind::MeetingController);
         let told: Shared = Arc::new(Mutex::new(Told { meetings_max: 100, ..Told::default() }));
         let alive = CancellationToken::new();
@@ -323,7 +384,7 @@ impl FakeController {
             fallback_url: format!("wss://{id}.example.com/ws"),
             certificate_hashes: vec![vec![1; 32].into()],
             version: "1".into(),
-            start_number: 7,
+            start_number,
         };
         registry.register_meeting_controller(register.clone()).await.expect("it is let in");
         let (stopped, said) = (alive.clone(), told.clone());
@@ -346,6 +407,19 @@ impl FakeController {
 
     pub fn told(&self) -> MutexGuard<'_, Told> {
         lock(&self.told)
+    }
+
+    /// From now on `one` comes back to the meeting by this resume token.
+    pub fn comes_back(&self, meeting: &Value, resume_token: &str, one: &MeetingParticipant) {
+        let id = meeting["meeting_id"].as_str().expect("an id").to_owned();
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, resume_token.as_bytes());
+        self.told().resumes.insert((id, hash.as_ref().to_vec()), one.clone());
+    }
+
+    /// From now on these are in the meeting.
+    pub fn holds(&self, meeting: &Value, participants: Vec<MeetingParticipant>) {
+        let id = meeting["meeting_id"].as_str().expect("an id").to_owned();
+        self.told().participants.insert(id, participants);
     }
 
     /// From now on it says that `count` take part in the meeting; returns once the global controller has heard.
