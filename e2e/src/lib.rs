@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod in_process;
 pub mod link;
 pub mod peer;
+pub mod postgres;
 pub mod process;
 pub mod session;
 pub mod wire;

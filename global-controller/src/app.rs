@@ -195,17 +195,25 @@ impl App {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let state = self.store.ping().await.map_err(|error| error.to_string());
-            if let (Err(reason), Ok(())) = (&state, self.store_state()) {
-                tracing::warn!(reason, "the store is not available");
-            }
-            *self.store_state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+            self.look_at_store().await;
             round = round.wrapping_add(1);
             if round.is_multiple_of(ROUNDS_PER_REVIEW) {
                 looked_up.clear();
             }
             self.make_round(&mut looked_up).await;
         }
+    }
+
+    /// Readiness is for everyone who reaches it: what is wrong stands in the log alone.
+    async fn look_at_store(&self) {
+        let result = self.store.ping().await;
+        let mut state = self.store_state.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&result, state.is_ok()) {
+            (Err(cause), true) => tracing::warn!(%cause, "the store is not available"),
+            (Ok(()), false) => tracing::info!("the store is available again"),
+            _ => {}
+        }
+        *state = result.map_err(|_| "not available".to_owned());
     }
 
     async fn make_round(&self, looked_up: &mut BTreeSet<MeetingId>) {

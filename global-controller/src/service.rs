@@ -30,6 +30,10 @@ use crate::store::{self, Store, StoreError};
 
 /// What is under way may take this long to end in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a start waits for the store's server. A supervisor starts the process again after that.
+const STORE_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks for it.
+const STORE_RETRY: Duration = Duration::from_millis(500);
 /// Calls under way at once on one node's connection: a heartbeat and a registration, with room for retries.
 const CALLS_PER_NODE: usize = 16;
 /// A view that nobody touched for this long means that this process was frozen (DESIGN section 6).
@@ -63,6 +67,14 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store's server.
+    #[error("the store was not available for {} seconds: {reason}", patience.as_secs())]
+    StoreAway {
+        /// How long it was waited for.
+        patience: Duration,
+        /// By the last try.
+        reason: String,
+    },
     /// The signing keys.
     #[error(transparent)]
     Keys(#[from] LoadKeysError),
@@ -107,7 +119,7 @@ pub struct Running {
 
 /// Starts with `identity` towards the cluster and `certificate` towards clients; returns once every listener is bound.
 pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
-    let store = open_store(&config).await?;
+    let store = await_store(&config).await?;
     let keys = Arc::new(SigningKeys::load(store.as_ref(), &config.tokens).await?);
     let hasher = Hasher::new(&config.limits)?;
     let rules = Rules { lease: config.cluster.lease, grace: config.cluster.grace, freeze: FREEZE, ..Rules::default() };
@@ -227,13 +239,36 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     Ok(())
 }
 
+/// The store by its configuration, if it is there.
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     let limits = store::Limits { connections: config.store.connections, timeout: config.store.timeout };
+    if let Some(url) = &config.store.url {
+        return Ok(Arc::new(store::postgres::open(url, limits).await?));
+    }
     let path = &config.store.path;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         tokio::fs::create_dir_all(folder).await.map_err(|source| StartError::Folder { path: folder.into(), source })?;
     }
     Ok(Arc::new(store::sqlite::open(path, limits).await?))
+}
+
+/// Waits for a server that is not there yet, as when a whole machine room comes back; anything else ends the start at once.
+async fn await_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let deadline = tokio::time::Instant::now() + STORE_PATIENCE;
+    let mut tries = tokio::time::interval(STORE_RETRY);
+    tries.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tries.tick().await;
+        match open_store(config).await {
+            Err(StartError::Store(StoreError::Unavailable(reason))) if config.store.url.is_some() => {
+                if tokio::time::Instant::now() >= deadline {
+                    return Err(StartError::StoreAway { patience: STORE_PATIENCE, reason });
+                }
+                tracing::warn!(reason, "the store is not available; trying again");
+            }
+            other => return other,
+        }
+    }
 }
 
 async fn serve_registry(

@@ -5,6 +5,7 @@
 
 pub mod event;
 mod pool;
+pub mod postgres;
 mod sql;
 pub mod sqlite;
 

@@ -53,7 +53,7 @@ pub enum Arg<'a> {
     /// TEXT
     Text(Cow<'a, str>),
     /// TEXT or NULL
-    OptionalText(Option<&'a str>),
+    OptionalText(Option<Cow<'a, str>>),
     /// BIGINT
     Integer(i64),
     /// BIGINT or NULL
@@ -62,10 +62,14 @@ pub enum Arg<'a> {
     Bytes(&'a [u8]),
 }
 
+/// PostgreSQL keeps no NUL in a text. What is looked up under such a name is not found in either database.
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
 impl<'a> From<&'a str> for Arg<'a> {
     fn from(text: &'a str) -> Self {
-        // PostgreSQL keeps no NUL in a text. What is looked up under such a name is not found in either database.
-        Arg::Text(if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) })
+        Arg::Text(without_nul(text))
     }
 }
 
@@ -83,7 +87,7 @@ impl From<String> for Arg<'_> {
 
 impl<'a> From<Option<&'a str>> for Arg<'a> {
     fn from(text: Option<&'a str>) -> Self {
-        Arg::OptionalText(text)
+        Arg::OptionalText(text.map(without_nul))
     }
 }
 
@@ -296,7 +300,7 @@ macro_rules! bind {
     ($query:expr, $arg:expr) => {
         match $arg {
             Arg::Text(text) => $query.bind(text.as_ref()),
-            Arg::OptionalText(text) => $query.bind(*text),
+            Arg::OptionalText(text) => $query.bind(text.as_deref()),
             Arg::Integer(number) => $query.bind(*number),
             Arg::OptionalInteger(number) => $query.bind(*number),
             Arg::Bytes(bytes) => $query.bind(*bytes),

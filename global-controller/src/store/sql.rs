@@ -88,8 +88,7 @@ impl SqlStore {
             Ping::Writable => {
                 let mut connection = self.write().await?;
                 // The table is named so that a database without our schema is not taken for ours.
-                let select =
-                    "SELECT current_setting('transaction_read_only') AS read_only, (SELECT MAX(created_at) FROM signing_keys) AS last";
+                let select = "SELECT current_setting('transaction_read_only') AS read_only, EXISTS (SELECT 1 FROM rooms) AS kept";
                 let row = connection.row(select, &[]).await?;
                 if row.is_some_and(|row| row.text("read_only").is_ok_and(|read_only| read_only == "on")) {
                     connection.throw_away();

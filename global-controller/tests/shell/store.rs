@@ -6,9 +6,12 @@ mod webhooks;
 
 use std::sync::Arc;
 
+use common::Secret;
 use common_core::MeetingId;
 use global_controller::store::{self, Account, Assignment, Listing, MeetingKey, NewMeeting, Settings, Status, Store, StoreError, TenantId};
 use global_controller_core::MeetingCode;
+
+use crate::postgres::Postgres;
 
 const LIMITS: store::Limits = store::Limits { connections: 8, timeout: std::time::Duration::from_millis(1500) };
 const SETTINGS: Settings = Settings { max_participants: 7, recording_enabled: true, enable_e2e_encryption: false, require_auth: true };
@@ -150,6 +153,16 @@ async fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = store::sqlite::open(&folder.path().join("gc.sqlite"), LIMITS).await.expect("it opens");
     keeps_the_contract(Arc::new(store)).await;
+}
+
+/// However many processes start on it at once.
+#[tokio::test]
+async fn postgres_keeps_the_contract() {
+    let server = Postgres::start().expect("a server");
+    let url = Secret::new(server.url());
+    let stores = futures_util::future::join_all((0..4).map(|_| store::postgres::open(&url, LIMITS))).await;
+    let mut stores: Vec<_> = stores.into_iter().map(|store| store.expect("it opens")).collect();
+    keeps_the_contract(Arc::new(stores.remove(0))).await;
 }
 
 /// A second process finds what the first left, and the same schema.

@@ -32,6 +32,9 @@ const BEAT_INTERVAL: Duration = Duration::from_millis(50);
 /// Silence after which a node is lost in these tests: eight heartbeats, so that a busy machine loses nobody by chance.
 pub const LEASE: Duration = Duration::from_millis(400);
 
+/// What a test changes in the configuration.
+type Adjust = Box<dyn Fn(&mut Config) + Send + Sync>;
+
 /// A cluster with one global controller.
 pub struct World {
     folder: tempfile::TempDir,
@@ -39,7 +42,7 @@ pub struct World {
     pub certificate: Certificate,
     pub global_controller: Running,
     pub http: reqwest::Client,
-    adjust: fn(&mut Config),
+    adjust: Adjust,
 }
 
 impl World {
@@ -52,20 +55,20 @@ impl World {
     }
 
     /// Nobody but the global controller.
-    pub async fn start(adjust: fn(&mut Config)) -> Self {
+    pub async fn start(adjust: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
         install_crypto_provider();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = ClusterAuthority::generate().expect("an authority");
         let certificate = Certificate::self_signed(&["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a certificate");
-        let global_controller = launch(&folder, &authority, &certificate, adjust).await;
+        let global_controller = launch(&folder, &authority, &certificate, &adjust).await;
         let http = client(&certificate, |builder| builder);
-        Self { folder, authority, certificate, global_controller, http, adjust }
+        Self { folder, authority, certificate, global_controller, http, adjust: Box::new(adjust) }
     }
 
     /// Stops the global controller and starts it again on the same store; nodes have to find it by themselves.
     pub async fn restarted(self) -> Self {
         self.global_controller.stop().await;
-        let global_controller = launch(&self.folder, &self.authority, &self.certificate, self.adjust).await;
+        let global_controller = launch(&self.folder, &self.authority, &self.certificate, &self.adjust).await;
         Self { global_controller, ..self }
     }
 
@@ -171,7 +174,12 @@ impl World {
     }
 }
 
-async fn launch(folder: &tempfile::TempDir, authority: &ClusterAuthority, certificate: &Certificate, adjust: fn(&mut Config)) -> Running {
+async fn launch(
+    folder: &tempfile::TempDir,
+    authority: &ClusterAuthority,
+    certificate: &Certificate,
+    adjust: &(dyn Fn(&mut Config) + Send + Sync),
+) -> Running {
     let mut config = Config { region: "eu".into(), ..Config::default() };
     config.public.bind = SocketAddr::from(([127, 0, 0, 1], 0));
     config.cluster.grpc_bind = SocketAddr::from(([127, 0, 0, 1], 0));
