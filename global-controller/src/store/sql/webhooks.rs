@@ -117,10 +117,10 @@ struct Waiting {
 
 pub(super) async fn delivered(store: &SqlStore, webhook: Uuid, event: Uuid, now: UnixMillis) -> Result<(), StoreError> {
     let mut transaction = store.transaction().await?;
-    if let Some(Waiting { room, sequence }) = waiting(&mut transaction, event).await? {
-        if transaction.execute(NOTE_SUCCESS, args![webhook, &room, sequence, now]).await? == 1 {
-            finish(&mut transaction, webhook, &room, sequence, now).await?;
-        }
+    if let Some(Waiting { room, sequence }) = waiting(&mut transaction, event).await?
+        && transaction.execute(NOTE_SUCCESS, args![webhook, &room, sequence, now]).await? == 1
+    {
+        finish(&mut transaction, webhook, &room, sequence, now).await?;
     }
     transaction.commit().await
 }
@@ -134,12 +134,12 @@ pub(super) async fn not_delivered(
     reason: &str,
 ) -> Result<(), StoreError> {
     let mut transaction = store.transaction().await?;
-    if let Some(Waiting { room, sequence }) = waiting(&mut transaction, event).await? {
-        if transaction.execute(NOTE_FAILURE, args![webhook, &room, sequence, now, reason]).await? == 1 {
-            match again {
-                Some(again) => drop(transaction.execute(DELAY, args![webhook, &room, sequence, again]).await?),
-                None => finish(&mut transaction, webhook, &room, sequence, now).await?,
-            }
+    if let Some(Waiting { room, sequence }) = waiting(&mut transaction, event).await?
+        && transaction.execute(NOTE_FAILURE, args![webhook, &room, sequence, now, reason]).await? == 1
+    {
+        match again {
+            Some(again) => drop(transaction.execute(DELAY, args![webhook, &room, sequence, again]).await?),
+            None => finish(&mut transaction, webhook, &room, sequence, now).await?,
         }
     }
     transaction.commit().await
