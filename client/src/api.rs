@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common_core::name::escape;
+use reqwest::header::RETRY_AFTER;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -42,7 +43,7 @@ pub enum ApiError {
         cause: String,
     },
     /// The API refused, with its error body.
-    #[error("{message} ({code}, HTTP {status})")]
+    #[error("{message} ({code}, HTTP {status}){}", when(*retry_after))]
     Refused {
         /// HTTP status.
         status: u16,
@@ -50,6 +51,8 @@ pub enum ApiError {
         code: String,
         /// In words, escaped.
         message: String,
+        /// Not before this is over should it be asked again; `None`: the API did not say.
+        retry_after: Option<Duration>,
     },
     /// The answer is not what the API's document says.
     #[error("{url} answered with something else than an admission: {cause}")]
@@ -59,6 +62,15 @@ pub enum ApiError {
         /// What was wrong.
         cause: String,
     },
+}
+
+/// When to ask again, in words; empty if nobody knows.
+fn when(retry_after: Option<Duration>) -> String {
+    match retry_after.map(|it| it.as_secs()) {
+        None => String::new(),
+        Some(0 | 1) => "; try again in a second".to_owned(),
+        Some(seconds) => format!("; try again in {seconds} seconds"),
+    }
 }
 
 /// A meeting's address: `https://HOST[:PORT]/m/CODE`. What follows a `#` (a secret) never leaves this machine.
@@ -159,8 +171,10 @@ impl Admission {
 }
 
 #[derive(Serialize)]
-struct JoinBody<'a> {
-    display_name: &'a str,
+#[serde(untagged)]
+enum JoinBody<'a> {
+    Fresh { display_name: &'a str },
+    Back { resume_token: &'a str },
 }
 
 #[derive(Deserialize)]
@@ -196,14 +210,25 @@ impl Api {
 
     /// Asks to be let into a meeting under a name. `bearer` is an access token, needed where the meeting asks for one.
     pub async fn join(&self, meeting: &MeetingUrl, display_name: &str, bearer: Option<&str>) -> Result<Admission, ApiError> {
+        self.admit(meeting, &JoinBody::Fresh { display_name }, bearer).await
+    }
+
+    /// Asks where to come back to with a [resume token](crate::Meeting::resume_token), which must go into
+    /// [`JoinOptions::resume_token`] besides.
+    pub async fn rejoin(&self, meeting: &MeetingUrl, resume_token: &str, bearer: Option<&str>) -> Result<Admission, ApiError> {
+        self.admit(meeting, &JoinBody::Back { resume_token }, bearer).await
+    }
+
+    async fn admit(&self, meeting: &MeetingUrl, body: &JoinBody<'_>, bearer: Option<&str>) -> Result<Admission, ApiError> {
         let url = meeting.call("/join");
-        let mut request = self.http.post(&url).json(&JoinBody { display_name });
+        let mut request = self.http.post(&url).json(body);
         if let Some(token) = bearer {
             request = request.bearer_auth(token);
         }
         let unreachable = |error: reqwest::Error| ApiError::Unreachable { url: url.clone(), cause: causes(&error) };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -214,16 +239,22 @@ impl Api {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| ApiError::Answer { url, cause: error.to_string() });
         }
-        Err(refusal(status, &body))
+        Err(refusal(status, &body, retry_after))
     }
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> ApiError {
+/// `Retry-After` in seconds; the other form, a date, is for caches.
+fn seconds(text: &str) -> Option<Duration> {
+    text.trim().parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+fn refusal(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> ApiError {
     let fields = match serde_json::from_slice::<ErrorBody>(body) {
         Ok(body) => body.error,
         Err(_) => ErrorFields { code: "no code".into(), message: status.canonical_reason().unwrap_or("refused").to_owned() },
     };
-    ApiError::Refused { status: status.as_u16(), code: escape(&fields.code, 64), message: escape(&fields.message, SHOWN_CHARS_MAX) }
+    let message = escape(&fields.message, SHOWN_CHARS_MAX);
+    ApiError::Refused { status: status.as_u16(), code: escape(&fields.code, 64), message, retry_after }
 }
 
 /// An error with the causes behind it: reqwest's own words say too little.
@@ -266,7 +297,8 @@ mod tests {
     fn admissions_become_options() {
         let body = format!(
             r#"{{"meeting_id":"m","join_token":"t","expires_at":"","meeting_controller_url":"https://a/wt","signaling_fallback_url":"",
-                "media_handler_urls":["https://b/media"],"certificate_hashes":["{}","short"],"more":1}}"#,
+                "media_handler_urls":["https://b/media"],"certificate_hashes":["{}","short"],"display_name":"Plans",
+                "settings":{{"enable_e2e_encryption":false,"max_participants":100}},"more":1}}"#,
             STANDARD.encode([7; 32])
         );
         let admission: Admission = serde_json::from_str(&body).expect("as the API answers");
@@ -278,7 +310,24 @@ mod tests {
     #[test]
     fn refusals_say_the_servers_words() {
         let body = br#"{"error":{"code":"MEETING_ENDED","message":"it is over","details":{}}}"#;
-        assert_eq!(refusal(StatusCode::GONE, body).to_string(), "it is over (MEETING_ENDED, HTTP 410)");
-        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").to_string(), "Bad Gateway (no code, HTTP 502)");
+        assert_eq!(refusal(StatusCode::GONE, body, None).to_string(), "it is over (MEETING_ENDED, HTTP 410)");
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>", None).to_string(), "Bad Gateway (no code, HTTP 502)");
+    }
+
+    /// Whoever was too fast reads when it is worth asking again.
+    #[test]
+    fn refusals_say_when_to_ask_again() {
+        let body = br#"{"error":{"code":"RATE_LIMITED","message":"100 requests a minute","details":{}}}"#;
+        for (header, end) in [("12", "; try again in 12 seconds"), (" 0 ", "; try again in a second"), ("Wed, 21 Oct 2026", ")")] {
+            let text = refusal(StatusCode::TOO_MANY_REQUESTS, body, seconds(header)).to_string();
+            assert!(text.starts_with("100 requests a minute (RATE_LIMITED, HTTP 429)") && text.ends_with(end), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_comes_back_shows_its_resume_token() {
+        let json = |body: &JoinBody<'_>| serde_json::to_string(body).expect("it is JSON");
+        assert_eq!(json(&JoinBody::Fresh { display_name: "Ana" }), r#"{"display_name":"Ana"}"#);
+        assert_eq!(json(&JoinBody::Back { resume_token: "t" }), r#"{"resume_token":"t"}"#);
     }
 }

@@ -34,7 +34,7 @@ pub mod trust;
 pub use dial::{DialError, Dialer};
 pub use end::SessionEnd;
 pub use event::{Event, Events};
-pub use meeting::{Client, JoinError, Joined, Meeting, RequestError, StreamDescription};
+pub use meeting::{Client, JoinError, Joined, Meeting, MeetingInfo, RequestError, StreamDescription};
 pub use options::JoinOptions;
 pub use publisher::{Frame, Publisher, PublisherCounts, SendError};
 pub use records::{ReceivedRecord, Records};

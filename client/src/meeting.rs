@@ -101,6 +101,30 @@ pub struct Client {
     dialer: Dialer,
 }
 
+/// What a meeting was created with, as its controller tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeetingInfo {
+    /// For people; may hold anything printable, so escape it before a terminal or a page.
+    pub display_name: String,
+    /// Participants at a time; 0: the controller did not say.
+    pub max_participants: u32,
+    /// Whoever created it asked for end-to-end encryption. It says nothing about whether anything is encrypted.
+    pub wants_end_to_end_encryption: bool,
+    /// What is said and shown may be recorded.
+    pub may_be_recorded: bool,
+}
+
+impl From<v1::MeetingInfo> for MeetingInfo {
+    fn from(it: v1::MeetingInfo) -> Self {
+        Self {
+            display_name: it.display_name,
+            max_participants: it.max_participants,
+            wants_end_to_end_encryption: it.enable_e2e_encryption,
+            may_be_recorded: it.recording_enabled,
+        }
+    }
+}
+
 /// A meeting that has been joined.
 pub struct Joined {
     /// To act.
@@ -134,10 +158,10 @@ impl Client {
         let (connection, url) = dial_controller(&self.dialer, &options).await?;
         let request = v1::JoinRequest {
             meeting_id: options.meeting_id.clone(),
-            join_token: options.join_token.clone(),
+            join_token: if options.resume_token.is_empty() { options.join_token.clone() } else { String::new() },
             participant_name: options.name.clone(),
             capabilities: Some(options.capabilities.clone()),
-            resume_token: String::new(),
+            resume_token: options.resume_token.clone(),
             auto_subscribe: options.auto_subscribe,
             chat_after_sequence: options.chat_after_sequence,
             e2ee_key_id: options.e2ee_key_id.clone(),
@@ -146,7 +170,9 @@ impl Client {
         let me: ParticipantId = proto::convert::id("participant_id", &entered.response.participant_id)
             .map_err(|error: FieldError| JoinError::Answer(error.to_string()))?;
 
+        let info = MeetingInfo::from(entered.response.meeting.clone().unwrap_or_default());
         let options = Arc::new(options);
+        let (resume_token_tx, resume_token) = watch::channel(String::new());
         let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (events_tx, events) = broadcast::channel(EVENTS_MAX);
         let (roster_tx, roster) = watch::channel(Arc::new(Roster::default()));
@@ -156,8 +182,14 @@ impl Client {
         let queue = Arc::new(RecordQueue::default());
         let requests = Requests { commands };
         let dropped = CancellationToken::new();
-        let outlets =
-            Outlets { roster: roster_tx, round_trip: round_trip_tx, events: events_tx.clone(), infos: infos_tx, records: queue.clone() };
+        let outlets = Outlets {
+            roster: roster_tx,
+            resume_token: resume_token_tx,
+            round_trip: round_trip_tx,
+            events: events_tx.clone(),
+            infos: infos_tx,
+            records: queue.clone(),
+        };
         let keeper = LinkKeeper {
             dialer: self.dialer.clone(),
             options: options.clone(),
@@ -173,7 +205,7 @@ impl Client {
         tokio::spawn(session.run());
 
         let guard = dropped.drop_guard();
-        let inner = Inner { me, requests, roster, round_trip, link, events: events_tx.downgrade(), _guard: guard };
+        let inner = Inner { me, info, resume_token, requests, roster, round_trip, link, events: events_tx.downgrade(), _guard: guard };
         Ok(Joined { meeting: Meeting { inner: Arc::new(inner) }, events: Events::new(events), records: Records { queue } })
     }
 }
@@ -220,6 +252,8 @@ pub struct Meeting {
 
 struct Inner {
     me: ParticipantId,
+    info: MeetingInfo,
+    resume_token: watch::Receiver<String>,
     requests: Requests,
     roster: watch::Receiver<Arc<Roster>>,
     round_trip: watch::Receiver<Option<Duration>>,
@@ -233,6 +267,17 @@ impl Meeting {
     /// Oneself.
     pub fn participant_id(&self) -> ParticipantId {
         self.inner.me
+    }
+
+    /// What the meeting was created with.
+    pub fn meeting_info(&self) -> &MeetingInfo {
+        &self.inner.info
+    }
+
+    /// With which this participant comes back when this process cannot: through [`Api::rejoin`](crate::api::Api::rejoin) and
+    /// [`JoinOptions::resume_token`]. Changes with each resume. A secret.
+    pub fn resume_token(&self) -> String {
+        self.inner.resume_token.borrow().clone()
     }
 
     /// Everybody else, as of the event that was told last.

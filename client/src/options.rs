@@ -25,6 +25,9 @@ pub struct JoinOptions {
     pub trust: Trust,
     /// Used up by joining.
     pub join_token: String,
+    /// Comes back as the participant whose [token](crate::Meeting::resume_token) this is, with its media streams and subscriptions, also
+    /// into a full meeting; the join token is not used then. Empty: joins as somebody new.
+    pub resume_token: String,
     /// Shown to others; empty: the token's.
     pub name: String,
     /// Subscribe to every present and future media stream of others, with default options.
@@ -53,6 +56,7 @@ impl JoinOptions {
             certificate_hashes: Vec::new(),
             trust: Trust::System,
             join_token: join_token.into(),
+            resume_token: String::new(),
             name: String::new(),
             auto_subscribe: true,
             capabilities: v1::ParticipantCapabilities {

@@ -104,6 +104,7 @@ struct Leaving {
 /// What the task shares with handles.
 pub(crate) struct Outlets {
     pub(crate) roster: watch::Sender<Arc<Roster>>,
+    pub(crate) resume_token: watch::Sender<String>,
     pub(crate) round_trip: watch::Sender<Option<Duration>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) infos: mpsc::Sender<v1::MediaServerInfo>,
@@ -473,6 +474,7 @@ impl Session {
         self.connection = Some(connection);
         self.controllers.url = url;
         self.controllers.alternates = response.alternate_controller_urls;
+        self.outlets.resume_token.send_replace(response.resume_token.clone());
         self.resume_token = response.resume_token;
         self.heartbeat = Duration::from_millis(u64::from(response.heartbeat_interval_ms)).max(HEARTBEAT_MIN);
         self.silence = Silence::new(self.now());

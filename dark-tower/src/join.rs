@@ -110,8 +110,9 @@ async fn join(args: JoinArgs, report: Report) -> anyhow::Result<ExitCode> {
     let meeting_url = MeetingUrl::parse(&args.url)?;
     let admission = match Api::new(&trust)?.join(&meeting_url, &args.name, None).await {
         Ok(admission) => admission,
-        Err(ApiError::Refused { status, code, message }) => {
-            report.line(&Line::Refused { code: &code, message: &format!("{message} (HTTP {status})") })?;
+        Err(ApiError::Refused { status, code, message, retry_after }) => {
+            let later = retry_after.map(|it| format!("; try again in {} s", it.as_secs().max(1))).unwrap_or_default();
+            report.line(&Line::Refused { code: &code, message: &format!("{message} (HTTP {status}){later}") })?;
             return Ok(ExitCode::from(EXIT_REFUSED));
         }
         Err(error @ ApiError::Unreachable { .. }) if matches!(trust, Trust::System) && meeting_url.is_https() => {

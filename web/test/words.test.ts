@@ -12,7 +12,7 @@ import { UplinkRate } from "../client/src/uplink.ts";
 import { uuidFromBytes, uuidToBytes } from "../client/src/uuid.ts";
 import { codeOf } from "../page/src/home.ts";
 import { bestGrid } from "../page/src/layout.ts";
-import { captureWords, endWords, errorWords, initials, qualityWords } from "../page/src/words.ts";
+import { captureWords, endWords, errorWords, initials, muteWords, qualityWords } from "../page/src/words.ts";
 
 test("codes are the contract's", () => {
   for (const code of CODES) {
@@ -127,11 +127,21 @@ test("every refusal has words, and says what to do", () => {
   }
   for (const name of ["NotAllowedError", "NotFoundError", "NotReadableError", "Whatever"])
     assert.match(captureWords("Camera", name).advice, /join without it/u);
-  assert.match(endWords("kicked").title, /removed you/u);
+  assert.match(endWords("kicked").title, /were removed/u);
   assert.match(endWords("connection-lost", { code: "MEETING_ENDED" }).title, /ended/u);
 });
 
 test("initials and codes are taken from what people type", () => {
   assert.deepEqual(["Ana Maria Sousa", "bo", "", "王 小明"].map(initials), ["AS", "B", "?", "王小"]);
   assert.deepEqual(["abc", " https://x/m/abc ", "https://x/m/abc/?a#k=1"].map(codeOf), ["abc", "abc", "abc"]);
+});
+
+test("a mute by request is said calmly, with the reason and the way back", () => {
+  const both = muteWords({ microphone: true, camera: true }, "");
+  assert.match(both.title, /microphone and camera were turned off/u);
+  assert.equal(both.advice, "You can turn them on again.");
+  const one = muteWords({ microphone: true, camera: false }, " an echo ");
+  assert.match(one.title, /^Your microphone was turned off/u);
+  assert.equal(one.advice, "They said: “an echo”. You can turn it on again.");
+  assert.match(muteWords({ microphone: false, camera: true }, "").title, /^Your camera was/u);
 });

@@ -135,7 +135,7 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     await host.page.hover(`${hook("tile")}[data-self="false"]`);
     await host.page.click('[aria-label="Remove Guest from the meeting"]');
     await guest.page.waitForSelector(hook("error"));
-    assert.match(await guest.page.textContent(hook("error")), /host removed you/i);
+    assert.match(await guest.page.textContent(hook("error")), /you were removed/i);
     await picture(guest.page, "6-removed");
     await eventually("Guest gone", WITHIN_MS, async () => (await others(host.page)).length === 0);
     await guest.close();

@@ -2,7 +2,7 @@
 
 import type * as wire from "./generated/darktower/v1/signaling_pb.ts";
 import { LeaveReason as WireLeaveReason, StreamType as WireStreamType } from "./generated/darktower/v1/signaling_pb.ts";
-import type { ChatMessage, LeaveReason, MediaStreamInfo, Participant, StreamType } from "./types.ts";
+import type { ChatMessage, LeaveReason, MediaStreamInfo, MeetingInfo, MuteRequest, Participant, StreamType } from "./types.ts";
 
 const STREAM_TYPES: Record<StreamType, WireStreamType> = {
   audio: WireStreamType.AUDIO,
@@ -44,6 +44,20 @@ export function participantFromWire(participant: wire.Participant): Participant 
     joinedAt: Number(participant.joinedAt),
     streams: participant.streams.map((stream) => streamFromWire(participant.participantId, stream)),
   };
+}
+
+/** A controller of an earlier version says nothing of it. */
+export function meetingInfoFromWire(info: wire.MeetingInfo | undefined): MeetingInfo {
+  return {
+    displayName: info?.displayName ?? "",
+    maxParticipants: info?.maxParticipants ?? 0,
+    wantsEndToEndEncryption: info?.enableE2eEncryption ?? false,
+    mayBeRecorded: info?.recordingEnabled ?? false,
+  };
+}
+
+export function muteRequestFromWire({ microphone, camera, reason }: wire.MuteRequest): MuteRequest {
+  return { microphone, camera, reason };
 }
 
 export function leaveReasonFromWire(reason: WireLeaveReason): LeaveReason {

@@ -12,6 +12,8 @@ export type {
   MediaStreamInfo,
   MeetingEvent,
   MeetingEvents,
+  MeetingInfo,
+  MuteRequest,
   Participant,
   PublishOptions,
   StreamType,

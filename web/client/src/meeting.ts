@@ -9,6 +9,7 @@ import type {
   MediaStreamInfo,
   MeetingEvent,
   MeetingEvents,
+  MeetingInfo,
   Participant,
   PublishOptions,
   StreamType,
@@ -77,6 +78,8 @@ export async function join(options: JoinOptions): Promise<Meeting> {
 export class Meeting {
   /** One's own id. */
   participantId = "";
+  /** What the meeting was created with. */
+  info: MeetingInfo = { displayName: "", maxParticipants: 0, wantsEndToEndEncryption: false, mayBeRecorded: false };
   /** The others, by id, as the controller says. */
   readonly participants = new Map<string, Participant>();
   readonly chat: ChatMessage[] = [];
@@ -128,6 +131,7 @@ export class Meeting {
       audioPort === undefined ? [] : [audioPort],
     );
     this.participantId = answer.participantId;
+    this.info = answer.info;
     // Events may have overtaken the answer; what they told stands.
     for (const participant of answer.participants) {
       if (!this.participants.has(participant.participantId)) this.participants.set(participant.participantId, participant);

@@ -1,7 +1,7 @@
 // What passes between the page and the worker. Everything is plain data or transferable.
 
 import type { ErrorData } from "./error.ts";
-import type { ChatMessage, JoinTicket, MeetingEvent, Participant, PublishOptions, StreamType } from "./types.ts";
+import type { ChatMessage, JoinTicket, MeetingEvent, MeetingInfo, Participant, PublishOptions, StreamType } from "./types.ts";
 
 export interface JoinArguments {
   ticket: JoinTicket;
@@ -28,7 +28,7 @@ export interface PublishArguments {
 
 /** Every request of the page, with what it takes and what it answers. */
 export interface Requests {
-  join: { takes: JoinArguments; gives: { participantId: string; participants: Participant[]; chat: ChatMessage[] } };
+  join: { takes: JoinArguments; gives: { participantId: string; info: MeetingInfo; participants: Participant[]; chat: ChatMessage[] } };
   publish: { takes: PublishArguments; gives: void };
   unpublish: { takes: { streamId: string }; gives: void };
   subscribe: { takes: { streamId: string }; gives: void };

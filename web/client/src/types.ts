@@ -29,6 +29,25 @@ export interface Participant {
   streams: MediaStreamInfo[];
 }
 
+/** What a meeting was created with, as its controller tells it. */
+export interface MeetingInfo {
+  displayName: string;
+  /** Participants at a time; 0: the controller did not say. */
+  maxParticipants: number;
+  /** Whoever created it asked for end-to-end encryption. It says nothing about whether anything is encrypted. */
+  wantsEndToEndEncryption: boolean;
+  /** What is said and shown may be recorded. */
+  mayBeRecorded: boolean;
+}
+
+/** Somebody who may asks this participant to turn things off. The application decides, and says what it did by its state. */
+export interface MuteRequest {
+  microphone: boolean;
+  camera: boolean;
+  /** For people, and a stranger's words: never to be put into a page as markup. May be empty. */
+  reason: string;
+}
+
 export type LeaveReason = "voluntary" | "kicked" | "connection-lost" | "meeting-ended";
 
 export interface ChatMessage {
@@ -67,6 +86,7 @@ export interface MeetingEvents {
   /** A publication of ours could not go on. */
   "publication-failed": { streamId: string; error: ErrorData };
   chat: ChatMessage;
+  "mute-requested": MuteRequest;
   relay: { sourceId: string; kind: string; payload: Uint8Array };
   /** About ten a second while something is heard; streamId is one's own for the microphone. */
   "audio-level": { streamId: string; participantId: string; level: number; speaking: boolean };

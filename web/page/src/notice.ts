@@ -1,11 +1,18 @@
-// One place for what went wrong, read out by screen readers.
+// One place for what people should know, read out by screen readers: at once what went wrong, in its turn what is calm news.
 
 import { element } from "./dom.ts";
 import { icon } from "./icons.ts";
 import type { Words } from "./words.ts";
 
 export class Notice {
-  readonly view = element("div", { class: "notice-place", attributes: { role: "alert" } });
+  readonly view: HTMLElement;
+  private readonly testid: "error" | "news";
+
+  constructor(kind: "error" | "news" = "error") {
+    this.testid = kind;
+    // Both roles are live regions: what is put in is read once.
+    this.view = element("div", { class: "notice-place", attributes: { role: kind === "error" ? "alert" : "status" } });
+  }
 
   show(words: Words): void {
     const close = element(
@@ -14,7 +21,12 @@ export class Notice {
       icon("remove"),
     );
     this.view.replaceChildren(
-      element("div", { class: "notice", testid: "error" }, element("p", {}, element("strong", {}, words.title), " ", words.advice), close),
+      element(
+        "div",
+        { class: this.testid === "error" ? "notice" : "notice calm", testid: this.testid },
+        element("p", {}, element("strong", {}, words.title), " ", words.advice),
+        close,
+      ),
     );
   }
 

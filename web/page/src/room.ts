@@ -7,6 +7,7 @@ import {
   type ErrorData,
   type MediaStreamInfo,
   type Meeting,
+  type MuteRequest,
   type Participant,
   type Publication,
   support,
@@ -20,7 +21,7 @@ import type { LobbyChoice } from "./lobby.ts";
 import { Notice } from "./notice.ts";
 import { Stage } from "./stage.ts";
 import { Tile } from "./tile.ts";
-import { captureWords, errorWords, qualityWords, type Words } from "./words.ts";
+import { captureWords, errorWords, muteWords, qualityWords, type Words } from "./words.ts";
 
 export interface RoomOptions extends LobbyChoice {
   code: string;
@@ -37,6 +38,7 @@ export class Room {
   private readonly options: RoomOptions;
   private readonly stage = new Stage();
   private readonly notice = new Notice();
+  private readonly news = new Notice("news");
   private readonly tiles = new Map<string, Tile>();
   private readonly chat: ChatPanel;
   private readonly count = element("span", {});
@@ -46,6 +48,8 @@ export class Room {
   private publications: Partial<Record<"microphone" | "camera" | "screen", Publication>> = {};
   private screenTrack: MediaStreamTrack | undefined;
   private isMuted: boolean;
+  /** Resolves when the devices that were chosen in the lobby are published, or are not there. */
+  private readonly starting: Promise<void>;
   private isFinished = false;
 
   constructor(meeting: Meeting, capture: Capture, options: RoomOptions) {
@@ -63,7 +67,7 @@ export class Room {
     for (const participant of meeting.participants.values()) this.joined(participant);
     for (const message of meeting.chat) this.said(message);
     this.listen();
-    void this.publishDevices();
+    this.starting = this.publishDevices();
   }
 
   private frame(): HTMLElement {
@@ -97,11 +101,13 @@ export class Room {
         { class: "room-head" },
         element("h1", { class: "brand" }, icon("tower"), "Dark Tower"),
         copy,
+        ...this.marks(),
         element("span", { class: "spacer" }),
         people,
         this.quality,
       ),
       this.notice.view,
+      this.news.view,
       element("div", { class: "room-body" }, this.stage.view, this.chat.view),
       element(
         "nav",
@@ -113,6 +119,25 @@ export class Room {
         leave,
       ),
     );
+  }
+
+  /** What everyone should know of this meeting. */
+  private marks(): HTMLElement[] {
+    const { mayBeRecorded, wantsEndToEndEncryption } = this.meeting.info;
+    const mark = (testid: string, text: string, title: string): HTMLElement =>
+      element("span", { class: "pill mark", testid, attributes: { title } }, text);
+    return [
+      ...(mayBeRecorded ? [mark("may-be-recorded", "May be recorded", "What is said, shown and written here may be recorded.")] : []),
+      ...(wantsEndToEndEncryption
+        ? [
+            mark(
+              "wants-encryption",
+              "End-to-end encryption asked for",
+              "Whoever made this meeting asked for end-to-end encryption. This page does not do that yet: the servers can see and hear this meeting.",
+            ),
+          ]
+        : []),
+    ];
   }
 
   private makeToggles(): Record<"mute" | "camera" | "share" | "chat", Toggle> {
@@ -180,6 +205,7 @@ export class Room {
       this.quality.dataset.level = quality.level;
       this.quality.title = quality.rttMs === undefined ? "" : `${Math.round(quality.rttMs)} ms to the meeting and back`;
     });
+    meeting.on("mute-requested", (request) => void this.muteRequested(request));
     meeting.on("publication-failed", ({ error }) => this.notice.show(errorWords(DarkTowerError.fromData(error))));
     meeting.on("ended", ({ reason, error }) => this.finish(reason, error));
     this.countPeople();
@@ -293,6 +319,7 @@ export class Room {
   }
 
   private async toggleMute(): Promise<void> {
+    if (this.isMuted) this.news.clear();
     if (this.isMuted && this.capture.tracks.microphone === undefined) {
       const track = await this.capture.open("microphone");
       if (track === undefined) {
@@ -311,6 +338,7 @@ export class Room {
   private async toggleCamera(): Promise<void> {
     this.toggles.camera.enable(false);
     const isOn = this.capture.tracks.camera !== undefined;
+    if (!isOn) this.news.clear();
     if (isOn) {
       this.capture.close("camera");
       this.own.setPicture(undefined);
@@ -326,6 +354,18 @@ export class Room {
     this.toggles.camera.set(isNowOn);
     this.toggles.camera.enable(true);
     if (isNowOn !== isOn) await this.meeting.setVideoOn(isNowOn).catch(() => undefined);
+  }
+
+  /** Does what is asked, as far as there is something to turn off, and says so once. */
+  private async muteRequested({ microphone, camera, reason }: MuteRequest): Promise<void> {
+    const wasHeard = microphone && !this.isMuted;
+    // At once, whether the microphone is open already or not; a camera that is just being opened is waited for.
+    if (wasHeard) void this.toggleMute();
+    await this.starting;
+    const off = { microphone: wasHeard, camera: camera && this.capture.tracks.camera !== undefined };
+    if (this.isFinished || !(off.microphone || off.camera)) return;
+    this.news.show(muteWords(off, reason));
+    if (off.camera) await this.toggleCamera();
   }
 
   private async toggleShare(): Promise<void> {

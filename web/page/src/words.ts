@@ -26,7 +26,7 @@ export function errorWords(error: Pick<DarkTowerError, "code" | "message" | "det
         "This meeting asks for an account, or your invitation is too old. Reload the page and try again.",
       );
     case "FORBIDDEN":
-      return say("You are not allowed into this meeting.", "The host may have removed you. Ask the host for a new invitation.");
+      return say("You are not allowed into this meeting.", "You may have been removed from it. Ask the host of the meeting.");
     case "CONFLICT":
       return say("You are in this meeting already.", "Close the other window, or reload this page.");
     case "RATE_LIMITED": {
@@ -61,7 +61,7 @@ export function endWords(reason: EndReason, error?: { code: string }): Words {
     case "left":
       return say("You left the meeting.", "You can come back at any time with the same link.");
     case "kicked":
-      return say("The host removed you from the meeting.", "If that was a mistake, ask the host to invite you again.");
+      return say("You were removed from the meeting.", "If that was a mistake, ask the host of the meeting.");
     case "meeting-ended":
       return say("The meeting has ended.", "Thank you for being here.");
     case "moved":
@@ -70,6 +70,15 @@ export function endWords(reason: EndReason, error?: { code: string }): Words {
       if (error?.code === "MEETING_ENDED" || error?.code === "NOT_FOUND") return endWords("meeting-ended");
       return say("The connection was lost.", "We tried to bring it back and could not. Check your internet connection, then join again.");
   }
+}
+
+/** For what was turned off because somebody who may asked for it. */
+export function muteWords(off: { microphone: boolean; camera: boolean }, reason: string): Words {
+  const what =
+    off.microphone && off.camera ? "Your microphone and camera were" : off.microphone ? "Your microphone was" : "Your camera was";
+  const why = reason.trim() === "" ? "" : `They said: “${reason.trim()}”. `;
+  const again = off.microphone && off.camera ? "them" : "it";
+  return say(`${what} turned off at the request of whoever runs this meeting.`, `${why}You can turn ${again} on again.`);
 }
 
 /** For a camera, microphone or screen that does not come. `what` starts a sentence. */

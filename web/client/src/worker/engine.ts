@@ -5,7 +5,15 @@ import { create } from "@bufbuild/protobuf";
 
 import { backoffMs } from "../backoff.ts";
 import { codecName } from "../codec.ts";
-import { chatFromWire, leaveReasonFromWire, participantFromWire, streamFromWire, streamTypeToWire } from "../convert.ts";
+import {
+  chatFromWire,
+  leaveReasonFromWire,
+  meetingInfoFromWire,
+  muteRequestFromWire,
+  participantFromWire,
+  streamFromWire,
+  streamTypeToWire,
+} from "../convert.ts";
 import { DarkTowerError } from "../error.ts";
 import {
   type ChatMessage as WireChatMessage,
@@ -98,7 +106,8 @@ export class Engine {
       this.timers.push(setInterval(() => this.reportLevels(), LEVEL_INTERVAL_MS));
       // In a turn of its own, behind the one that hands out the snapshot: what came meanwhile is newer.
       setTimeout(() => session.start((body) => this.receive(body)), 0);
-      return { participantId: this.participantId, participants: snapshot, chat: answer.chat.map(chatFromWire) };
+      const info = meetingInfoFromWire(answer.meeting);
+      return { participantId: this.participantId, info, participants: snapshot, chat: answer.chat.map(chatFromWire) };
     } catch (thrown) {
       this.shut();
       throw DarkTowerError.from(thrown, "CONNECTION_FAILED");
@@ -296,6 +305,9 @@ export class Engine {
         break;
       case "chat":
         this.heardChat(body.value);
+        break;
+      case "muteRequest":
+        this.emit({ type: "mute-requested", detail: muteRequestFromWire(body.value) });
         break;
       case "relay":
         this.emit({ type: "relay", detail: body.value });
