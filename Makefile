@@ -63,7 +63,15 @@ docs: $(STAMPS)/web ## The API documentation of all crates, warnings are errors
 
 .PHONY: bench
 bench: ## Benchmarks, built with optimisation
-	cargo bench --locked -p benches
+	cargo bench --locked -p benches --bench codec --bench placement
+
+.PHONY: bench-api
+bench-api: ## Requests per CPU second of the public API, beside a bare handler (docs/front-door-performance.md)
+	cargo bench --locked -p benches --bench api
+
+.PHONY: bench-api-memory
+bench-api-memory: ## What a global controller holds after a million requests
+	cargo bench --locked -p benches --bench api -- memory
 
 .PHONY: fuzz
 fuzz: ## Every decoder of hostile bytes, FUZZ_SECONDS (60) each; finds lie in fuzz/artifacts

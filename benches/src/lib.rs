@@ -1,6 +1,8 @@
-//! What `make bench` measures, for feeling and for comparing two commits on one machine; no test judges by these numbers.
+//! What `make bench` and `make bench-api` measure, for feeling and for comparing two commits on one machine; no test judges by these numbers.
 //!
 //! - `codec`: one frame header encoded and decoded, and a megabyte of records split while it arrives in reads of several sizes.
 //!   The yardstick is what the same bytes cost to walk over once (`codec/walk`): a reader that shares payloads stays near or
 //!   below it.
 //! - `placement`: a meeting placed, and a joiner's handlers ranked, in clusters of 10, 100 and 1000 nodes.
+//! - `api`: the public API of a whole global controller in a process of its own, in requests per CPU second beside a bare axum handler on the
+//!   same listeners in the same run (`make bench-api`), and what it holds after a million requests (`make bench-api-memory`).

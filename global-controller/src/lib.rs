@@ -27,4 +27,4 @@ pub use config::Config;
 /// What an API client may do.
 pub use global_controller_core::{Scope, Scopes};
 pub use keys::KeyState;
-pub use service::{ClientCredentials, RunError, Running, StartError, run, start};
+pub use service::{ClientCredentials, RunError, Running, StartError, run, start, start_beside};

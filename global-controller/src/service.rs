@@ -119,6 +119,12 @@ pub struct Running {
 
 /// Starts with `identity` towards the cluster and `certificate` towards clients; returns once every listener is bound.
 pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
+    start_beside(config, identity, certificate, Router::new()).await
+}
+
+/// [`start`], with the routes of `beside` on the public listeners as well. Nothing that surrounds our own requests surrounds these: no limits, no
+/// log, no metrics. A benchmark compares our handlers with bare ones so.
+pub async fn start_beside(config: Config, identity: NodeIdentity, certificate: Certificate, beside: Router) -> Result<Running, StartError> {
     let store = await_store(&config).await?;
     let keys = Arc::new(SigningKeys::load(store.as_ref(), &config.tokens).await?);
     let hasher = Hasher::new(&config.limits)?;
@@ -136,7 +142,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
     let app = Arc::new(App::new(config, &public_url, store, cluster, keys, hasher));
     // Before the first request: a restart lets nobody in again.
     app.note_revoked().await?;
-    let router = crate::http::router(app.clone());
+    let router = crate::http::router(app.clone()).merge(beside);
     tasks.spawn(listen::http3::serve(endpoint.clone(), router.clone(), limits, stop.clone(), tasks.clone()));
     let tls = TlsAcceptor::from(Arc::new(certificate.server_config(&tcp::ALPN)?));
     let served = tcp::Served { router, tls, http3_port: port_of(&public_url).unwrap_or(public_address.port()), limits };
