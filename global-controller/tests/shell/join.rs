@@ -208,6 +208,41 @@ async fn a_controller_may_take_a_moment_to_come_back() {
     let path = join_path(&meeting);
     let join = || world.post(&path, None, json!({"display_name": "Ana"}));
     assert_eq!(join().await.refusal(), "503 UNAVAILABLE: the cluster is coming back; try again in a moment");
+    // Who is there takes new meetings already.
+    let _near = world.handler("mh-2", "eu").await;
+    assert_eq!(world.meeting().await["meeting_controller_url"], "https://mc-2.example.com/wt");
     let (_controller, _handler) = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
     assert_eq!(join().await.expect(StatusCode::OK)["meeting_controller_url"], meeting["meeting_controller_url"]);
+}
+
+/// A controller may forget a meeting in which nobody was for long: it is told again, once, and replaced if it does not take it.
+#[tokio::test]
+async fn an_empty_meeting_is_told_again_after_a_restart() {
+    let (world, first, _handler) = World::with_nodes().await;
+    let (meeting, second_meeting) = (world.meeting().await, world.meeting().await);
+    let path = join_path(&meeting);
+    let join = async |world: &World, path: &str| world.post(path, None, json!({"display_name": "Ana"})).await.expect(StatusCode::OK);
+    join(&world, &path).await;
+    assert_eq!(first.told().assigned.len(), 2);
+    let world = world.restarted().await;
+    let (first, _handler) = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
+    for _ in 0..2 {
+        assert_eq!(join(&world, &path).await["meeting_controller_url"], "https://mc-1.example.com/wt");
+    }
+    let assigned: Vec<String> = first.told().assigned.iter().map(|assigned| assigned.meeting_id.clone()).collect();
+    assert_eq!(assigned, [meeting["meeting_id"].as_str().expect("an id")]);
+
+    let _second = world.controller("mc-2").await;
+    first.told().refuse = usize::MAX;
+    assert_eq!(join(&world, &join_path(&second_meeting)).await["meeting_controller_url"], "https://mc-2.example.com/wt");
+}
+
+#[tokio::test]
+async fn a_join_tells_what_the_meeting_is() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let settings = json!({"enable_e2e_encryption": true, "require_auth": false, "recording_enabled": true});
+    let body = json!({"display_name": "Standup", "settings": settings});
+    let meeting = world.post("/api/v1/meetings", None, body).await.expect(StatusCode::CREATED);
+    let joined = world.post(&join_path(&meeting), None, json!({"display_name": "Ana"})).await.expect(StatusCode::OK);
+    assert_eq!((&joined["display_name"], &joined["settings"]), (&json!("Standup"), &settings));
 }

@@ -8,9 +8,12 @@ mod http3;
 mod join;
 mod meetings;
 mod pages;
+mod participants;
 #[path = "../../../e2e/src/postgres.rs"]
 mod postgres;
 mod protocols;
 mod rates;
+mod repeats;
 mod store;
+mod tenants;
 mod world;

@@ -36,7 +36,7 @@ async fn a_meeting_from_its_creation_to_its_end() {
 
     controller.seats(&world, &created, 3).await;
     // Everywhere the code stands for the id, however it is written.
-    for name in [id.to_owned(), code.to_owned(), code.to_ascii_uppercase()] {
+    for name in [id.to_owned(), id.to_ascii_uppercase(), code.to_owned(), code.to_ascii_uppercase()] {
         let shown = world.get(&format!("/api/v1/meetings/{name}"), None).await.expect(StatusCode::OK);
         let expected = json!({
             "meeting_id": id, "display_name": "Team Standup", "participant_count": 3, "max_participants": 5,
@@ -125,6 +125,21 @@ async fn what_is_wrong_is_named() {
         (Method::GET, "/api/v1/meetings?limit=201".into(), None, "400 INVALID_REQUEST: limit: must be a whole number between 1 and 200"),
         (Method::GET, "/api/v1/meetings?active=maybe".into(), None, "400 INVALID_REQUEST: active: must be true or false"),
         (Method::GET, "/api/v1/meetings?cursor=x".into(), None, "400 INVALID_REQUEST: cursor: is none that was given out"),
+        (Method::GET, "/api/v1/meetings?limit=9&limit=9".into(), None, "400 INVALID_REQUEST: limit: must be given once"),
+        (Method::GET, "/api/v1/meetings?user_id=".into(), None, "400 INVALID_REQUEST: user_id: must not be empty; leave it out instead"),
+        (
+            Method::GET,
+            "/api/v1/meetings?limt=9".into(),
+            None,
+            "400 INVALID_REQUEST: limt: is no parameter of this call; it takes user_id, active, limit, cursor",
+        ),
+        (Method::GET, "/api/v1/meetings/%FF".into(), None, "400 INVALID_REQUEST: meeting_id: must be UTF-8 text, percent-encoded"),
+        (
+            Method::DELETE,
+            format!("/api/v1/meetings/{unknown}/participants/%FF"),
+            None,
+            "400 INVALID_REQUEST: participant_id: must be UTF-8 text, percent-encoded",
+        ),
         (
             Method::GET,
             format!("/api/v1/meetings/{unknown}"),
@@ -247,4 +262,39 @@ async fn a_busy_store_is_not_waited_for() {
     assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
     held.rollback().await.expect("let go");
     world.meeting().await;
+}
+
+/// Who has no leave does not get its body read, and learns nothing about it.
+#[tokio::test]
+async fn permission_comes_before_the_body() {
+    let world = World::start(|_| {}).await;
+    let (_, token) = world.api_client("meetings:read").await;
+    let (create, join) = ("/api/v1/meetings", "/api/v1/meetings/550e8400-e29b-41d4-a716-446655440000/join");
+    let mute = "/api/v1/meetings/550e8400-e29b-41d4-a716-446655440000/participants/%FF";
+    for body in ["{", "", &"x".repeat(2 << 20)] {
+        for (method, path) in [(Method::POST, create), (Method::POST, join), (Method::PATCH, mute)] {
+            let answer = world.send(method.clone(), path, Some(&token), Some(body.to_owned())).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}: {}", answer.text);
+        }
+        assert_eq!(world.send(Method::POST, create, None, Some(body.to_owned())).await.status, StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// Whose meetings one asks for counts if one may speak for that account, or is it.
+#[tokio::test]
+async fn listings_are_narrowed_to_an_account() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let (_, acting) = world.api_client("meetings:create meetings:read participants:act-as").await;
+    for user_id in ["ana", "ana", "bob"] {
+        let body = json!({"display_name": "Standup", "user_id": user_id});
+        world.post("/api/v1/meetings", Some(&acting), body).await.expect(StatusCode::CREATED);
+    }
+    let (plain, token) = world.api_client("meetings:create meetings:read").await;
+    world.post("/api/v1/meetings", Some(&token), json!({"display_name": "Mine"})).await.expect(StatusCode::CREATED);
+    let total = async |token: &str, user_id: &str| {
+        let page = world.get(&format!("/api/v1/meetings?user_id={user_id}"), Some(token)).await.expect(StatusCode::OK);
+        page["total"].as_u64().expect("a number")
+    };
+    assert_eq!((total(&acting, "ana").await, total(&acting, "bob").await, total(&acting, "eve").await), (2, 1, 0));
+    assert_eq!((total(&token, &plain.client_id).await, total(&token, "ana").await), (1, 1));
 }

@@ -260,6 +260,8 @@ pub struct Told {
     pub resumes: BTreeMap<(String, Vec<u8>), MeetingParticipant>,
     pub kicked: Vec<KickFromMeeting>,
     pub muted: Vec<RequestMute>,
+    /// Whether calls to remove someone break off, and no others.
+    pub deaf_to_kicks: bool,
     /// Calls to refuse before one is taken.
     pub refuse: usize,
     pub health: HealthStatus,
@@ -318,6 +320,9 @@ impl MeetingControllerService for Service {
         grpc::caller(&request, NodeKind::GlobalController)?;
         let kick = request.into_inner();
         let mut told = self.take()?;
+        if told.deaf_to_kicks {
+            return Err(Status::unavailable("not now"));
+        }
         let present = told.participants.entry(kick.meeting_id.clone()).or_default();
         let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(present).into_iter().partition(|one| one.subject == kick.subject);
         *present = left;
