@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod caller;
 mod context;
+mod docs;
 mod error;
 mod idempotency;
 mod join;
@@ -71,7 +72,7 @@ fn api(document: &openapi::Document) -> OpenApiRouter<Arc<App>> {
 
 /// The pages for people.
 fn pages() -> Router<Arc<App>> {
-    let pages = Router::new().route("/", get(pages::page)).route("/m/{code}", get(pages::page));
+    let pages = Router::new().route("/", get(pages::page)).route("/m/{code}", get(pages::page)).route("/docs", get(docs::page));
     crate::assets::assets().keys().fold(pages, |pages, path| pages.route(&format!("/{path}"), get(pages::asset)))
 }
 

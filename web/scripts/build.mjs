@@ -1,4 +1,4 @@
-// Bundles the meeting page and the client's worker and worklet into dist/, and prints what a visitor downloads.
+// Bundles the meeting page, the client's worker and worklet and the documentation page into dist/, and prints what a visitor downloads.
 import { build } from "esbuild";
 import { cp, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
@@ -10,12 +10,15 @@ const sourcemap = process.argv.includes("--sourcemap") ? "linked" : false;
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
 await cp(`${root}page/static`, dist, { recursive: true });
+await cp(`${root}docs/static`, `${dist}/docs`, { recursive: true });
+await cp(`${root}node_modules/marked/LICENSE`, `${dist}/docs/licences.txt`);
 await build({
   absWorkingDir: root,
   entryPoints: {
     app: "page/src/app.ts",
     worker: "client/src/worker/entry.ts",
     "audio-worklet": "client/src/audio-worklet.ts",
+    "docs/docs": "docs/src/docs.ts",
   },
   outdir: dist,
   bundle: true,
@@ -29,8 +32,8 @@ await build({
 });
 
 let total = 0;
-for (const name of (await readdir(dist)).sort()) {
-  if (name.endsWith(".map")) continue;
+for (const name of (await readdir(dist, { recursive: true })).sort()) {
+  if (name.endsWith(".map") || !name.includes(".")) continue;
   const bytes = await readFile(`${dist}/${name}`);
   const zipped = gzipSync(bytes).length;
   total += zipped;

@@ -29,13 +29,15 @@ use crate::assets::{entity_tag, is_known};
 
 /// Where it is served.
 const PATH: &str = "/api/v1/openapi.json";
-/// What the reader is told before the calls.
+/// What the reader is told before the calls; `{{server}}` stands for the API's own address.
 const INTRODUCTION: &str = include_str!("openapi/introduction.md");
 /// Groups of calls, in reading order.
-const TAGS: [(&str, &str); 4] = [
+const TAGS: [(&str, &str); 6] = [
     ("Authentication", "Access tokens for programs, and the keys that verify them."),
     ("Meetings", "Create meetings, hand out the ways into them, end them."),
-    ("Participants", "Who is in a meeting; mute and remove them from the server's side."),
+    ("Participants", "See who is in a meeting, mute and remove them."),
+    ("Events", "What happened in a meeting, as a list or as it happens."),
+    ("Webhooks", "Have your server called when something happens."),
     ("Service", "The state of the service itself, and this description of it."),
 ];
 
@@ -92,7 +94,7 @@ fn complete(described: OpenApi, public_url: &str, open: bool) -> Value {
         "title": "Dark Tower",
         "version": env!("CARGO_PKG_VERSION"),
         "summary": "Video meetings over QUIC: the API for applications.",
-        "description": INTRODUCTION,
+        "description": INTRODUCTION.replace("{{server}}", public_url),
         "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
     });
     document["servers"] = json!([{"url": public_url}]);
@@ -233,4 +235,21 @@ fn object(value: &mut Value) -> &mut Map<String, Value> {
         *value = json!({});
     }
     value.as_object_mut().expect("an OpenAPI document has objects here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::EventKind;
+
+    /// A code, scope or event that is added is explained, or this fails.
+    #[test]
+    fn the_introduction_explains_every_word() {
+        let codes = ErrorCode::ALL.iter().map(|code| code.parts().0);
+        let scopes = Scope::ALL.iter().map(|scope| scope.as_str());
+        let events = EventKind::ALL.iter().map(|kind| kind.as_str());
+        for word in codes.chain(scopes).chain(events) {
+            assert!(INTRODUCTION.contains(&format!("| `{word}` |")), "{word} is not in introduction.md");
+        }
+    }
 }

@@ -17,13 +17,13 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// `GET /` and `GET /m/{code}`: one page, which reads the code from its own address.
 pub async fn page(headers: HeaderMap) -> Response {
-    serve(index(), &headers)
+    serve(index(), CONTENT_SECURITY_POLICY, &headers)
 }
 
 /// `GET` of a file of the page.
 pub async fn asset(uri: Uri, headers: HeaderMap) -> Response {
     match assets().get(uri.path().trim_start_matches('/')) {
-        Some(found) => serve(found, &headers),
+        Some(found) => serve(found, CONTENT_SECURITY_POLICY, &headers),
         None => ApiError::no_such_route().into_response(),
     }
 }
@@ -52,13 +52,14 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
     }
 }
 
-fn serve(TaggedAsset { asset, entity_tag }: &TaggedAsset, headers: &HeaderMap) -> Response {
+/// A file as a page or a part of one, or that the browser has it.
+pub fn serve(TaggedAsset { asset, entity_tag }: &TaggedAsset, policy: &'static str, headers: &HeaderMap) -> Response {
     let answer_headers = [
         (header::CONTENT_TYPE, asset.content_type),
         (header::ETAG, entity_tag.as_str()),
         // Kept, and asked for again each time: names do not change with contents.
         (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
     if is_known(entity_tag, headers) {

@@ -54,3 +54,15 @@ async fn description_and_router_agree() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_documentation_page_may_load_from_here_alone() {
+    let world = World::start(|_| {}).await;
+    let page = world.get("/docs", None).await;
+    assert_eq!((page.status, page.header("content-type")), (StatusCode::OK, "text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'"), "{policy}");
+    for part in ["/docs/docs.js", "/docs/docs.css", "/docs/licences.txt", "/icon.svg"] {
+        assert_eq!(world.get(part, None).await.status, StatusCode::OK, "{part}");
+    }
+}
