@@ -3,6 +3,7 @@
 mod clip;
 mod dev;
 mod hostile;
+mod manage;
 mod resume;
 mod round_trips;
 mod strangers;

@@ -116,7 +116,10 @@ impl Participant {
         ("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day.", min_length = 1, max_length = 255),
     ),
-    request_body = JoinBody,
+    request_body(content = JoinBody, examples(
+        ("join" = (summary = "To join", value = json!({"display_name": "Ana"}))),
+        ("come back" = (summary = "To come back", value = json!({"resume_token": "vT1dQ0Yw…"}))),
+    )),
     responses((status = 200, description = "The way in.", body = JoinAnswer)),
     security((), ("bearerAuth" = ["meetings:join"])),
     extensions(("x-refusals" = json!([ErrorCode::CapacityExceeded, ErrorCode::Conflict, ErrorCode::MeetingEnded]))),

@@ -34,8 +34,8 @@ const MAX_PARTICIPANTS_DEFAULT: u32 = 100;
 const MAX_PARTICIPANTS: std::ops::RangeInclusive<i64> = 1..=1000;
 /// Longest `user_id`, characters.
 const USER_ID_CHARS_MAX: usize = 128;
-/// Longest name of a region, bytes.
-const REGION_BYTES_MAX: usize = 63;
+/// Longest name of a region, characters.
+const REGION_CHARS_MAX: usize = 63;
 /// Codes that are tried when one is taken: with 50 bits, a second clash means that the generator is broken.
 const CODE_ATTEMPTS: usize = 3;
 
@@ -226,8 +226,8 @@ pub fn user_id(text: String) -> Result<String, ApiError> {
 /// A `region`; empty is none.
 pub fn region(text: Option<String>) -> Result<Option<String>, ApiError> {
     let text = text.filter(|text| !text.is_empty());
-    if text.as_ref().is_some_and(|text| text.len() > REGION_BYTES_MAX || text.chars().any(char::is_control)) {
-        return Err(ApiError::invalid_field("region", "must be at most 63 bytes without control characters"));
+    if text.as_ref().is_some_and(|text| text.chars().count() > REGION_CHARS_MAX || text.chars().any(char::is_control)) {
+        return Err(ApiError::invalid_field("region", "must be at most 63 characters, none of them a control character"));
     }
     Ok(text)
 }

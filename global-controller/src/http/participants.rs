@@ -11,6 +11,7 @@ use global_controller_core::Scope;
 use proto::cluster::MeetingParticipant;
 use proto::v1;
 use serde::{Deserialize, Serialize};
+use tonic::Code;
 use utoipa::ToSchema;
 
 use super::body::Unread;
@@ -19,7 +20,8 @@ use super::meetings::find_seen;
 use super::path::ApiPath;
 use super::{ApiError, ErrorCode};
 use crate::app::App;
-use crate::attendance::{self, Mute};
+use crate::attendance::{self, AttendanceError, Mute};
+use crate::cluster::CallError;
 use crate::store::Meeting;
 use crate::timestamp::{now_millis, rfc3339};
 
@@ -184,10 +186,20 @@ pub async fn mute(
     let id = participant_id(&participant)?;
     let found = match meeting.ended_at {
         Some(_) => None,
-        None => attendance::mute(&app.cluster, &meeting, id, wish).await?,
+        None => attendance::mute(&app.cluster, &meeting, id, wish).await.map_err(not_asked)?,
     };
     let answer = found.and_then(answer).ok_or_else(|| no_participant(&participant))?;
     Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// A participant whose connection is lost cannot be asked either: it may be back in a moment.
+fn not_asked(error: AttendanceError) -> ApiError {
+    match error {
+        AttendanceError::NoAnswer(CallError::Refused(_, status)) if status.code() == Code::Unavailable => {
+            ApiError::unavailable("the participant cannot be asked right now; try again in a moment")
+        }
+        other => other.into(),
+    }
 }
 
 async fn present(app: &App, meeting: &Meeting) -> Result<Vec<MeetingParticipant>, ApiError> {

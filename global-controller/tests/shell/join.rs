@@ -239,10 +239,12 @@ async fn an_empty_meeting_is_told_again_after_a_restart() {
 
 #[tokio::test]
 async fn a_join_tells_what_the_meeting_is() {
-    let (world, _controller, _handler) = World::with_nodes().await;
+    let (world, controller, _handler) = World::with_nodes().await;
     let settings = json!({"enable_e2e_encryption": true, "require_auth": false, "recording_enabled": true});
     let body = json!({"display_name": "Standup", "settings": settings});
     let meeting = world.post("/api/v1/meetings", None, body).await.expect(StatusCode::CREATED);
     let joined = world.post(&join_path(&meeting), None, json!({"display_name": "Ana"})).await.expect(StatusCode::OK);
     assert_eq!((&joined["display_name"], &joined["settings"]), (&json!("Standup"), &settings));
+    let config = controller.told().assigned[0].config.clone().expect("a configuration");
+    assert_eq!((config.enable_e2e_encryption, config.recording_enabled, config.refused_subjects), (true, true, Vec::new()));
 }

@@ -166,7 +166,7 @@ async fn participants_are_asked_to_turn_things_off() {
     }
     controller.told().refuse = 1;
     let away = world.patch(&one, Some(&token), json!({"is_muted": true})).await;
-    assert_eq!(away.status, StatusCode::SERVICE_UNAVAILABLE, "{}", away.text);
+    assert_eq!(away.refusal(), "503 UNAVAILABLE: the participant cannot be asked right now; try again in a moment");
 }
 
 /// Nobody is in a meeting whose controller is gone.

@@ -51,7 +51,7 @@ impl Case {
             }
             (ErrorCode::InvalidRequest, _) => (
                 "Something in the request is not as it should be; `details.field` names the field, if it is one.",
-                "max_participants: must be between 1 and 1000",
+                "max_participants: must be a whole number between 1 and 1000",
                 json!({"field": "max_participants"}),
             ),
             (ErrorCode::Unauthorized, _) => {
@@ -72,7 +72,7 @@ impl Case {
             (ErrorCode::CapacityExceeded, _) => ("The meeting is full.", "the meeting has its 100 participants", json!({})),
             (ErrorCode::Conflict, _) => (
                 "The `Idempotency-Key` stands for a request with another body.",
-                "Idempotency-Key: was sent with another request before",
+                "Idempotency-Key: stands for a request with another body; a new request needs a new key",
                 json!({"field": "Idempotency-Key"}),
             ),
             (ErrorCode::RateLimited, _) => (
