@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use common::Secret;
 use common::admin::{self, Readiness};
 use common::shutdown::Shutdown;
 use common::telemetry::{LogConfig, init_logging, init_metrics};
 use common::tls::{Certificate, ClusterAuthority, NodeKind, hash_base64};
-use serde::Serialize;
+use global_controller::{ClientCredentials, Scopes};
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -25,6 +27,16 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What of the global controller's configuration the environment may change here: whatever has nothing to do with who finds whom.
 const OPEN_SECTIONS: [&str; 3] = ["RATES__", "TOKENS__", "WEBHOOKS__"];
+
+/// The configuration of the global controller that [`run`] starts, but for its addresses.
+pub fn config(data_dir: &Path) -> anyhow::Result<global_controller::Config> {
+    let environment = std::env::vars().filter(|(name, _)| is_open_here(name));
+    let mut config: global_controller::Config = common::config::load(None, environment, [])?;
+    config.node_id = "gc-dev".parse()?;
+    config.allow_anonymous_create = true;
+    config.store.path = data_dir.join("dark-tower.sqlite");
+    Ok(config)
+}
 
 fn is_open_here(variable: &str) -> bool {
     let path = variable.strip_prefix(common::config::ENVIRONMENT_PREFIX);
@@ -86,15 +98,10 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let certificate = Certificate::self_signed(&["localhost".into(), "127.0.0.1".into(), "::1".into()])?;
     let grpc_bind = SocketAddr::new(LOOPBACK, 0);
 
-    let mut config = global_controller::config::Config {
-        node_id: "gc-dev".parse()?,
-        allow_anonymous_create: true,
-        meeting_page_url: Some(http_url.clone()),
-        ..common::config::load(None, std::env::vars().filter(|(name, _)| is_open_here(name)), [])?
-    };
+    let mut config = config(&args.data_dir)?;
+    config.meeting_page_url = Some(http_url.clone());
     config.cluster.grpc_bind = grpc_bind;
     config.public.bind = SocketAddr::new(LOOPBACK, args.https_port);
-    config.store.path = args.data_dir.join("dark-tower.sqlite");
     let identity = authority.issue(&config.node_id, NodeKind::GlobalController)?;
     let front = global_controller::start(config, identity, certificate.clone()).await?;
     let global_controllers = vec![front.grpc_address().to_string()];
@@ -119,7 +126,8 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let plain = front.router().merge(controller.websocket_router());
     serve_plain(http, plain, &shutdown);
 
-    let credentials = front.create_client("dev", global_controller::Scopes::all()).await?;
+    let path = args.data_dir.join("dev.json");
+    let credentials = credentials(&front, &path).await?;
     let file = DevFile {
         http_url: &http_url,
         https_url: front.public_url(),
@@ -130,7 +138,6 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         client_id: &credentials.client_id,
         client_secret: credentials.client_secret.expose(),
     };
-    let path = args.data_dir.join("dev.json");
     write_private(&path, &serde_json::to_vec_pretty(&file)?).with_context(|| format!("cannot write {}", path.display()))?;
     announce(&file, &path)?;
 
@@ -149,6 +156,24 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         () = tokio::time::sleep(STOP_TIMEOUT) => tracing::warn!("an orderly end took too long; ending now"),
     }
     Ok(())
+}
+
+/// Those of the last start, as its dev.json has them, if they are still good for everything; else those of a new API client.
+async fn credentials(front: &global_controller::Running, path: &Path) -> anyhow::Result<ClientCredentials> {
+    #[derive(Deserialize)]
+    struct Last {
+        client_id: String,
+        client_secret: Secret,
+    }
+    let all = Scopes::all();
+    let last = tokio::fs::read(path).await.ok().and_then(|text| serde_json::from_slice::<Last>(&text).ok());
+    if let Some(Last { client_id, client_secret }) = last {
+        let credentials = ClientCredentials { client_id, client_secret };
+        if front.accepts(&credentials, &all).await? {
+            return Ok(credentials);
+        }
+    }
+    Ok(front.create_client("dev", all).await?)
 }
 
 async fn wait_until_ready(readiness: &[Readiness]) -> anyhow::Result<()> {

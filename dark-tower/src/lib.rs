@@ -1,5 +1,8 @@
 //! What the `dark-tower` command is made of; the binary only parses arguments.
 
+pub mod clients;
 pub mod dev;
 pub mod join;
+pub mod keys;
 pub mod media_file;
+pub mod operator;

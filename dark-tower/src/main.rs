@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use common::config::load_from_environment;
 use common::shutdown::Shutdown;
 use common::telemetry::init_logging;
-use dark_tower::{dev, join};
+use dark_tower::{clients, dev, join, keys};
 
 /// A video-meeting cluster for which QUIC is native.
 #[derive(Parser)]
@@ -23,6 +23,10 @@ enum Command {
     Dev(dev::DevArgs),
     /// Joins a meeting: publishes media files, records what others publish.
     Join(join::JoinArgs),
+    /// Makes, lists and shuts out API clients.
+    Client(clients::ClientArgs),
+    /// Rotates and lists the keys that sign tokens.
+    Keys(keys::KeysArgs),
     /// Runs a global controller: the public API and the cluster's registry.
     GlobalController(ServiceArgs),
     /// Runs a meeting controller: signaling.
@@ -52,6 +56,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Dev(args) => dev::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Join(args) => join::run(args).await,
+        Command::Client(args) => clients::run(args).await,
+        Command::Keys(args) => keys::run(args).await,
         Command::GlobalController(args) => {
             let config: global_controller::config::Config = load_from_environment(args.config.as_deref(), [])?;
             init_logging(&config.log);

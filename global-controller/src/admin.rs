@@ -125,6 +125,11 @@ impl Admin {
     }
 }
 
+/// A time for people: RFC 3339, in seconds and UTC.
+pub fn rfc3339_millis(time: UnixMillis) -> String {
+    crate::timestamp::rfc3339(time / 1000)
+}
+
 /// Makes an API client in `store`.
 pub(crate) async fn create_client(store: &dyn Store, wanted: NewClient) -> Result<(ApiClient, Secret), AdminError> {
     let name = wanted.name.trim();

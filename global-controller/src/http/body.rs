@@ -1,5 +1,7 @@
 //! Request bodies: bounded in size and time, JSON with the wrong field named.
 
+mod tree;
+
 use std::convert::Infallible;
 
 use axum::body::Body;
@@ -56,55 +58,13 @@ pub async fn read(body: Body, app: &App) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Parses JSON, and says at which field it is not what was asked for.
+/// Parses a JSON object, and says at which field it is not what was asked for.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // An array would be taken for the fields in their order.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(ApiError::invalid("the body must be a JSON object, not an array"));
-    }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let refuse = |error: serde_json::Error| ApiError::invalid(format!("the body is not JSON: {error}"));
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        match error.inner().classify() {
-            serde_json::error::Category::Data if path != "." => ApiError::invalid_field(&path, error.inner()),
-            serde_json::error::Category::Data => ApiError::invalid(format!("the body: {}", error.inner())),
-            _ => refuse(error.into_inner()),
-        }
-    })?;
-    deserializer.end().map_err(refuse)?;
-    Ok(value)
+    tree::read(bytes).and_then(tree::take).map_err(|problem| match problem.field() {
+        Some(field) => ApiError::invalid_field(&field, problem.what()),
+        None => ApiError::invalid(problem.to_string()),
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, Deserialize)]
-    struct Sample {
-        #[serde(default)]
-        settings: Inner,
-    }
-
-    #[derive(Debug, Default, Deserialize)]
-    struct Inner {
-        on: Option<bool>,
-    }
-
-    #[test]
-    fn names_what_is_wrong() {
-        let check = |text: &str, expected: &str| {
-            let message = parse::<Sample>(text.as_bytes()).expect_err("it is refused").message().to_owned();
-            assert_eq!(message, expected);
-        };
-        check("{\"settings\": {\"on\": 1}}", "settings.on: invalid type: integer `1`, expected a boolean at line 1 column 21");
-        check("{", "the body is not JSON: EOF while parsing an object at line 1 column 1");
-        check(" [{\"on\": true}]", "the body must be a JSON object, not an array");
-        check("", "the body is not JSON: EOF while parsing a value at line 1 column 0");
-        check("{} x", "the body is not JSON: trailing characters at line 1 column 4");
-        check("7", "the body: invalid type: integer `7`, expected struct Sample at line 1 column 1");
-        assert_eq!(parse::<Sample>(b"{\"new\": 1, \"settings\": {\"on\": true}}").map(|it| it.settings.on).ok(), Some(Some(true)));
-    }
-}
+mod tests;

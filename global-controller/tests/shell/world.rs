@@ -60,9 +60,10 @@ impl World {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = ClusterAuthority::generate().expect("an authority");
         let certificate = Certificate::self_signed(&["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a certificate");
+        let adjust: Adjust = Box::new(adjust);
         let global_controller = launch(&folder, &authority, &certificate, &adjust).await;
         let http = client(&certificate, |builder| builder);
-        Self { folder, authority, certificate, global_controller, http, adjust: Box::new(adjust) }
+        Self { folder, authority, certificate, global_controller, http, adjust }
     }
 
     /// Stops the global controller and starts it again on the same store; nodes have to find it by themselves.
@@ -70,6 +71,11 @@ impl World {
         self.global_controller.stop().await;
         let global_controller = launch(&self.folder, &self.authority, &self.certificate, &self.adjust).await;
         Self { global_controller, ..self }
+    }
+
+    /// As an operator's command has it.
+    pub fn config(&self) -> Config {
+        configuration(&self.folder, &self.adjust)
     }
 
     /// The store's own file, to be spoiled.
@@ -174,12 +180,8 @@ impl World {
     }
 }
 
-async fn launch(
-    folder: &tempfile::TempDir,
-    authority: &ClusterAuthority,
-    certificate: &Certificate,
-    adjust: &(dyn Fn(&mut Config) + Send + Sync),
-) -> Running {
+/// What the global controller of these tests is started with.
+fn configuration(folder: &tempfile::TempDir, adjust: &Adjust) -> Config {
     let mut config = Config { region: "eu".into(), ..Config::default() };
     config.public.bind = SocketAddr::from(([127, 0, 0, 1], 0));
     config.cluster.grpc_bind = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -191,6 +193,11 @@ async fn launch(
     // Tests that are not about rates ask as often as they like.
     config.rates.requests = 1_000_000;
     adjust(&mut config);
+    config
+}
+
+async fn launch(folder: &tempfile::TempDir, authority: &ClusterAuthority, certificate: &Certificate, adjust: &Adjust) -> Running {
+    let config = configuration(folder, adjust);
     let identity = authority.issue(&"gc-1".parse().expect("a node id"), NodeKind::GlobalController).expect("a certificate");
     global_controller::start(config, identity, certificate.clone()).await.expect("it starts")
 }

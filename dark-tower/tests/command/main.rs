@@ -1,0 +1,4 @@
+//! The command as people type it, and the document about its configuration; one binary, since linking is what takes time.
+
+mod configuration;
+mod operator;
