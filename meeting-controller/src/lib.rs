@@ -245,7 +245,7 @@ impl Running {
             self.stop.cancel();
             self.tasks.close();
             // Farewells are short; what lasts longer is a handshake of a stranger.
-            let _ = tokio::time::timeout(2 * session::FAREWELL_TIMEOUT, self.tasks.wait()).await;
+            let _ = tokio::time::timeout(2 * outbox::FAREWELL_TIMEOUT, self.tasks.wait()).await;
             self.endpoint.close(quinn::VarInt::from_u32(0), b"");
             self.tasks.wait().await;
         };

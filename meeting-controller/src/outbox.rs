@@ -1,17 +1,25 @@
 //! What waits to be written to one session: bounded, in order, ended by a close.
+//!
+//! A session that does not read cannot hold up its own end: what was said before the close has a moment to leave, and is given up then.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common_core::Code;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Messages that may wait: a meeting of a thousand that all come at once.
 const MESSAGES_MAX: usize = 1024;
 /// Bytes that may wait besides the message that is being written: one largest server message.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long what was said last may take to arrive before a session is closed: what was said is worth a round trip or two,
+/// and a kick must be over within a second.
+pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Something to be written.
 #[derive(Debug)]
@@ -32,7 +40,44 @@ pub(crate) enum Outgoing {
 pub(crate) struct Outbox {
     queue: mpsc::Sender<Outgoing>,
     bytes: Arc<AtomicUsize>,
+    end: Arc<End>,
+}
+
+/// What ends a session, whatever is still queued.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    /// More was queued than may wait.
     overflow: CancellationToken,
+    /// A close was queued.
+    closing: CancellationToken,
+    /// With what, and when its time is over.
+    farewell: OnceLock<(Code, String, Instant)>,
+}
+
+impl End {
+    /// Resolves when a write that is under way must be given up. Cancel-safe.
+    pub async fn due(&self) {
+        tokio::select! {
+            () = self.overflow.cancelled() => {}
+            () = self.closing.cancelled() => {
+                let until = self.farewell.get().map(|(_, _, until)| *until);
+                tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await;
+            }
+        }
+    }
+
+    /// Whether nothing more can be said but how the session ends.
+    pub fn is_due(&self) -> bool {
+        self.overflow.is_cancelled() || self.farewell.get().is_some_and(|(_, _, until)| *until <= Instant::now())
+    }
+
+    /// How the session ends whose writing was given up.
+    pub fn verdict(&self) -> (Code, String) {
+        match self.farewell.get() {
+            Some((code, reason, _)) => (*code, reason.clone()),
+            None => (Code::Unavailable, "this session does not read".to_owned()),
+        }
+    }
 }
 
 /// The reading end.
@@ -40,7 +85,7 @@ pub(crate) struct Outbox {
 pub(crate) struct Outgoings {
     queue: mpsc::Receiver<Outgoing>,
     bytes: Arc<AtomicUsize>,
-    overflow: CancellationToken,
+    end: Arc<End>,
 }
 
 /// An outbox that keeps nobody's session alive.
@@ -48,14 +93,14 @@ pub(crate) struct Outgoings {
 pub(crate) struct WeakOutbox {
     queue: mpsc::WeakSender<Outgoing>,
     bytes: Arc<AtomicUsize>,
-    overflow: CancellationToken,
+    end: Arc<End>,
 }
 
 /// Both ends.
 pub(crate) fn outbox() -> (Outbox, Outgoings) {
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
-    let (bytes, overflow) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
-    (Outbox { queue: sender, bytes: bytes.clone(), overflow: overflow.clone() }, Outgoings { queue: receiver, bytes, overflow })
+    let (bytes, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(End::default()));
+    (Outbox { queue: sender, bytes: bytes.clone(), end: end.clone() }, Outgoings { queue: receiver, bytes, end })
 }
 
 impl Outbox {
@@ -65,34 +110,38 @@ impl Outbox {
         let held = self.bytes.fetch_add(length, Ordering::Relaxed);
         // A message alone is let in whatever its length.
         if held > 0 && held + length > BYTES_MAX {
-            self.overflow.cancel();
+            self.end.overflow.cancel();
         } else {
             self.push(Outgoing::Message(message));
         }
     }
 
-    /// Ends the session after what was queued before.
+    /// Ends the session after what was queued before, as far as it leaves in time.
     pub fn close(&self, code: Code, reason: impl Into<String>) {
-        self.push(Outgoing::Close { code, reason: reason.into() });
+        let reason = reason.into();
+        // The first close is the one that counts.
+        let _ = self.end.farewell.set((code, reason.clone(), Instant::now() + FAREWELL_TIMEOUT));
+        self.end.closing.cancel();
+        self.push(Outgoing::Close { code, reason });
     }
 
     fn push(&self, outgoing: Outgoing) {
         // A closed queue means that the session is over already.
         if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(outgoing) {
-            self.overflow.cancel();
+            self.end.overflow.cancel();
         }
     }
 
     /// See [`WeakOutbox`].
     pub fn downgrade(&self) -> WeakOutbox {
-        WeakOutbox { queue: self.queue.downgrade(), bytes: self.bytes.clone(), overflow: self.overflow.clone() }
+        WeakOutbox { queue: self.queue.downgrade(), bytes: self.bytes.clone(), end: self.end.clone() }
     }
 }
 
 impl WeakOutbox {
     /// The outbox, while somebody else keeps it.
     pub fn upgrade(&self) -> Option<Outbox> {
-        Some(Outbox { queue: self.queue.upgrade()?, bytes: self.bytes.clone(), overflow: self.overflow.clone() })
+        Some(Outbox { queue: self.queue.upgrade()?, bytes: self.bytes.clone(), end: self.end.clone() })
     }
 }
 
@@ -101,9 +150,10 @@ impl Outgoings {
     pub async fn next(&mut self) -> Outgoing {
         tokio::select! {
             biased;
-            () = self.overflow.cancelled() => {
+            () = self.end.overflow.cancelled() => {
                 metrics::counter!("dark_tower_controller_outbox_overflows_total").increment(1);
-                Outgoing::Close { code: Code::Unavailable, reason: "this session does not read".to_owned() }
+                let (code, reason) = self.end.verdict();
+                Outgoing::Close { code, reason }
             }
             outgoing = self.queue.recv() => {
                 let outgoing = outgoing.unwrap_or_else(|| Outgoing::Close {
@@ -118,9 +168,9 @@ impl Outgoings {
         }
     }
 
-    /// Resolves when more was queued than may wait.
-    pub fn overflow(&self) -> CancellationToken {
-        self.overflow.clone()
+    /// To be watched while something is written.
+    pub fn end(&self) -> Arc<End> {
+        self.end.clone()
     }
 }
 
@@ -146,6 +196,27 @@ mod tests {
         outbox.send(large);
         outbox.send(Bytes::from_static(b"x"));
         assert!(matches!(outgoings.next().await, Outgoing::Close { code: Code::Unavailable, .. }));
+    }
+
+    /// What was said before a close has its time; after that only the close counts, also where it did not even fit the queue.
+    #[tokio::test]
+    async fn a_close_has_a_deadline() {
+        let (outbox, mut outgoings) = outbox();
+        let end = outgoings.end();
+        for _ in 0..MESSAGES_MAX {
+            outbox.send(Bytes::from_static(b"x"));
+        }
+        assert!(!end.is_due());
+        let began = Instant::now();
+        outbox.close(Code::Forbidden, "removed");
+        assert!(matches!(outgoings.next().await, Outgoing::Close { code: Code::Forbidden, .. }));
+
+        let (outbox, outgoings) = super::outbox();
+        outbox.close(Code::Forbidden, "removed");
+        outbox.close(Code::Normal, "left");
+        outgoings.end().due().await;
+        assert!(began.elapsed() >= FAREWELL_TIMEOUT && outgoings.end().is_due());
+        assert_eq!(outgoings.end().verdict(), (Code::Forbidden, "removed".to_owned()));
     }
 
     #[tokio::test]

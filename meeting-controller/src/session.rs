@@ -16,9 +16,6 @@ use crate::codec::{self, Body, ClientMessage, JoinWish};
 use crate::node::{AssignError, Node, OpenSession};
 use crate::outbox::{Outbox, WeakOutbox};
 
-/// How long what was said last may take to arrive before a session is closed: what was said is worth a round trip or two,
-/// and a kick must be over within a second.
-pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 /// Between two looks for signs of life.
 pub(crate) const LIFE_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two unasked pongs (DESIGN section 4).

@@ -12,16 +12,17 @@ use axum::routing::get;
 use common::webtransport::OriginPolicy;
 use common_core::Code;
 use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::stream::SplitStream;
+use futures_util::{Sink, SinkExt, StreamExt};
 use meeting_controller_core::message::Refusal;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::codec;
 use crate::node::{Node, OpenSession};
-use crate::outbox::{Outgoing, Outgoings, outbox};
-use crate::session::{FAREWELL_TIMEOUT, Next, Reader, pongs};
+use crate::outbox::{FAREWELL_TIMEOUT, Outgoing, Outgoings, outbox};
+use crate::session::{Next, Reader, pongs};
 
 /// The dialect that is spoken here.
 const SUBPROTOCOL: &str = "darktower.v1";
@@ -60,9 +61,9 @@ async fn serve(node: Arc<Node>, open: OpenSession, socket: WebSocket) {
     let reader = Reader::new(node.clone(), open, outbox);
     let (sink, stream) = socket.split();
     let written = CancellationToken::new();
-    let writing = tokio::spawn(write(sink, outgoings, written.clone()));
+    let writing = AbortOnDropHandle::new(tokio::spawn(write(sink, outgoings, written.clone())));
     read(reader, stream, &written, node.limits.silence_timeout).await;
-    // Whatever is still to be said has its time; then the socket is dropped.
+    // Whatever is still to be said has its time; then the socket is dropped, with whatever a client has not read.
     let _ = tokio::time::timeout(2 * FAREWELL_TIMEOUT, writing).await;
 }
 
@@ -108,9 +109,9 @@ fn invalid(problem: &str) -> Refusal {
 }
 
 /// Writes until the outbox closes or the socket breaks, then says so.
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoings: Outgoings, written: CancellationToken) {
+async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, written: CancellationToken) {
     let mut pongs = pongs();
-    let overflow = outgoings.overflow();
+    let end = outgoings.end();
     let mut has_spoken = false;
     loop {
         let outgoing = tokio::select! {
@@ -129,7 +130,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoings: Outgoings
                 };
                 let wrote = tokio::select! {
                     wrote = signs => wrote.is_ok(),
-                    () = overflow.cancelled() => false,
+                    () = end.due() => false,
                 };
                 if !wrote {
                     break;
@@ -141,7 +142,8 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoings: Outgoings
             Outgoing::Message(message) => {
                 let wrote = tokio::select! {
                     wrote = sink.send(Message::Binary(message)) => wrote.is_ok(),
-                    () = overflow.cancelled() => false,
+                    // Left half written: nothing more can be said to this client, not even a close.
+                    () = end.due() => false,
                 };
                 if !wrote {
                     break;
@@ -151,7 +153,11 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoings: Outgoings
             Outgoing::Close { code, reason } => {
                 let frame = CloseFrame { code: code.websocket(), reason: shorten(&reason).into() };
                 // A client that does not take its farewell goes without.
-                let _ = tokio::time::timeout(FAREWELL_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
+                tokio::select! {
+                    _ = sink.send(Message::Close(Some(frame))) => {}
+                    () = end.due() => {}
+                    () = tokio::time::sleep(FAREWELL_TIMEOUT) => {}
+                }
                 break;
             }
         }
@@ -166,7 +172,52 @@ fn shorten(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use super::*;
+
+    /// The socket of a client that has stopped reading.
+    struct Stuck;
+
+    impl Sink<Message> for Stuck {
+        type Error = std::convert::Infallible;
+
+        fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Pending
+        }
+
+        fn start_send(self: Pin<&mut Self>, _: Message) -> Result<(), Self::Error> {
+            Ok(())
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Pending
+        }
+    }
+
+    /// A close is over in time whether the writer is stuck in a message or has nothing to write but the close.
+    #[tokio::test]
+    async fn who_does_not_read_is_closed_all_the_same() {
+        for messages in [1, 0] {
+            let (outbox, outgoings) = outbox();
+            let written = CancellationToken::new();
+            let writing = tokio::spawn(write(Stuck, outgoings, written.clone()));
+            for _ in 0..messages {
+                outbox.send(bytes::Bytes::from_static(b"x"));
+            }
+            // The writer has taken the message, and is stuck with it.
+            tokio::task::yield_now().await;
+            let began = Instant::now();
+            outbox.close(Code::Forbidden, "removed");
+            writing.await.expect("no panic");
+            assert!(written.is_cancelled() && began.elapsed() < 2 * FAREWELL_TIMEOUT, "{:?}", began.elapsed());
+        }
+    }
 
     #[test]
     fn reasons_fit_a_close_frame() {

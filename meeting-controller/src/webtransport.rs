@@ -12,8 +12,8 @@ use web_transport_quinn::{SendStream, Session};
 
 use crate::codec;
 use crate::node::Node;
-use crate::outbox::{Outgoing, Outgoings, outbox};
-use crate::session::{FAREWELL_TIMEOUT, LIFE_INTERVAL, Next, Reader, pongs};
+use crate::outbox::{FAREWELL_TIMEOUT, Outgoing, Outgoings, outbox};
+use crate::session::{LIFE_INTERVAL, Next, Reader, pongs};
 
 /// Serves one session until it is over.
 pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
@@ -111,7 +111,7 @@ async fn refuse_other_streams(session: &Session) {
 /// Writes until the outbox closes or the session is gone, then closes the session and says so.
 async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, written: CancellationToken) {
     let mut writer = MessageWriter::new(send);
-    let overflow = outgoings.overflow();
+    let end = outgoings.end();
     let mut pongs = pongs();
     let mut has_spoken = false;
     let (code, reason) = loop {
@@ -125,8 +125,8 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, wri
             Outgoing::Message(message) => {
                 let write = tokio::select! {
                     write = writer.send(&message) => write.is_ok(),
-                    // Left half written: the session ends with the next round.
-                    () = overflow.cancelled() => true,
+                    // Left half written: this client does not read.
+                    () = end.due() => break end.verdict(),
                 };
                 if !write {
                     break (Code::Normal, "the signaling stream was stopped".to_owned());
@@ -136,10 +136,14 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, wri
             Outgoing::Close { code, reason } => break (code, reason),
         }
     };
-    if !overflow.is_cancelled() {
+    if !end.is_due() {
         writer.finish();
         // A client that does not take its farewell goes without.
-        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, writer.delivered()).await;
+        tokio::select! {
+            () = writer.delivered() => {}
+            () = end.due() => {}
+            () = tokio::time::sleep(FAREWELL_TIMEOUT) => {}
+        }
     }
     close(&session, code, &reason);
     // The close itself travels for a moment longer.

@@ -95,6 +95,33 @@ async fn a_kick_by_the_api_sticks() {
     assert_eq!((again.participant_ids, again.subject.as_str()), (Vec::new(), "host"));
 }
 
+/// A client that has stopped reading is closed within a second too, over either transport.
+#[tokio::test]
+async fn a_stuck_client_is_kicked_in_time() {
+    let mut world = World::start().await;
+    let mut sender = world.join("Sender").await;
+    let stuck = world.join("Stuck").await;
+    let crate::client::Wire::WebTransport { session, .. } = &stuck.wire else { panic!("it is WebTransport") };
+    let session = session.clone();
+    // More than its stream's window, and less than what may wait: the writer hangs in one of these.
+    for _ in 0..60 {
+        let relay = v1::RelayMessage {
+            target_id: stuck.id.clone(),
+            kind: "x".into(),
+            payload: crate::client::bytes_of(48 * 1024),
+            ..Default::default()
+        };
+        sender.done(Ask::Relay(relay)).await;
+    }
+    let began = tokio::time::Instant::now();
+    world.front.kick_from_meeting(kick(&stuck.id, "")).await.expect("it is there");
+    let closed = session.closed().await.to_string();
+    assert!(closed.contains("code=3") && closed.contains("removed from this meeting"), "{closed}");
+    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::from_millis(400), "it was stuck, and its farewell had its time: {:?}", began.elapsed());
+    assert_eq!(sender.event("the leave", left).await, (stuck.id, LeaveReason::Kicked));
+}
+
 #[tokio::test]
 async fn kicks_are_checked() {
     let mut world = World::start().await;
