@@ -142,6 +142,56 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     await host.close();
   });
 
+  test("whoever is asked to be quiet is quiet, reads why, and may speak again; a meeting says what it was made for", async () => {
+    const api = (path, method, body) =>
+      fetch(`${dev.url}/api/v1/meetings${path}`, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+    const created = await api("", "POST", { display_name: "Quiet", settings: { recording_enabled: true, enable_e2e_encryption: true } });
+    assert.equal(created.status, 201);
+    const { meeting_url: meetingUrl, meeting_id: id } = await created.json();
+    const ana = await enter(browser, dev, "Ana", { meetingUrl });
+    const bo = await enter(browser, dev, "Bo", { meetingUrl });
+    const boId = await meets(ana.page, "Bo");
+    assert.match(await bo.page.textContent(hook("may-be-recorded")), /may be recorded/i);
+    assert.match(await bo.page.textContent(hook("wants-encryption")), /encryption asked for/i);
+    assert.match(await bo.page.getAttribute(hook("wants-encryption"), "title"), /not do that yet/i);
+
+    const asked = await api(`/${id}/participants/${boId}`, "PATCH", { is_muted: true, is_video_on: false, reason: "an echo <b>" });
+    assert.equal(asked.status, 202, await asked.text());
+    await bo.page.waitForSelector(hook("news"));
+    assert.match(await bo.page.textContent(hook("news")), /microphone and camera were turned off.*“an echo <b>”.*on again/is);
+    assert.equal(await bo.page.getAttribute(`:has(> ${hook("news")})`, "role"), "status");
+    await eventually("Bo muted", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.isMuted === true);
+    await eventually("Bo silent", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.level === 0);
+    await ana.page.waitForSelector(`${hook("tile")}[data-participant-id="${boId}"][data-video="false"]`);
+    await picture(bo.page, "9-asked-to-be-quiet");
+
+    // Asked again, there is nothing left to turn off, and nothing to say.
+    await bo.page.click(`${hook("news")} button`);
+    assert.equal((await api(`/${id}/participants/${boId}`, "PATCH", { is_muted: true })).status, 202);
+    await bo.page.click(hook("mute"));
+    await eventually("Bo unmuted", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.isMuted === false);
+    await hears(ana.page, "Bo");
+    assert.equal(await bo.page.$(hook("news")), null);
+    assert.deepEqual([...ana.complaints, ...bo.complaints], []);
+    await ana.close();
+    await bo.close();
+  });
+
+  test("somebody removed through the API is told in words", async () => {
+    const ana = await enter(browser, dev, "Ana");
+    const bo = await enter(browser, dev, "Bo", { meetingUrl: ana.meetingUrl });
+    const { id } = await sees(ana.page, "Bo");
+    const code = ana.meetingUrl.split("/").pop();
+    const { status } = await fetch(`${dev.url}/api/v1/meetings/${code}/participants/${id}`, { method: "DELETE" });
+    assert.equal(status, 200);
+    await bo.page.waitForSelector(hook("error"));
+    assert.match(await bo.page.textContent(hook("error")), /you were removed/i);
+    await eventually("Bo gone", WITHIN_MS, async () => (await others(ana.page)).length === 0);
+    assert.deepEqual(ana.complaints, []);
+    await ana.close();
+    await bo.close();
+  });
+
   test("the end of a meeting is told in words, to those inside and to those who come after", async () => {
     const ana = await enter(browser, dev, "Ana");
     const code = ana.meetingUrl.split("/").pop();
