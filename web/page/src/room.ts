@@ -106,8 +106,7 @@ export class Room {
         people,
         this.quality,
       ),
-      this.notice.view,
-      this.news.view,
+      element("div", { class: "room-notices" }, this.notice.view, this.news.view),
       element("div", { class: "room-body" }, this.stage.view, this.chat.view),
       element(
         "nav",
