@@ -9,16 +9,18 @@ use common::token::TokenVerifier;
 use common_core::{MeetingId, NodeId};
 use futures_util::StreamExt;
 use global_controller_core::MeetingCode;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::credentials::Hasher;
+use crate::events::Bell;
 use crate::http::Rates;
 use crate::keys::SigningKeys;
 use crate::revoked::Revoked;
 use crate::shares::Shares;
-use crate::store::{Store, StoreError, UnixMillis};
+use crate::store::{EventKind, Store, StoreError, UnixMillis};
 use crate::timestamp::now_millis;
 
 /// Between pulses: well inside the two seconds that count as a freeze.
@@ -52,6 +54,12 @@ pub struct App {
     pub requests: Shares<IpAddr>,
     /// Requests that were made.
     pub rates: Rates,
+    /// Feeds that may be followed besides.
+    pub feeds: Arc<Semaphore>,
+    /// Wakes feeds and webhooks.
+    pub bell: Arc<Bell>,
+    /// Cancelled when the process is to stop.
+    pub stopping: CancellationToken,
     /// What is wrong with the store, by the last round.
     store_state: Mutex<Result<(), String>>,
     /// Ended meetings that may still run somewhere.
@@ -72,6 +80,7 @@ impl App {
         let public_url = public_url.trim_end_matches('/').to_owned();
         let requests = Shares::new(config.limits.requests, config.limits.requests_per_address);
         let rates = Rates::new(config.rates);
+        let feeds = Arc::new(Semaphore::new(config.webhooks.feeds));
         Self {
             config,
             public_url,
@@ -83,6 +92,9 @@ impl App {
             hasher,
             requests,
             rates,
+            feeds,
+            bell: Arc::default(),
+            stopping: CancellationToken::new(),
             store_state: Mutex::new(Ok(())),
             ending: Mutex::default(),
         }
@@ -106,6 +118,12 @@ impl App {
     /// What is wrong with the store, if anything is.
     pub fn store_state(&self) -> Result<(), String> {
         self.store_state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This meeting has a new event, which is in the store.
+    pub fn tell(&self, meeting: MeetingId, kind: EventKind) {
+        crate::events::count(kind);
+        self.bell.ring(&[meeting]);
     }
 
     fn ending(&self) -> MutexGuard<'_, BTreeSet<MeetingId>> {

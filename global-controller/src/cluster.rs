@@ -13,6 +13,7 @@ use common_core::{MeetingId, Moment, NodeId};
 use global_controller_core::cluster::{
     ClusterView, ControllerBeat, HandlerBeat, MustRegister, Node, NodeRecord, RegisterError, Rules, Standing,
 };
+use global_controller_core::departures::Process;
 use global_controller_core::placement::{ControllerCapacity, Health, NoPlacement, Placement, Wish, place};
 use global_controller_core::ranking::{HandlerCapacity, rank_handlers};
 use proto::cluster::meeting_controller_service_client::MeetingControllerServiceClient;
@@ -268,6 +269,13 @@ impl Cluster {
     pub fn running(&self) -> Vec<(NodeId, MeetingId)> {
         let (view, now) = self.view();
         view.running(now).map(|(id, meeting)| (id.clone(), meeting)).collect()
+    }
+
+    /// Whether it is known who is live, and the processes of controllers that are.
+    pub fn processes(&self) -> (bool, Vec<Process>) {
+        let (view, now) = self.view();
+        let live = view.live_controllers(now).map(|(id, node)| (id.clone(), node.record.start_number)).collect();
+        (view.is_settled(now), live)
     }
 
     /// Tells a controller of a meeting.

@@ -295,11 +295,13 @@ impl Default for RatesConfig {
 }
 
 /// The `[webhooks]` section.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhooksConfig {
     /// Whether `http://` and addresses inside (loopback, private, link-local) may be called.
     pub allow_private: bool,
+    /// Certificates of authorities that targets may have besides those that the operating system believes, PEM.
+    pub authority: Option<PathBuf>,
     /// Webhooks of one API client.
     pub per_client: u32,
     /// Calls under way at once.
@@ -327,6 +329,7 @@ impl Default for WebhooksConfig {
     fn default() -> Self {
         Self {
             allow_private: false,
+            authority: None,
             per_client: 16,
             at_once: 32,
             timeout: Duration::from_secs(10),

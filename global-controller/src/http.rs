@@ -8,6 +8,7 @@ mod caller;
 mod context;
 mod docs;
 mod error;
+mod events;
 mod idempotency;
 mod join;
 mod meetings;
@@ -18,6 +19,7 @@ mod path;
 mod query;
 mod rates;
 mod token;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -64,6 +66,9 @@ fn api(document: &openapi::Document) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(join::join))
         .routes(routes!(participants::list))
         .routes(routes!(participants::remove, participants::mute))
+        .routes(routes!(events::feed))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::delete))
         .routes(routes!(auth::jwks))
         .routes(routes!(openapi::serve).layer(axum::Extension(document.clone())))
         .routes(routes!(pages::health))

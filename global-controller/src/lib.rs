@@ -13,6 +13,7 @@ mod attendance;
 pub mod cluster;
 pub mod config;
 mod credentials;
+mod events;
 mod http;
 mod keys;
 mod listen;
@@ -22,6 +23,7 @@ mod service;
 mod shares;
 pub mod store;
 mod timestamp;
+mod webhooks;
 
 pub use config::Config;
 /// What an API client may do.

@@ -1,4 +1,4 @@
-//! The registry that nodes call by gRPC: registration, heartbeat, leave. A node speaks only for the id in its certificate.
+//! The registry that nodes call by gRPC: registration, heartbeat, leave, what happened in meetings. A node speaks only for the id in its certificate.
 //!
 //! In: protobuf messages of strangers with a valid certificate. Out: the core's inputs, or a status that names the wrong field.
 
@@ -22,6 +22,7 @@ use proto::cluster::{
 use tonic::{Request, Response, Status};
 
 use crate::cluster::{Cluster, RegisterNodeError};
+use crate::events::{ReportError, Reports};
 use crate::keys::SigningKeys;
 
 /// Longest text of a registration, bytes: a URL with a long name fits twice.
@@ -45,12 +46,13 @@ pub struct Registry {
     cluster: Arc<Cluster>,
     keys: Arc<SigningKeys>,
     lease: Lease,
+    reports: Reports,
 }
 
 impl Registry {
     /// A registry that hands out the public part of `keys`.
-    pub fn new(cluster: Arc<Cluster>, keys: Arc<SigningKeys>, lease: Lease) -> Self {
-        Self { cluster, keys, lease }
+    pub fn new(cluster: Arc<Cluster>, keys: Arc<SigningKeys>, lease: Lease, reports: Reports) -> Self {
+        Self { cluster, keys, lease, reports }
     }
 
     fn registered(&self) -> Response<Registered> {
@@ -103,8 +105,17 @@ impl ClusterRegistry for Registry {
     }
 
     async fn report_events(&self, request: Request<ReportEvents>) -> Result<Response<EventsReported>, Status> {
-        caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
-        Err(Status::unimplemented("events are not kept yet"))
+        let id = caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
+        let ReportEvents { start_number, events, .. } = request.into_inner();
+        match self.reports.take(&id, start_number, events).await {
+            Ok(()) => Ok(Response::new(EventsReported {})),
+            Err(ReportError::Wrong(error)) => Err(Status::invalid_argument(error.to_string())),
+            // The controller keeps them and comes again.
+            Err(ReportError::Store(error)) => {
+                tracing::warn!(controller = %id, %error, "what happened in meetings was not stored");
+                Err(Status::unavailable("the store is not available"))
+            }
+        }
     }
 
     async fn heartbeat(&self, request: Request<Heartbeat>) -> Result<Response<HeartbeatReply>, Status> {

@@ -23,10 +23,12 @@ use crate::app::App;
 use crate::cluster::{Cluster, LiveNodes};
 use crate::config::{Config, PublicConfig};
 use crate::credentials::{HashError, Hasher};
+use crate::events::{self, Reports};
 use crate::keys::{LoadKeysError, SigningKeys};
 use crate::listen::{self, Bound, tcp};
 use crate::registry::{Lease, Registry};
 use crate::store::{self, Store, StoreError};
+use crate::webhooks::{AuthorityError, Caller, Worker};
 
 /// What is under way may take this long to end in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -81,6 +83,9 @@ pub enum StartError {
     /// The hashing of secrets.
     #[error(transparent)]
     Hash(#[from] HashError),
+    /// The authority for webhooks.
+    #[error(transparent)]
+    Webhooks(#[from] AuthorityError),
 }
 
 /// Why a global controller ended other than asked to.
@@ -133,15 +138,15 @@ pub async fn start_beside(config: Config, identity: NodeIdentity, certificate: C
 
     let Bound { endpoint, listener, address: public_address } = listen::bind(config.public.bind, &certificate, &config.limits).await?;
     let public_url = public_url(&config.public, public_address);
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let caller = Caller::new(&config.webhooks)?;
     let lease = Lease { interval: config.cluster.heartbeat_interval, lease: config.cluster.lease };
-    let registry = Registry::new(cluster.clone(), keys.clone(), lease);
-    let grpc_address = serve_registry(registry, &identity, config.cluster.grpc_bind, stop.clone(), &tasks).await?;
-
     let limits = config.limits;
-    let app = Arc::new(App::new(config, &public_url, store, cluster, keys, hasher));
+    let app = Arc::new(App::new(config, &public_url, store.clone(), cluster.clone(), keys.clone(), hasher));
     // Before the first request: a restart lets nobody in again.
     app.note_revoked().await?;
+    let (stop, tasks) = (app.stopping.clone(), TaskTracker::new());
+    let registry = Registry::new(cluster, keys, lease, Reports::new(store.clone(), app.bell.clone()));
+    let grpc_address = serve_registry(registry, &identity, app.config.cluster.grpc_bind, stop.clone(), &tasks).await?;
     let router = crate::http::router(app.clone()).merge(beside);
     tasks.spawn(listen::http3::serve(endpoint.clone(), router.clone(), limits, stop.clone(), tasks.clone()));
     let tls = TlsAcceptor::from(Arc::new(certificate.server_config(&tcp::ALPN)?));
@@ -150,6 +155,8 @@ pub async fn start_beside(config: Config, identity: NodeIdentity, certificate: C
     tasks.spawn(app.clone().pulse(stop.clone()));
     tasks.spawn(app.clone().sweep(stop.clone()));
     tasks.spawn(app.clone().follow(stop.clone()));
+    tasks.spawn(events::make_rounds(app.clone(), stop.clone()));
+    tasks.spawn(Worker::new(store, app.bell.clone(), app.config.webhooks.clone(), caller).work(stop.clone()));
     tracing::info!(node = %app.config.node_id, %public_address, public_url, %grpc_address, "global controller answers");
     Ok(Running { app, public_address, public_url, grpc_address, endpoint, stop, tasks })
 }

@@ -555,8 +555,17 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_webhook(&self, client: &str, id: Uuid) -> Result<bool, StoreError>;
 
     /// Takes calls that are due: of each webhook and meeting the oldest alone. They are due again at `lease_until` unless their end is told
-    /// before; so a process that dies over them only delays them.
-    async fn take_deliveries(&self, now: UnixMillis, lease_until: UnixMillis, limit: u32) -> Result<Vec<Delivery>, StoreError>;
+    /// before; so a process that dies over them only delays them. What is due to the webhooks `busy` is left for later.
+    async fn take_deliveries(
+        &self,
+        now: UnixMillis,
+        lease_until: UnixMillis,
+        limit: u32,
+        busy: &[Uuid],
+    ) -> Result<Vec<Delivery>, StoreError>;
+
+    /// How many calls are still to be made, due or not.
+    async fn deliveries_pending(&self) -> Result<u64, StoreError>;
 
     /// A call succeeded: the next one to this webhook of this meeting is due.
     async fn delivered(&self, webhook: Uuid, event: Uuid, now: UnixMillis) -> Result<(), StoreError>;

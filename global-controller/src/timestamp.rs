@@ -19,6 +19,12 @@ pub fn rfc3339(seconds: i64) -> String {
         .unwrap_or_else(|| "9999-12-31T23:59:59Z".to_owned())
 }
 
+/// RFC 3339 in UTC with milliseconds: `2025-01-16T12:00:00.125Z`. What happens in a meeting is told this exactly.
+pub fn rfc3339_millis(millis: UnixMillis) -> String {
+    let whole = rfc3339(millis.div_euclid(1000));
+    format!("{}.{:03}Z", whole.trim_end_matches('Z'), millis.rem_euclid(1000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +33,8 @@ mod tests {
     fn times_are_as_the_contract_shows_them() {
         assert_eq!(rfc3339(1_737_028_800), "2025-01-16T12:00:00Z");
         assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339_millis(1_737_028_800_007), "2025-01-16T12:00:00.007Z");
+        assert_eq!(rfc3339_millis(1_737_028_800_000), "2025-01-16T12:00:00.000Z");
+        assert_eq!(rfc3339_millis(-1), "1969-12-31T23:59:59.999Z");
     }
 }

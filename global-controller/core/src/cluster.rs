@@ -314,6 +314,11 @@ impl ClusterView {
         self.live_controllers(now).flat_map(|(id, node)| node.load.meetings.keys().map(move |meeting| (id, *meeting)))
     }
 
+    /// Whether it is known who is live: not for a while after a start or a freeze of this process.
+    pub fn is_settled(&self, now: Moment) -> bool {
+        now > self.grace_until
+    }
+
     fn is_live(&self, now: Moment, beat_at: Moment) -> bool {
         now.since(beat_at) <= self.rules.lease || now <= self.grace_until
     }

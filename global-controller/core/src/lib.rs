@@ -6,12 +6,16 @@
 #![deny(clippy::iter_over_hash_type)]
 #![warn(missing_docs)]
 
+pub mod address;
 pub mod cluster;
 pub mod code;
+pub mod departures;
 mod hash;
+pub mod lanes;
 pub mod placement;
 pub mod ranking;
 pub mod rate;
+pub mod retry;
 pub mod scope;
 
 pub use cluster::{ClusterView, Rules};

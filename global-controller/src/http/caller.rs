@@ -31,6 +31,8 @@ pub struct Bearer {
     pub tenant: TenantId,
     /// What it may do.
     pub scopes: Scopes,
+    /// When the token ends, seconds since the epoch.
+    pub expires_at: u64,
     /// Requests in a window, if not as many as others.
     pub rate_limit: Option<u32>,
 }
@@ -64,7 +66,13 @@ fn bearer(app: &App, credentials: &str) -> Result<Bearer, TokenError> {
     if app.revoked.has(&claims.sub) {
         return Err(TokenError::Invalid);
     }
-    Ok(Bearer { subject: claims.sub, tenant, scopes: Scopes::known_in(&claims.scope), rate_limit: claims.rate_limit })
+    Ok(Bearer {
+        subject: claims.sub,
+        tenant,
+        scopes: Scopes::known_in(&claims.scope),
+        expires_at: claims.exp,
+        rate_limit: claims.rate_limit,
+    })
 }
 
 /// Someone who may do what was asked for.

@@ -211,6 +211,11 @@ impl ApiError {
         Self::new(ErrorCode::CapacityExceeded, format!("the meeting has its {max_participants} participants"))
     }
 
+    /// The API client has as many webhooks as it may have.
+    pub fn too_many_webhooks(max: u32) -> Self {
+        Self::new(ErrorCode::CapacityExceeded, format!("this API client has its {max} webhooks; delete one first"))
+    }
+
     /// Not now.
     pub fn unavailable(reason: impl Display) -> Self {
         Self::new(ErrorCode::Unavailable, reason.to_string()).with_header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))

@@ -22,7 +22,7 @@ use super::{ApiError, ErrorCode};
 use crate::app::App;
 use crate::assignment::{assign, config, settle};
 use crate::cluster::Controller;
-use crate::store::{Account, IdempotencyKey, Meeting, MeetingKey, NewMeeting, Repeated, Settings, StoreError, UnixMillis};
+use crate::store::{Account, EventKind, IdempotencyKey, Meeting, MeetingKey, NewMeeting, Repeated, Settings, StoreError, UnixMillis};
 use crate::timestamp::{now_millis, rfc3339};
 
 pub use list::{__path_list, list};
@@ -96,6 +96,7 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Rep
         return created_before(&app, &first).await;
     }
     metrics::counter!("dark_tower_meetings_created_total").increment(1);
+    app.tell(id, EventKind::MeetingCreated);
     Ok(created(&app, id, meeting.code, meeting.created_at, invitation))
 }
 
@@ -184,6 +185,7 @@ pub async fn end(State(app): State<Arc<App>>, caller: Caller, path: ApiPath<Stri
     let ended = app.store.end_meeting(meeting.id, now_millis()).await?.ok_or_else(|| ApiError::meeting_not_found(&asked))?;
     if !ended.already {
         tracing::info!(meeting = %meeting.id, "meeting ended");
+        app.tell(meeting.id, EventKind::MeetingEnded);
     }
     // Also when it had ended before: that call may have broken off behind the store.
     app.end_running(meeting.id, meeting.assignment.controller).await;

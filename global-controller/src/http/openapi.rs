@@ -12,6 +12,7 @@
 //! - `extensions(("x-refusals" = json!([ErrorCode::MeetingEnded])))` names the codes that this call may be refused with besides.
 
 mod refusals;
+mod webhooks;
 
 use std::sync::{Arc, OnceLock};
 
@@ -98,6 +99,7 @@ fn complete(described: OpenApi, public_url: &str, open: bool) -> Value {
         "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
     });
     document["servers"] = json!([{"url": public_url}]);
+    document["webhooks"] = webhooks::calls();
     document["tags"] = TAGS.iter().map(|(name, description)| json!({"name": name, "description": description})).collect();
     for (path, item) in object(&mut document["paths"]) {
         for operation in object(item).values_mut().filter(|value| value.get("responses").is_some()) {
@@ -141,7 +143,9 @@ fn describe(path: &str, operation: &mut Value, open: bool) {
         operation["description"] = Value::from(format!("{before}{sentence}"));
         let mut requirements = security_of(operation);
         requirements.extend(scopes.iter().map(|scope| json!({"oauth2": [scope]})));
-        if open && !optional {
+        // A webhook is an API client's, so there has to be one.
+        let is_clients = scopes == [Scope::ManageWebhooks.as_str()];
+        if open && !optional && !is_clients {
             requirements.insert(0, json!({}));
         }
         operation["security"] = Value::from(requirements);

@@ -211,8 +211,18 @@ impl Store for SqlStore {
         self.timed("delete_webhook", webhooks::delete(self, client, id)).await
     }
 
-    async fn take_deliveries(&self, now: UnixMillis, lease_until: UnixMillis, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        self.timed("take_deliveries", webhooks::take(self, now, lease_until, limit)).await
+    async fn take_deliveries(
+        &self,
+        now: UnixMillis,
+        lease_until: UnixMillis,
+        limit: u32,
+        busy: &[Uuid],
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.timed("take_deliveries", webhooks::take(self, now, lease_until, limit, busy)).await
+    }
+
+    async fn deliveries_pending(&self) -> Result<u64, StoreError> {
+        self.timed("deliveries_pending", webhooks::pending(self)).await
     }
 
     async fn delivered(&self, webhook: Uuid, event: Uuid, now: UnixMillis) -> Result<(), StoreError> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use h3::client::SendRequest;
+use h3::client::{RequestStream, SendRequest};
+use http::{HeaderName, HeaderValue};
 use quinn::crypto::rustls::QuicClientConfig;
 use reqwest::StatusCode;
 
@@ -37,6 +38,20 @@ impl Http3 {
     fn request(&self, method: &str, path: &str) -> http::Request<()> {
         let uri = format!("https://{}{path}", self.authority);
         http::Request::builder().method(method).uri(uri).header("content-type", "application/json").body(()).expect("a request")
+    }
+
+    /// A request without a body, whose answer is still to be read.
+    pub async fn begin(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> RequestStream<h3_quinn::BidiStream<Bytes>, Bytes> {
+        let mut request = self.request(method, path);
+        request.headers_mut().extend(headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
+        let mut stream = self.send.send_request(request).await.expect("the request goes out");
+        stream.finish().await.expect("it has no body");
+        stream
     }
 
     pub async fn send(&mut self, method: &str, path: &str, body: Option<Vec<u8>>) -> Answer {

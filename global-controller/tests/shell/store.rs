@@ -60,6 +60,7 @@ async fn keeps_the_contract(store: Arc<dyn Store>) {
     webhooks::calls_are_made_in_order(store.as_ref()).await;
     webhooks::parallel_takers_share_the_work(store.clone()).await;
     webhooks::what_is_old_is_purged(store.as_ref()).await;
+    webhooks::the_busy_are_passed_over(store.as_ref()).await;
 }
 
 async fn meetings_are_found_and_ended(store: &dyn Store) {

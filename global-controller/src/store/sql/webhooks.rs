@@ -20,17 +20,22 @@ const OF_CLIENT: &str = "SELECT id, client_id, tenant_id, url, events, secret, c
     FROM webhooks WHERE client_id = $1 ORDER BY created_at, id";
 /// Several processes take from one PostgreSQL: what another one is just taking is passed over.
 macro_rules! take {
-    ($lock:literal) => {
+    ($busy:literal, $lock:literal) => {
         concat!(
             "WITH due AS (SELECT webhook_id AS w, room_id AS r, sequence AS s FROM webhook_deliveries WHERE due_at <= $1 \
-             ORDER BY due_at LIMIT $3",
+             AND webhook_id NOT IN (",
+            $busy,
+            ") ORDER BY due_at LIMIT $3",
             $lock,
             ") UPDATE webhook_deliveries SET due_at = $2 FROM due WHERE webhook_id = w AND room_id = r AND sequence = s \
              RETURNING webhook_id, room_id, sequence"
         )
     };
 }
-const TAKE: Sql = Sql { sqlite: take!(""), postgres: take!(" FOR UPDATE SKIP LOCKED") };
+const TAKE: Sql = Sql {
+    sqlite: take!("SELECT value FROM json_each($4)", ""),
+    postgres: take!("SELECT json_array_elements_text(CAST($4 AS json))", " FOR UPDATE SKIP LOCKED"),
+};
 const TAKEN: &str = "SELECT d.attempts, e.id AS event_id, e.room_id, e.sequence, e.kind, e.occurred_at, e.data, \
     w.id, w.client_id, w.tenant_id, w.url, w.events, w.secret, w.created_at, w.delivered_at, w.failing_since, w.last_error \
     FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN meeting_events e ON e.room_id = d.room_id AND e.sequence = d.sequence \
@@ -94,9 +99,16 @@ pub(super) async fn delete(store: &SqlStore, client: &str, id: Uuid) -> Result<b
     Ok(store.write().await?.execute(delete, args![id, client]).await? == 1)
 }
 
-pub(super) async fn take(store: &SqlStore, now: UnixMillis, lease_until: UnixMillis, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+pub(super) async fn take(
+    store: &SqlStore,
+    now: UnixMillis,
+    lease_until: UnixMillis,
+    limit: u32,
+    busy: &[Uuid],
+) -> Result<Vec<Delivery>, StoreError> {
+    let busy = serde_json::to_string(busy).map_err(|error| StoreError::Failed(error.to_string()))?;
     let mut connection = store.write().await?;
-    let taken = connection.rows(TAKE, args![now, lease_until, i64::from(limit)]).await?;
+    let taken = connection.rows(TAKE, args![now, lease_until, i64::from(limit), busy]).await?;
     let mut deliveries = Vec::with_capacity(taken.len());
     for row in &taken {
         let args = args![row.text("webhook_id")?, row.text("room_id")?, row.integer("sequence")?];
@@ -107,6 +119,11 @@ pub(super) async fn take(store: &SqlStore, now: UnixMillis, lease_until: UnixMil
         }
     }
     Ok(deliveries)
+}
+
+pub(super) async fn pending(store: &SqlStore) -> Result<u64, StoreError> {
+    let row = store.read().await?.row("SELECT COUNT(*) AS total FROM webhook_deliveries", &[]).await?;
+    row.map_or(Ok(0), |row| Ok(row.integer("total")?.unsigned_abs()))
 }
 
 /// One call that is to be made, by its event. The meeting's row is locked.

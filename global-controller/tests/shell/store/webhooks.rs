@@ -49,7 +49,7 @@ async fn taken(store: &dyn Store, now: i64, lease_until: i64) -> Vec<String> {
 }
 
 async fn take(store: &dyn Store, now: i64, lease_until: i64) -> Vec<Delivery> {
-    store.take_deliveries(now, lease_until, 100).await.expect("it answers")
+    store.take_deliveries(now, lease_until, 100, &[]).await.expect("it answers")
 }
 
 fn brief(delivery: &Delivery) -> String {
@@ -174,7 +174,7 @@ pub async fn parallel_takers_share_the_work(store: Arc<dyn Store>) {
             let (store, told, id) = (store.clone(), told.clone(), hook.id);
             tokio::spawn(async move {
                 while told.lock().expect("no panic").len() < 80 {
-                    for delivery in store.take_deliveries(NOW, NOW + 1, 3).await.expect("it answers") {
+                    for delivery in store.take_deliveries(NOW, NOW + 1, 3, &[]).await.expect("it answers") {
                         told.lock().expect("no panic").push((delivery.event.meeting.as_bytes()[0], delivery.event.sequence));
                         store.delivered(id, delivery.event.id, NOW).await.expect("it answers");
                     }
@@ -213,4 +213,29 @@ pub async fn what_is_old_is_purged(store: &dyn Store) {
     store.end_meeting(new.id, NOW).await.expect("it answers");
     assert_eq!(kept(store.events(new.id, 0, 100).await.expect("it answers")), [1, 6]);
     assert!(store.meeting(MeetingKey::Id(new.id)).await.expect("it answers").is_some());
+}
+
+/// Who is busy waits, and holds up nobody else.
+pub async fn the_busy_are_passed_over(store: &dyn Store) {
+    let tenant = TenantId::from_u128(49);
+    client(store, "client-49", tenant).await;
+    for number in [491, 492] {
+        assert!(store.create_webhook(&webhook(number, "client-49", tenant, EVERYTHING), 9).await.expect("it answers"));
+    }
+    let before = store.deliveries_pending().await.expect("it answers");
+    let new = meeting(149, tenant, None);
+    store.create_meeting(&new, None).await.expect("created");
+    assert_eq!(store.deliveries_pending().await.expect("it answers"), before + 2);
+    let take = |busy: &'static [u128]| async move {
+        let busy: Vec<Uuid> = busy.iter().map(|number| Uuid::from_u128(*number)).collect();
+        let taken = store.take_deliveries(NOW, NOW + 1, 100, &busy).await.expect("it answers");
+        taken.iter().map(brief).collect::<Vec<String>>()
+    };
+    assert_eq!(take(&[491, 492]).await, Vec::<String>::new());
+    assert_eq!(take(&[491]).await, ["492 1 0"]);
+    assert_eq!(take(&[]).await, ["491 1 0"]);
+    for number in [491, 492] {
+        assert!(store.delete_webhook("client-49", Uuid::from_u128(number)).await.expect("it answers"));
+    }
+    assert_eq!(store.deliveries_pending().await.expect("it answers"), before);
 }
