@@ -314,7 +314,7 @@ async fn a_restart_loses_no_call() {
 async fn what_nobody_takes_is_given_up() {
     let hooked = Hooked::start(|config| {
         impatient(config);
-        config.webhooks.give_up = Duration::from_millis(300);
+        config.webhooks.give_up = Duration::from_millis(1500);
     })
     .await;
     let target = Target::start().await;
