@@ -114,7 +114,7 @@ impl Participant {
     post, path = "/api/v1/meetings/{meeting_id}/join", operation_id = "joinMeeting", tag = "Meetings",
     params(
         ("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day.", min_length = 1, max_length = 255),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day: a random UUID, the same for each try.", min_length = 1, max_length = 255),
     ),
     request_body(content = JoinBody, examples(
         ("join" = (summary = "To join", value = json!({"display_name": "Ana"}))),
