@@ -132,6 +132,14 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
 pub async fn start_beside(config: Config, identity: NodeIdentity, certificate: Certificate, beside: Router) -> Result<Running, StartError> {
     let store = await_store(&config).await?;
     let keys = Arc::new(SigningKeys::load(store.as_ref(), &config.tokens).await?);
+    let heard = 2 * (config.cluster.sweep_interval + config.cluster.heartbeat_interval);
+    if config.tokens.key_activation < heard {
+        tracing::warn!(
+            key_activation_ms = config.tokens.key_activation.as_millis(),
+            "a new signing key may sign before every node has heard of it; it should wait at least {} ms",
+            heard.as_millis()
+        );
+    }
     let hasher = Hasher::new(&config.limits)?;
     let rules = Rules { lease: config.cluster.lease, grace: config.cluster.grace, freeze: FREEZE, ..Rules::default() };
     let cluster = Arc::new(Cluster::new(identity.clone(), rules, config.cluster.call_timeout));

@@ -116,12 +116,14 @@ pub async fn issue(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn answer(app: &App, request: Request) -> Result<TokenAnswer, Refusal> {
     let (headers, media_type) = (request.headers().clone(), body::media_type(request.headers()));
     let address = context::address(request.extensions());
+    if media_type.as_deref().is_some_and(|found| found != FORM && found != JSON) {
+        return Err(ApiError::wrong_media_type("application/json or application/x-www-form-urlencoded").into());
+    }
     let bytes = body::read(request.into_body(), app).await?;
     let mut asked: TokenRequest = match media_type.as_deref() {
         Some(FORM) => form(&bytes)?,
         None if bytes.is_empty() => TokenRequest::default(),
-        None | Some(JSON) => body::parse(&bytes)?,
-        Some(_) => return Err(ApiError::wrong_media_type("application/json or application/x-www-form-urlencoded").into()),
+        _ => body::parse(&bytes)?,
     };
     if let Some((id, secret)) = basic_credentials(&headers)? {
         if asked.client_secret.is_some() || asked.client_id.as_ref().is_some_and(|given| *given != id) {
@@ -190,7 +192,11 @@ fn form(bytes: &[u8]) -> Result<TokenRequest, Refusal> {
 
 /// Id and secret of HTTP Basic, each form-encoded before (RFC 6749 section 2.3.1).
 fn basic_credentials(headers: &HeaderMap) -> Result<Option<(String, Secret)>, Refusal> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::Invalid("authorization", "stands twice".to_owned()));
+    }
     let text = value.to_str().unwrap_or_default();
     let (scheme, encoded) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -227,6 +233,9 @@ fn in_oauth_body(refusal: Refusal) -> Response {
         // Not ours to dress up: clients retry by status.
         Refusal::Other(error) => return error.into_response(),
     };
+    // Quotation marks, backslashes and what is beyond ASCII may not stand there.
+    let plain = |it: char| if matches!(it, ' ' | '!' | '#'..='[' | ']'..='~') { it } else { '\'' };
+    let description: String = description.chars().map(plain).collect();
     let mut response = (status, Json(json!({"error": code, "error_description": description}))).into_response();
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"dark-tower\""));

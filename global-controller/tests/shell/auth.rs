@@ -60,8 +60,33 @@ async fn refusals_come_in_the_body_of_the_request() {
         let answer = Answer::of(request).await;
         assert_eq!(answer.expect(status)["error"], code);
     }
+    // Every 401 says how one could get in (RFC 9110 section 15.5.2).
     let basic = Answer::of(form("grant_type=client_credentials").basic_auth(id, Some("wrong"))).await;
-    assert_eq!(basic.header("www-authenticate"), "Basic realm=\"dark-tower\"");
+    let in_json = token_request(&world, asked("client_credentials", id, "wrong")).await;
+    for answer in [basic, in_json] {
+        assert_eq!(answer.header("www-authenticate"), "Basic realm=\"dark-tower\"");
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+    // RFC 6749 section 5.2 has no quotation marks in a description.
+    let unknown = Answer::of(with("grant_type=client_credentials&scope=meetings:raed")).await.expect(StatusCode::BAD_REQUEST);
+    let description = unknown["error_description"].as_str().expect("a string");
+    assert!(description.starts_with("'meetings:raed' is no scope; the scopes are meetings:create"), "{description}");
+    let twice = form("grant_type=client_credentials").basic_auth(id, Some(secret)).basic_auth(id, Some(secret));
+    assert_eq!(Answer::of(twice).await.expect(StatusCode::BAD_REQUEST)["error"], "invalid_request");
+    let xml = world.http.post(&url).header("content-type", "text/xml").body("<a/>");
+    let expected = "415 INVALID_REQUEST: content-type must be application/json or application/x-www-form-urlencoded";
+    assert_eq!(Answer::of(xml).await.refusal(), expected);
+    let untyped = world.http.post(&url).body(asked("client_credentials", id, secret).to_string());
+    Answer::of(untyped).await.expect(StatusCode::OK);
+}
+
+/// Before a secret is hashed, its request is counted: guessing ends at the limit of the address, right or wrong.
+#[tokio::test]
+async fn guessing_is_limited_by_address() {
+    let world = World::start(|config| config.rates.requests = 3).await;
+    let guess = || token_request(&world, json!({"grant_type": "client_credentials", "client_id": "a", "client_secret": "b"}));
+    let statuses = [guess().await, guess().await, guess().await, guess().await].map(|answer| answer.status.as_u16());
+    assert_eq!(statuses, [401, 401, 401, 429]);
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ async fn origins_are_allowed_by_a_list() {
         let preflight = preflight.header("access-control-request-method", "POST");
         let answer = Answer::of(preflight.header("access-control-request-headers", "authorization, content-type")).await;
         assert_eq!(answer.header("access-control-allow-origin"), allowed);
+        assert_eq!(answer.header("access-control-allow-methods"), "GET,POST,PATCH,DELETE");
+        assert_eq!(answer.header("x-request-id").len(), 36);
         let plain = Answer::of(world.http.get(world.url("/healthz")).header("origin", origin)).await;
         assert_eq!(plain.header("access-control-allow-origin"), allowed);
     }
