@@ -157,25 +157,25 @@ async fn refusals_come_with_assignments() {
 
 /// A meeting that sleeps, and wakes, knows who stays out.
 #[tokio::test]
-async fn kicks_survive_sleep() {
+async fn a_dormant_meeting_knows_who_stays_out() {
     let mut config = crate::world::config();
     config.limits.empty_meeting_timeout = Duration::ZERO;
     config.limits.token_leeway = Duration::ZERO;
     let mut world = World::start_with(config).await;
-    let is_asleep = |result: Result<_, tonic::Status>| code::<tonic::Response<proto::cluster::ParticipantList>>(result) == Code::NotFound;
-    let falls_asleep = async |world: &mut World| {
-        while !is_asleep(world.front.list_participants(ListParticipants { meeting_id: MEETING.into() }).await) {}
+    let is_dormant = |result: Result<_, tonic::Status>| code::<tonic::Response<proto::cluster::ParticipantList>>(result) == Code::NotFound;
+    let goes_dormant = async |world: &mut World| {
+        while !is_dormant(world.front.list_participants(ListParticipants { meeting_id: MEETING.into() }).await) {}
     };
-    falls_asleep(&mut world).await;
+    goes_dormant(&mut world).await;
     assert_eq!(code(world.front.kick_from_meeting(kick(&common::random::uuid().to_string(), "")).await), Code::NotFound);
     world.front.kick_from_meeting(kick("", "ana")).await.expect("it is remembered");
     assert_eq!(world.dial().await.join(&world.token("Ana"), true).await, Err(ErrorCode::Forbidden));
-    falls_asleep(&mut world).await;
+    goes_dormant(&mut world).await;
     assert_eq!(world.dial().await.join(&world.token("Ana"), true).await, Err(ErrorCode::Forbidden));
-    falls_asleep(&mut world).await;
+    goes_dormant(&mut world).await;
     // Whoever guesses a token does not wake it.
     assert_eq!(world.dial().await.resume("guessed").await, Err(ErrorCode::Unauthorized));
-    assert!(is_asleep(world.front.list_participants(ListParticipants { meeting_id: MEETING.into() }).await));
+    assert!(is_dormant(world.front.list_participants(ListParticipants { meeting_id: MEETING.into() }).await));
 }
 
 #[tokio::test]
