@@ -112,6 +112,36 @@ async fn what_is_wrong_is_named() {
         (
             Method::POST,
             "/api/v1/meetings".into(),
+            Some("{\"display_name\": \"a\", \"max_participants\": \"5\"}".into()),
+            "400 INVALID_REQUEST: max_participants: must be a whole number between 1 and 1000",
+        ),
+        (
+            Method::POST,
+            "/api/v1/meetings".into(),
+            Some("{\"display_name\": \"a\", \"max_participants\": 5.5}".into()),
+            "400 INVALID_REQUEST: max_participants: must be a whole number between 1 and 1000",
+        ),
+        (
+            Method::POST,
+            "/api/v1/meetings".into(),
+            Some("{\"display_name\": \"a\", \"max_participants\": 1e30}".into()),
+            "400 INVALID_REQUEST: max_participants: must be a whole number between 1 and 1000",
+        ),
+        (
+            Method::POST,
+            "/api/v1/meetings".into(),
+            Some("{\"display_name\": \"a\", \"max_participants\": true}".into()),
+            "400 INVALID_REQUEST: max_participants: must be a whole number between 1 and 1000",
+        ),
+        (
+            Method::POST,
+            "/api/v1/meetings".into(),
+            Some("{\"display_name\": \"a\", \"display_name\": \"b\"}".into()),
+            "400 INVALID_REQUEST: display_name: stands twice",
+        ),
+        (
+            Method::POST,
+            "/api/v1/meetings".into(),
             Some("{\"display_name\": \"a\", \"max_participants\": 1001}".into()),
             "400 INVALID_REQUEST: max_participants: must be a whole number between 1 and 1000",
         ),

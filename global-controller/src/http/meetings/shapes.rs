@@ -22,7 +22,7 @@ pub struct CreateBody {
     pub display_name: Option<String>,
     /// Participants at once; 100 if absent.
     #[schema(minimum = 1, maximum = 1000, default = 100)]
-    #[serde(default, deserialize_with = "whole_number")]
+    #[serde(default, deserialize_with = "max_participants")]
     pub max_participants: Option<i64>,
     /// How it is run.
     pub settings: Option<SettingsBody>,
@@ -164,15 +164,15 @@ impl From<Settings> for SettingsAnswer {
     }
 }
 
-/// A whole number as JSON has it: `5` and `5.0` are the same. One that is out of every range stays so.
-fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+/// `max_participants`: a whole number as JSON has it, where `5` and `5.0` are the same; its range is checked with the other fields.
+fn max_participants<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     struct WholeNumber;
 
     impl<'de> Visitor<'de> for WholeNumber {
         type Value = Option<i64>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a whole number")
+            f.write_str("a whole number between 1 and 1000")
         }
 
         fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
