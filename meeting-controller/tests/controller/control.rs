@@ -172,10 +172,25 @@ async fn a_dormant_meeting_knows_who_stays_out() {
     assert_eq!(world.dial().await.join(&world.token("Ana"), true).await, Err(ErrorCode::Forbidden));
     goes_dormant(&mut world).await;
     assert_eq!(world.dial().await.join(&world.token("Ana"), true).await, Err(ErrorCode::Forbidden));
-    goes_dormant(&mut world).await;
-    // Whoever guesses a token does not wake it.
+}
+
+/// Whoever guesses a resume token does not wake a meeting: where another has taken its room, waking would be refused for that.
+#[tokio::test]
+async fn a_guess_wakes_nobody() {
+    let mut config = crate::world::config();
+    config.limits.empty_meeting_timeout = Duration::ZERO;
+    config.limits.max_meetings = 1;
+    let mut world = World::start_with(config).await;
+    while world.front.list_participants(ListParticipants { meeting_id: MEETING.into() }).await.is_ok() {}
+    let other = common::random::uuid().to_string();
+    world.assign(&other, MeetingConfig::default()).await.expect("the first one is dormant");
+    let claims = common::token::JoinClaims { meeting_id: other.clone(), ..world.claims("Ana") };
+    let token = world.signer.sign_join(&claims).expect("it is signed");
+    let join = v1::JoinRequest { meeting_id: other, ..crate::client::request(&token) };
+    let mut ana = world.dial().await;
+    ana.try_join(join).await.expect("the token is good");
     assert_eq!(world.dial().await.resume("guessed").await, Err(ErrorCode::Unauthorized));
-    assert!(is_dormant(world.front.list_participants(ListParticipants { meeting_id: MEETING.into() }).await));
+    assert_eq!(world.dial().await.join(&world.token("Bo"), true).await, Err(ErrorCode::CapacityExceeded));
 }
 
 #[tokio::test]
