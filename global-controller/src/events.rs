@@ -54,7 +54,7 @@ pub struct EventBody {
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes the names that `EventKind::as_str` gives")]
 pub enum EventType {
-    /// `data`: `display_name`, `meeting_url` (if known), `max_participants`, `settings`.
+    /// `data`: `display_name`, `meeting_url`, `max_participants`, `settings`.
     #[schema(rename = "meeting.created")]
     MeetingCreated,
     /// Somebody is in it for the first time.

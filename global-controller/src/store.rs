@@ -145,6 +145,8 @@ pub struct NewMeeting {
     pub host: Option<Account>,
     /// What people call it.
     pub display_name: String,
+    /// Its page; told in its first event, and not kept besides.
+    pub meeting_url: String,
     /// How it is run.
     pub settings: Settings,
     /// Of its first assignment.

@@ -136,6 +136,7 @@ async fn create_alone(folder: &Path, count: u64) -> Value {
 fn meeting(tenant: uuid::Uuid) -> NewMeeting {
     let created_at = i64::try_from(common::clock::unix_millis()).expect("a time");
     NewMeeting {
+        meeting_url: String::new(),
         id: MeetingId::from_bytes(common::random::bytes()),
         code: global_controller_core::MeetingCode::from_random(common::random::number()),
         tenant,

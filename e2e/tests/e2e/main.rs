@@ -2,6 +2,7 @@
 
 mod clip;
 mod dev;
+mod front_desk;
 mod hostile;
 mod manage;
 mod resume;

@@ -76,9 +76,11 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Rep
     let config = config(&display_name, &settings, Vec::new());
     let (controller, assignment) = assign(&app.cluster, id, config, &region, 1, Vec::new()).await?;
     let invitation = invite(&app, id, &controller, host_of(id, host.clone()))?;
+    let code = MeetingCode::from_random(common::random::number());
     let mut meeting = NewMeeting {
         id,
-        code: MeetingCode::from_random(common::random::number()),
+        code,
+        meeting_url: app.meeting_url(code),
         tenant: actor.tenant,
         host: host.map(|subject| Account { subject, display_name: None }),
         display_name,
@@ -103,7 +105,10 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Rep
 async fn keep(app: &App, meeting: &mut NewMeeting, key: Option<&IdempotencyKey>) -> Result<Repeated, ApiError> {
     for _ in 1..CODE_ATTEMPTS {
         match app.store.create_meeting(meeting, key).await {
-            Err(StoreError::Taken(_)) => meeting.code = MeetingCode::from_random(common::random::number()),
+            Err(StoreError::Taken(_)) => {
+                meeting.code = MeetingCode::from_random(common::random::number());
+                meeting.meeting_url = app.meeting_url(meeting.code);
+            }
             other => return Ok(other?),
         }
     }

@@ -8,6 +8,7 @@ use super::NewMeeting;
 pub fn created_data(meeting: &NewMeeting) -> Value {
     json!({
         "display_name": meeting.display_name,
+        "meeting_url": meeting.meeting_url,
         "max_participants": meeting.settings.max_participants,
         "settings": {
             "enable_e2e_encryption": meeting.settings.enable_e2e_encryption,

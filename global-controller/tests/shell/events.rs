@@ -45,7 +45,10 @@ async fn what_is_reported_is_told_in_pages() {
     let events = all["events"].as_array().expect("a list");
     assert!(events.iter().all(|event| event["meeting_id"] == meeting["meeting_id"]));
     let settings = json!({"enable_e2e_encryption": false, "require_auth": false, "recording_enabled": false});
-    assert_eq!(events[0]["data"], json!({"display_name": "Standup", "max_participants": 100, "settings": settings}));
+    assert_eq!(
+        events[0]["data"],
+        json!({"display_name": "Standup", "meeting_url": meeting["meeting_url"], "max_participants": 100, "settings": settings})
+    );
     assert_eq!((&events[1]["data"], &events[2]["data"]), (&json!({}), &told_of("Ana")));
     let (participant_id, stream_id) = (id_of("Ana"), id_of("a camera"));
     let published = json!({"participant_id": participant_id, "stream_id": stream_id, "stream_type": "VIDEO_CAMERA", "codec": "VP9"});
@@ -263,6 +266,41 @@ async fn a_feed_is_followed_over_http3() {
     wait_for("event: meeting.created\n").await;
     reporter.joins(&meeting, "Ana").await;
     wait_for("event: participant.joined\n").await;
+}
+
+/// Whoever waits longer for something to happen than a request's head or body may take is not let go for that.
+#[tokio::test]
+async fn a_quiet_feed_stays() {
+    let world = World::start(|config| {
+        config.allow_anonymous_create = true;
+        config.limits.read_timeout = Duration::from_millis(300);
+        config.limits.write_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let _nodes = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
+    let meeting = world.meeting().await;
+    let http1 = world::client(&world.certificate, reqwest::ClientBuilder::http1_only);
+    let mut feeds = Vec::new();
+    for http in [&world.http, &http1] {
+        let mut feed = Follower::start(http.get(world.url(&path(&meeting)))).await;
+        feed.expect("meeting.created 1").await;
+        feeds.push(feed);
+    }
+    let mut http3 = Http3::connect(&world).await;
+    let mut stream = http3.begin("GET", &path(&meeting), &[("accept", "text/event-stream")]).await;
+    stream.recv_response().await.expect("an answer");
+    let quiet = async {
+        loop {
+            // What has been sent is read; then nothing comes.
+            stream.recv_data().await.expect("the body").expect("it goes on");
+        }
+    };
+    tokio::time::timeout(Duration::from_millis(1500), quiet).await.expect_err("the feed does not end");
+    Reporter::new(&world).joins(&meeting, "Ana").await;
+    for feed in &mut feeds {
+        feed.expect("meeting.started 2").await;
+    }
+    assert!(stream.recv_data().await.expect("the body").is_some());
 }
 
 /// More events than one look takes.

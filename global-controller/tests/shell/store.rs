@@ -34,6 +34,7 @@ fn meeting(number: u8, tenant: TenantId, host: Option<&str>) -> NewMeeting {
         tenant,
         host: host.map(|subject| Account { subject: subject.into(), display_name: None }),
         display_name: format!("Meeting {number}"),
+        meeting_url: format!("https://example.com/m/{number}"),
         settings: SETTINGS,
         region: "eu".into(),
         created_at: i64::from(number) * 1000,

@@ -49,7 +49,10 @@ pub async fn a_meetings_life_is_told_once(store: &dyn Store) {
     let created = all(store, new.id).await.remove(0);
     assert_eq!((created.meeting, created.kind, created.occurred_at), (new.id, EventKind::MeetingCreated, new.created_at));
     let settings = json!({"enable_e2e_encryption": false, "require_auth": true, "recording_enabled": true});
-    assert_eq!(created.data, json!({"display_name": "Meeting 31", "max_participants": 7, "settings": settings}));
+    assert_eq!(
+        created.data,
+        json!({"display_name": "Meeting 31", "meeting_url": "https://example.com/m/31", "max_participants": 7, "settings": settings})
+    );
 
     // The first join is preceded by the start; a repeat of either report changes nothing.
     let joined = event(new.id, EventKind::ParticipantJoined, Some("mc-1/7/1"));
