@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
@@ -122,4 +123,52 @@ fn what_is_right_is_taken() {
     assert_eq!(taken, expected);
     let nothing = parse::<Sample>(br#"{"name": "a", "count": null, "events": null, "mode": null}"#).expect("null is absence");
     assert_eq!(nothing, Sample { name: "a".into(), ..Sample::default() });
+}
+
+/// Pieces of JSON, so that random texts come near to being right.
+const PIECES: [&str; 20] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    r#""a""#,
+    r#""b":"#,
+    r#""a":"#,
+    r#""\u0061":"#,
+    r#""settings":"#,
+    r#""name":"x","#,
+    "1",
+    "-0",
+    "1e5",
+    "0.5",
+    "null",
+    "true",
+    " ",
+    "\"",
+];
+
+proptest! {
+    /// The tree is what serde_json reads, but for names that stand twice; nothing panics, and no refusal names a type of ours.
+    #[test]
+    fn the_tree_is_the_json(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24), spoil in any::<Option<(u8, u8)>>()) {
+        let mut bytes = pieces.concat().into_bytes();
+        if let Some((place, byte)) = spoil.filter(|_| !bytes.is_empty()) {
+            let place = usize::from(place) % bytes.len();
+            bytes[place] = byte;
+        }
+        let expected = serde_json::from_slice::<serde_json::Value>(&bytes);
+        match (tree::read(&bytes), expected) {
+            (Ok(read), Ok(expected)) => prop_assert_eq!(read, expected),
+            (Err(problem), Ok(_)) => prop_assert_eq!(problem.what(), "stands twice"),
+            (Err(_), Err(_)) => {}
+            (Ok(read), Err(error)) => prop_assert!(false, "{} was read, and serde_json says {}", read, error),
+        }
+        if let Err(error) = parse::<Sample>(&bytes) {
+            for word in ["struct", "Sample", "Inner", "i64", "u8", "integer", "map", "sequence", "expected a"] {
+                prop_assert!(!error.message().contains(word), "{}", error.message());
+            }
+        }
+    }
 }
