@@ -26,7 +26,7 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What of the global controller's configuration the environment may change here: whatever has nothing to do with who finds whom.
-const OPEN_SECTIONS: [&str; 3] = ["RATES__", "TOKENS__", "WEBHOOKS__"];
+const OPEN_SECTIONS: [&str; 4] = ["RATES__", "STORE__", "TOKENS__", "WEBHOOKS__"];
 
 /// The configuration of the global controller that [`run`] starts, but for its addresses.
 pub fn config(data_dir: &Path) -> anyhow::Result<global_controller::Config> {

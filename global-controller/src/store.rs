@@ -582,7 +582,7 @@ pub trait Store: Send + Sync + 'static {
         reason: &str,
     ) -> Result<(), StoreError>;
 
-    /// Drops events that happened before `events_before` and are due to nobody, and idempotency keys from before `keys_before`; at most
-    /// `limit` of each. Returns how many.
+    /// Drops events that happened before `events_before` and are due to nobody, and idempotency keys from before `keys_before`, and what
+    /// dropped webhooks left behind; at most `limit` of each. Returns how many.
     async fn purge(&self, events_before: UnixMillis, keys_before: UnixMillis, limit: u32) -> Result<u64, StoreError>;
 }

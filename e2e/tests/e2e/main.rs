@@ -4,6 +4,7 @@ mod clip;
 mod dev;
 mod front_desk;
 mod hostile;
+mod kept;
 mod manage;
 mod resume;
 mod round_trips;

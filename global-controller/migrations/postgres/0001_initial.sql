@@ -97,9 +97,11 @@ CREATE TABLE webhooks (
     created_at    BIGINT NOT NULL,
     delivered_at  BIGINT,                    -- when a call last succeeded
     failing_since BIGINT,                    -- since when all calls fail
-    last_error    TEXT
+    last_error    TEXT,
+    dropped_at    BIGINT                    -- told no more; goes for good once what was due to it has gone
 );
 CREATE INDEX webhooks_by_client ON webhooks (client_id, created_at, id);
+CREATE INDEX webhooks_dropped ON webhooks (dropped_at) WHERE dropped_at IS NOT NULL;
 CREATE INDEX webhooks_by_tenant ON webhooks (tenant_id);
 
 -- Events that webhooks have not been told of. Of each webhook and meeting the oldest alone has a due_at: the others wait behind it.

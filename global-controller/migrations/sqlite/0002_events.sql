@@ -42,9 +42,11 @@ CREATE TABLE webhooks (
     created_at    INTEGER NOT NULL,
     delivered_at  INTEGER,                   -- when a call last succeeded
     failing_since INTEGER,                   -- since when all calls fail
-    last_error    TEXT
+    last_error    TEXT,
+    dropped_at    INTEGER                    -- told no more; goes for good once what was due to it has gone
 );
 CREATE INDEX webhooks_by_client ON webhooks (client_id, created_at, id);
+CREATE INDEX webhooks_dropped ON webhooks (dropped_at) WHERE dropped_at IS NOT NULL;
 CREATE INDEX webhooks_by_tenant ON webhooks (tenant_id);
 
 -- Events that webhooks have not been told of. Of each webhook and meeting the oldest alone has a due_at: the others wait behind it.

@@ -47,6 +47,29 @@ impl From<&'static str> for Sql {
     }
 }
 
+/// Deletes some rows of a table, by the places that each database finds them at: PostgreSQL would read the whole table otherwise. The condition
+/// is asked again at the deletion, since a row may have been written anew in between.
+macro_rules! some_rows {
+    ($table:literal, $which:literal, $rest:literal) => {
+        Sql {
+            sqlite: concat!("DELETE FROM ", $table, " WHERE rowid IN (SELECT rowid FROM ", $table, " WHERE ", $which, $rest, ")"),
+            postgres: concat!(
+                "DELETE FROM ",
+                $table,
+                " WHERE ",
+                $which,
+                " AND ctid = ANY (ARRAY(SELECT ctid FROM ",
+                $table,
+                " WHERE ",
+                $which,
+                $rest,
+                "))"
+            ),
+        }
+    };
+}
+pub(super) use some_rows;
+
 /// What stands for `$1`, `$2` … in an SQL text.
 #[derive(Clone, Debug)]
 pub enum Arg<'a> {

@@ -8,8 +8,12 @@ use std::sync::Arc;
 
 use common::Secret;
 use common_core::MeetingId;
-use global_controller::store::{self, Account, Assignment, Listing, MeetingKey, NewMeeting, Settings, Status, Store, StoreError, TenantId};
+use global_controller::store::{
+    self, Account, Assignment, EventKind, Listing, MeetingKey, NewMeeting, Settings, Status, Store, StoreError, TenantId,
+};
 use global_controller_core::MeetingCode;
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use crate::postgres::Postgres;
 
@@ -165,6 +169,48 @@ async fn postgres_keeps_the_contract() {
     let stores = futures_util::future::join_all((0..4).map(|_| store::postgres::open(&url, LIMITS))).await;
     let mut stores: Vec<_> = stores.into_iter().map(|store| store.expect("it opens")).collect();
     keeps_the_contract(Arc::new(stores.remove(0))).await;
+}
+
+/// However many processes open a file at once, one makes the schema.
+#[tokio::test]
+async fn sqlite_is_opened_by_many_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("gc.sqlite");
+    for opened in futures_util::future::join_all((0..6).map(|_| store::sqlite::open(&path, LIMITS))).await {
+        opened.expect("it opens").ping().await.expect("it answers");
+    }
+}
+
+/// What the first release wrote is there under the schema of this one, and goes on from there.
+#[tokio::test]
+async fn sqlite_of_the_first_release_is_taken_over() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("gc.sqlite");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let file = sqlx::SqlitePool::connect_with(options).await.expect("a file");
+    let initial = include_str!("../../migrations/sqlite/0001_initial.sql");
+    let initial = Migration::new(1, "initial".into(), MigrationType::Simple, initial.into_sql_str(), false);
+    Migrator::with_migrations(vec![initial]).run(&file).await.expect("the first schema");
+    let id = MeetingId::from_bytes([1; 16]);
+    let rows = [
+        format!("INSERT INTO api_clients VALUES ('client', 'hash', '{}', 'an app', 'meetings:read', 1)", TenantId::nil()),
+        format!(
+            "INSERT INTO rooms VALUES ('{id}', '{}', '{}', NULL, 'Old', '{{\"isRecordingEnabled\":false,\"maxParticipants\":5,\
+             \"allowedRoles\":[],\"isE2eEncryptionEnabled\":false}}', 'SCHEDULED', 'eu', 1, NULL)",
+            MeetingCode::from_random(1),
+            TenantId::nil()
+        ),
+        format!("INSERT INTO assignments VALUES ('{id}', 'mc-1', '7', 'https://mc-1.example.com/wt', 1, 'the only one', 1)"),
+    ];
+    for row in rows {
+        sqlx::query(sqlx::AssertSqlSafe(row)).execute(&file).await.expect("a row of the first release");
+    }
+    file.close().await;
+    let store = store::sqlite::open(&path, LIMITS).await.expect("it opens");
+    let client = store.api_client("client").await.expect("it answers").expect("it is there");
+    assert_eq!((client.rate_limit, client.revoked_at), (None, None));
+    store.append_events(&[events::event(id, EventKind::ParticipantJoined, None)]).await.expect("it answers");
+    assert_eq!(events::told(&store, id).await, ["1 meeting.started", "2 participant.joined"]);
 }
 
 /// A second process finds what the first left, and the same schema.

@@ -4,7 +4,7 @@ use global_controller_core::Scopes;
 
 use super::super::pool::{Connection, Row, args};
 use super::super::{Account, ApiClient, SigningKey, StoreError, TenantId, UnixMillis};
-use super::SqlStore;
+use super::{SqlStore, webhooks};
 
 const UPSERT_USER: &str = "INSERT INTO users (id, tenant_id, subject, display_name, created_at) \
     VALUES ($1, $2, $3, COALESCE($4, $3), $5) \
@@ -55,7 +55,7 @@ pub(super) async fn revoke(store: &SqlStore, id: &str, now: UnixMillis) -> Resul
     let mut transaction = store.transaction().await?;
     let revoke = "UPDATE api_clients SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1";
     let known = transaction.execute(revoke, args![id, now]).await? == 1;
-    transaction.execute("DELETE FROM webhooks WHERE client_id = $1", args![id]).await?;
+    webhooks::delete_all(&mut transaction, id).await?;
     transaction.commit().await?;
     Ok(known)
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use common_core::{MeetingId, NodeId};
 
 use super::super::event::nothing;
-use super::super::pool::{Connection, Row, Sql, args};
+use super::super::pool::{Connection, Row, Sql, args, some_rows};
 use super::super::{ANONYMOUS_TENANT, Event, EventKind, NewEvent, Presence, Status, StoreError, TenantId, UnixMillis};
-use super::{SqlStore, meetings};
+use super::{SqlStore, meetings, webhooks};
 use crate::timestamp::now_millis;
 
 const LOCK_ROOM: Sql = Sql {
@@ -28,7 +28,7 @@ macro_rules! fan_out {
         concat!(
             "INSERT INTO webhook_deliveries (webhook_id, room_id, sequence, attempts, due_at) \
              SELECT w.id, $1, $2, 0, CASE WHEN EXISTS (SELECT 1 FROM webhook_deliveries o WHERE o.webhook_id = w.id AND o.room_id = $1) \
-             THEN NULL ELSE $4 END FROM webhooks w WHERE (w.events & $3) <> 0",
+             THEN NULL ELSE $4 END FROM webhooks w WHERE w.dropped_at IS NULL AND (w.events & $3) <> 0",
             $whose,
             $lock
         )
@@ -46,11 +46,13 @@ const PROCESSES: &str = "WITH RECURSIVE seen (process) AS (\
     SELECT (SELECT MIN(process) FROM participants_present WHERE process > seen.process) FROM seen WHERE seen.process IS NOT NULL\
     ) SELECT process FROM seen WHERE process IS NOT NULL";
 const PRESENT_ON: &str = "SELECT room_id, participant_id, data FROM participants_present WHERE process = $1 LIMIT $2";
-const PURGE_EVENTS: &str = "DELETE FROM meeting_events WHERE id IN (SELECT e.id FROM meeting_events e WHERE e.occurred_at < $1 \
-    AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.room_id = e.room_id AND d.sequence = e.sequence) \
-    ORDER BY e.occurred_at LIMIT $2)";
-const PURGE_KEYS: &str = "DELETE FROM idempotency_keys WHERE (caller, operation, key) IN (SELECT caller, operation, key \
-    FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
+const PURGE_EVENTS: Sql = some_rows!(
+    "meeting_events",
+    "occurred_at < $1",
+    " AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d \
+     WHERE d.room_id = meeting_events.room_id AND d.sequence = meeting_events.sequence) ORDER BY occurred_at LIMIT $2"
+);
+const PURGE_KEYS: Sql = some_rows!("idempotency_keys", "created_at < $1", " ORDER BY created_at LIMIT $2");
 
 /// A meeting whose row is locked.
 struct Room {
@@ -211,5 +213,5 @@ pub(super) async fn purge(store: &SqlStore, events_before: UnixMillis, keys_befo
     let mut connection = store.write().await?;
     let events = connection.execute(PURGE_EVENTS, args![events_before, i64::from(limit)]).await?;
     let keys = connection.execute(PURGE_KEYS, args![keys_before, i64::from(limit)]).await?;
-    Ok(events + keys)
+    Ok(events + keys + webhooks::purge(&mut connection, limit).await?)
 }

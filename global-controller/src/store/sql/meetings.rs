@@ -33,6 +33,9 @@ macro_rules! select_meeting {
 /// A page of a listing, and how many there are in all. Each choice has a text of its own, for which there is an index.
 macro_rules! listing {
     ($whose:literal, $which:literal) => {
+        listing!($whose, $which, concat!("SELECT COUNT(*) AS total FROM rooms WHERE ", $whose, $which))
+    };
+    ($whose:literal, $which:literal, $count:expr) => {
         (
             select_meeting!(
                 "WHERE ",
@@ -40,7 +43,19 @@ macro_rules! listing {
                 $which,
                 " AND (rooms.created_at, rooms.id) < ($2, $3) ORDER BY rooms.created_at DESC, rooms.id DESC LIMIT $4"
             ),
-            concat!("SELECT COUNT(*) AS total FROM rooms WHERE ", $whose, $which),
+            $count,
+        )
+    };
+}
+/// Those that have ended are all but those that have not: both counts read indexes alone.
+macro_rules! count_ended {
+    ($whose:literal) => {
+        concat!(
+            "SELECT (SELECT COUNT(*) FROM rooms WHERE ",
+            $whose,
+            ") - (SELECT COUNT(*) FROM rooms WHERE ended_at IS NULL AND ",
+            $whose,
+            ") AS total"
         )
     };
 }
@@ -112,10 +127,10 @@ pub(super) async fn list(store: &SqlStore, listing: &Listing) -> Result<Page, St
     let (page, count) = match (listing.host.is_some(), listing.active) {
         (false, None) => listing!("rooms.tenant_id = $1", ""),
         (false, Some(true)) => listing!("rooms.tenant_id = $1", " AND rooms.ended_at IS NULL"),
-        (false, Some(false)) => listing!("rooms.tenant_id = $1", " AND rooms.ended_at IS NOT NULL"),
+        (false, Some(false)) => listing!("rooms.tenant_id = $1", " AND rooms.ended_at IS NOT NULL", count_ended!("tenant_id = $1")),
         (true, None) => listing!("rooms.host_user_id = $1", ""),
         (true, Some(true)) => listing!("rooms.host_user_id = $1", " AND rooms.ended_at IS NULL"),
-        (true, Some(false)) => listing!("rooms.host_user_id = $1", " AND rooms.ended_at IS NOT NULL"),
+        (true, Some(false)) => listing!("rooms.host_user_id = $1", " AND rooms.ended_at IS NOT NULL", count_ended!("host_user_id = $1")),
     };
     // Nothing stands before these: ids are hexadecimal.
     let (before, id) = listing.after.map_or_else(|| (UnixMillis::MAX, "g".to_owned()), |(created_at, id)| (created_at, id.to_string()));

@@ -5,9 +5,10 @@
 
 use uuid::Uuid;
 
-use super::super::pool::{Connection, Row, Sql, args};
+use super::super::pool::{Connection, Row, Sql, args, some_rows};
 use super::super::{Delivery, StoreError, UnixMillis, Webhook};
 use super::{SqlStore, events};
+use crate::timestamp::now_millis;
 
 /// Holds the API client, so that two registrations count one after the other. In SQLite whoever writes is alone.
 const LOCK_CLIENT: Sql = Sql {
@@ -17,15 +18,23 @@ const LOCK_CLIENT: Sql = Sql {
 const INSERT: &str = "INSERT INTO webhooks (id, client_id, tenant_id, url, events, secret, created_at, delivered_at, failing_since, last_error) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const OF_CLIENT: &str = "SELECT id, client_id, tenant_id, url, events, secret, created_at, delivered_at, failing_since, last_error \
-    FROM webhooks WHERE client_id = $1 ORDER BY created_at, id";
+    FROM webhooks WHERE client_id = $1 AND dropped_at IS NULL ORDER BY created_at, id";
+/// Dropped is marked, not deleted: a hundred thousand calls may be due, and taking those away is [`purge`]'s, bit by bit.
+macro_rules! drop_webhooks {
+    ($which:literal) => {
+        concat!("UPDATE webhooks SET dropped_at = $1, secret = '' WHERE dropped_at IS NULL AND ", $which)
+    };
+}
+const DELETE_SOME_DUE: Sql = some_rows!("webhook_deliveries", "webhook_id = $1", " LIMIT $2");
 /// Several processes take from one PostgreSQL: what another one is just taking is passed over.
 macro_rules! take {
     ($busy:literal, $lock:literal) => {
         concat!(
-            "WITH due AS (SELECT webhook_id AS w, room_id AS r, sequence AS s FROM webhook_deliveries WHERE due_at <= $1 \
-             AND webhook_id NOT IN (",
+            "WITH due AS (SELECT d.webhook_id AS w, d.room_id AS r, d.sequence AS s \
+             FROM webhook_deliveries d JOIN webhooks ON webhooks.id = d.webhook_id \
+             WHERE d.due_at <= $1 AND webhooks.dropped_at IS NULL AND d.webhook_id NOT IN (",
             $busy,
-            ") ORDER BY due_at LIMIT $3",
+            ") ORDER BY d.due_at LIMIT $3",
             $lock,
             ") UPDATE webhook_deliveries SET due_at = $2 FROM due WHERE webhook_id = w AND room_id = r AND sequence = s \
              RETURNING webhook_id, room_id, sequence"
@@ -34,7 +43,7 @@ macro_rules! take {
 }
 const TAKE: Sql = Sql {
     sqlite: take!("SELECT value FROM json_each($4)", ""),
-    postgres: take!("SELECT json_array_elements_text(CAST($4 AS json))", " FOR UPDATE SKIP LOCKED"),
+    postgres: take!("SELECT json_array_elements_text(CAST($4 AS json))", " FOR UPDATE OF d SKIP LOCKED"),
 };
 const TAKEN: &str = "SELECT d.attempts, e.id AS event_id, e.room_id, e.sequence, e.kind, e.occurred_at, e.data, \
     w.id, w.client_id, w.tenant_id, w.url, w.events, w.secret, w.created_at, w.delivered_at, w.failing_since, w.last_error \
@@ -65,7 +74,7 @@ const NEXT: &str = "UPDATE webhook_deliveries SET due_at = $3 WHERE webhook_id =
 pub(super) async fn create(store: &SqlStore, webhook: &Webhook, max: u32) -> Result<bool, StoreError> {
     let mut transaction = store.transaction().await?;
     let known = transaction.row(LOCK_CLIENT, args![&webhook.client]).await?.is_some();
-    let count = "SELECT COUNT(*) AS total FROM webhooks WHERE client_id = $1";
+    let count = "SELECT COUNT(*) AS total FROM webhooks WHERE client_id = $1 AND dropped_at IS NULL";
     let total = transaction.row(count, args![&webhook.client]).await?.map_or(Ok(0), |row| row.integer("total"))?;
     if !known || total >= i64::from(max) {
         transaction.roll_back().await?;
@@ -94,9 +103,27 @@ pub(super) async fn of_client(store: &SqlStore, client: &str) -> Result<Vec<Webh
 }
 
 pub(super) async fn delete(store: &SqlStore, client: &str, id: Uuid) -> Result<bool, StoreError> {
-    // What is due to it goes with it, by the foreign key.
-    let delete = "DELETE FROM webhooks WHERE id = $1 AND client_id = $2";
-    Ok(store.write().await?.execute(delete, args![id, client]).await? == 1)
+    let drop = drop_webhooks!("id = $2 AND client_id = $3");
+    Ok(store.write().await?.execute(drop, args![now_millis(), id, client]).await? == 1)
+}
+
+/// Drops all webhooks of an API client.
+pub(super) async fn delete_all(transaction: &mut Connection, client: &str) -> Result<(), StoreError> {
+    transaction.execute(drop_webhooks!("client_id = $2"), args![now_millis(), client]).await.map(drop)
+}
+
+/// Takes what was due to dropped webhooks away, at most `limit` of each, and those that have nothing left. Returns how many.
+pub(super) async fn purge(connection: &mut Connection, limit: u32) -> Result<u64, StoreError> {
+    let mut purged = 0;
+    for row in connection.rows("SELECT id FROM webhooks WHERE dropped_at IS NOT NULL", &[]).await? {
+        let id = row.text("id")?;
+        let due = connection.execute(DELETE_SOME_DUE, args![&id, i64::from(limit)]).await?;
+        if due < u64::from(limit) {
+            connection.execute("DELETE FROM webhooks WHERE id = $1", args![&id]).await?;
+        }
+        purged += due;
+    }
+    Ok(purged)
 }
 
 pub(super) async fn take(
