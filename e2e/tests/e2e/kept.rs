@@ -48,7 +48,7 @@ impl<'a> Cluster<'a> {
 
     /// Creates meetings until `count` are acknowledged, and kills the process with the last answer. Returns all that were acknowledged.
     async fn killed_behind(mut self, round: usize, count: usize) -> anyhow::Result<Vec<Acknowledged>> {
-        let (answers, mut answered) = mpsc::unbounded_channel();
+        let (answers, mut answered) = mpsc::channel(CREATORS);
         for creator in 0..CREATORS {
             let (api, answers) = (self.api.clone(), answers.clone());
             tokio::spawn(async move {
@@ -57,7 +57,7 @@ impl<'a> Cluster<'a> {
                     // An error is what the kill does to the others.
                     let Ok((201, answer)) = api.post("/api/v1/meetings", &json!({"display_name": name})).await else { return };
                     let id = answer["meeting_id"].as_str().unwrap_or_default().to_owned();
-                    if answers.send(Acknowledged { id, name }).is_err() {
+                    if answers.send(Acknowledged { id, name }).await.is_err() {
                         return;
                     }
                 }
