@@ -149,7 +149,8 @@ pub(super) async fn take(
 }
 
 pub(super) async fn pending(store: &SqlStore) -> Result<u64, StoreError> {
-    let row = store.read().await?.row("SELECT COUNT(*) AS total FROM webhook_deliveries", &[]).await?;
+    let count = "SELECT COUNT(*) AS total FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.dropped_at IS NULL";
+    let row = store.read().await?.row(count, &[]).await?;
     row.map_or(Ok(0), |row| Ok(row.integer("total")?.unsigned_abs()))
 }
 
