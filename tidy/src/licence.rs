@@ -3,13 +3,14 @@
 //! In: an expression as crates write them, the old `/` for "or" included. Out: whether the list allows it.
 
 /// What may be linked into a program under Apache-2.0 without further conditions than notices.
-pub const ALLOWED: [&str; 13] = [
+pub const ALLOWED: [&str; 14] = [
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MIT-0",
