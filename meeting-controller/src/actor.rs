@@ -197,7 +197,8 @@ impl Actor {
             for media_stream in std::mem::take(&mut attendance.participant.streams) {
                 self.record(&Event::Unpublished(Box::new(media_stream)));
             }
-            self.record(&Event::Left { attendance: Box::new(attendance), reason: LeaveReason::ConnectionLost });
+            let (attendance, reason) = (Box::new(attendance), LeaveReason::ConnectionLost);
+            self.record(&Event::Left { attendance, reason, is_kept_out: false });
         }
     }
 
@@ -392,7 +393,7 @@ impl Actor {
                 metrics::counter!("dark_tower_controller_lost_total").increment(1);
                 tracing::info!(%meeting, participant = %participant_id, "session lost; the reconnection window is open");
             }
-            Event::Left { attendance, reason } => {
+            Event::Left { attendance, reason, .. } => {
                 metrics::counter!("dark_tower_controller_left_total", "reason" => reason.name()).increment(1);
                 tracing::info!(%meeting, participant = %attendance.participant.participant_id, reason = reason.name(), "left");
             }

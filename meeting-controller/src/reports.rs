@@ -136,9 +136,10 @@ impl Reports {
 fn what(event: &Event) -> Option<What> {
     match event {
         Event::Joined { attendance, .. } => Some(What::ParticipantJoined(codec::meeting_participant(attendance))),
-        Event::Left { attendance, reason } => Some(What::ParticipantLeft(ParticipantGone {
+        Event::Left { attendance, reason, is_kept_out } => Some(What::ParticipantLeft(ParticipantGone {
             participant: Some(codec::meeting_participant(attendance)),
             reason: codec::leave_reason(*reason).into(),
+            kept_out: *is_kept_out,
         })),
         Event::Published(media_stream) => Some(What::StreamPublished(media_stream.as_ref().into())),
         Event::Unpublished(media_stream) => Some(What::StreamUnpublished(media_stream.as_ref().into())),

@@ -46,7 +46,7 @@ pub fn read(controller: &NodeId, start_number: u64, events: Vec<MeetingEvent>, n
         let (kind, data, presence) = match event.what {
             Some(What::ParticipantJoined(participant)) => reader.joined(&participant)?,
             Some(What::ParticipantLeft(gone)) => {
-                if gone.reason() == LeaveReason::Kicked {
+                if gone.kept_out {
                     let subject = gone.participant.as_ref().map(|it| it.subject.clone()).unwrap_or_default();
                     reported.kicked.push((reader.meeting, bounded("subject", subject, SUBJECT_BYTES_MAX)?));
                 }
@@ -185,7 +185,7 @@ mod tests {
             (LeaveReason::ConnectionLost, "CONNECTION_LOST", 0),
             (LeaveReason::MeetingEnded, "MEETING_ENDED", 0),
         ] {
-            let gone = ParticipantGone { participant: Some(somebody()), reason: reason.into() };
+            let gone = ParticipantGone { participant: Some(somebody()), reason: reason.into(), kept_out: kicked > 0 };
             let reported = read_one(event(What::ParticipantLeft(gone))).expect("it is good");
             assert_eq!((&reported.events[0].data["reason"], reported.kicked.len()), (&name.into(), kicked));
             assert!(reported.kicked.iter().all(|(_, subject)| subject == "ana@example.com"));
@@ -216,10 +216,10 @@ mod tests {
         check(spoil(|it| it.name = "x".repeat(65)), "name: ");
         check(spoil(|it| it.role = "king".into()), "role: ");
         check(spoil(|it| it.user_id = "x".repeat(513)), "user_id: ");
-        let gone = ParticipantGone { participant: Some(somebody()), reason: 9 };
+        let gone = ParticipantGone { participant: Some(somebody()), reason: 9, kept_out: false };
         check(event(What::ParticipantLeft(gone)), "reason: ");
         let nobody = MeetingParticipant { subject: String::new(), ..somebody() };
-        let gone = ParticipantGone { participant: Some(nobody), reason: LeaveReason::Kicked.into() };
+        let gone = ParticipantGone { participant: Some(nobody), reason: LeaveReason::Kicked.into(), kept_out: true };
         check(event(What::ParticipantLeft(gone)), "subject: ");
         let many = vec![event(What::ParticipantJoined(somebody())); EVENTS_MAX + 1];
         assert!(read(&"mc-1".parse().expect("a node id"), 7, many, NOW).is_err());

@@ -41,7 +41,7 @@ impl Reporter {
     }
 
     pub async fn leaves(&mut self, meeting: &Value, name: &str, reason: LeaveReason) {
-        let gone = ParticipantGone { participant: Some(somebody(name)), reason: reason.into() };
+        let gone = ParticipantGone { participant: Some(somebody(name)), reason: reason.into(), kept_out: reason == LeaveReason::Kicked };
         let event = self.event(meeting, What::ParticipantLeft(gone));
         self.send(vec![event]).await.expect("it is stored");
     }

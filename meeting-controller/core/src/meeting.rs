@@ -282,7 +282,8 @@ impl Meeting {
         self.operations.issue(HandlerCommand::Remove { participant_id, generation, code, reason: why }, purpose);
         self.tell_others(participant_id, Message::ParticipantLeft { participant_id, reason });
         let attendance = Box::new(self.attendance_of(&member));
-        self.outputs.push_back(Output::Event(Event::Left { attendance, reason }));
+        let is_kept_out = self.memory.refused.contains(&member.subject);
+        self.outputs.push_back(Output::Event(Event::Left { attendance, reason, is_kept_out }));
     }
 
     /// What ends with its publisher, for those who count.
@@ -316,7 +317,7 @@ impl Meeting {
             self.tell_unpublished(participant_id);
             self.media.remove_participant(participant_id);
             let attendance = Box::new(self.attendance_of(&member));
-            self.outputs.push_back(Output::Event(Event::Left { attendance, reason }));
+            self.outputs.push_back(Output::Event(Event::Left { attendance, reason, is_kept_out: false }));
         }
         self.ended = Some(cause);
         // Operations must come out before the end.

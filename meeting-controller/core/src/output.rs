@@ -97,6 +97,8 @@ pub enum Event {
         attendance: Box<Attendance>,
         /// Why.
         reason: LeaveReason,
+        /// Its subject may not come back. A host's own other device that it removed may.
+        is_kept_out: bool,
     },
     /// Everyone may take it. It goes before its publisher does.
     Published(Box<MediaStream>),

@@ -64,6 +64,23 @@ async fn what_happens_is_reported_in_order() {
     assert!(report.start_number > 0);
 }
 
+/// A host may remove a device of its own, which is no reason to keep the host out.
+#[tokio::test]
+async fn who_is_kept_out_is_said_apart() {
+    let (world, [front]) = World::start_reporting(config()).await;
+    let (mut host, twin, ana) = (world.join("Host").await, world.join("Host").await, world.join("Ana").await);
+    for id in [&twin.id, &ana.id] {
+        host.done(Ask::Kick(v1::KickParticipant { participant_id: id.clone() })).await;
+    }
+    let gone = |event: &MeetingEvent| match &event.what {
+        Some(What::ParticipantLeft(it)) => Some((it.reason(), it.kept_out)),
+        _ => None,
+    };
+    let events = hears(&front, 5).await;
+    let left: Vec<_> = events.iter().filter_map(gone).collect();
+    assert_eq!(left, [(LeaveReason::Kicked, false), (LeaveReason::Kicked, true)]);
+}
+
 /// No meeting waits for a global controller; what was not taken is repeated, in order, until one has it.
 #[tokio::test]
 async fn reports_wait_and_are_repeated() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use common_core::{Moment, ParticipantId, StreamId};
-use meeting_controller_core::message::{MediaServer, MuteWish};
+use meeting_controller_core::message::{LeaveReason, MediaServer, MuteWish};
 use meeting_controller_core::{
     EndCause, Event, HandlerAnswer, HandlerCommand, HandlerFailure, Input, Limits, Meeting, Memory, Message, OperationId, Output, Refusal,
     Request, SessionKey, Settings,
@@ -153,7 +153,8 @@ impl World {
                 let who = (attendance.subject, BTreeSet::new());
                 assert_eq!(self.reported.insert(attendance.participant.participant_id, who), None, "nobody comes twice");
             }
-            Event::Left { attendance, .. } => {
+            Event::Left { attendance, reason, is_kept_out } => {
+                assert!(!is_kept_out || reason == LeaveReason::Kicked, "who is kept out was removed");
                 let (subject, streams) = self.reported.remove(&attendance.participant.participant_id).expect("who goes was there");
                 assert_eq!((subject, streams), (attendance.subject, BTreeSet::new()), "media streams go before their publisher");
             }
