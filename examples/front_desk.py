@@ -22,6 +22,8 @@ def is_genuine(headers, body):  # as https://www.standardwebhooks.com says
 
 
 class Desk(BaseHTTPRequestHandler):
+    log_message = lambda *_: None  # what happens is said below
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         genuine = is_genuine(self.headers, body)
@@ -45,5 +47,7 @@ try:
     print(f"send this to everyone: {meeting['meeting_url']}", flush=True)
     while "meeting.ended" not in seen.values():
         desk.handle_request()
+except KeyboardInterrupt:
+    pass
 finally:
     call("DELETE", f"/api/v1/webhooks/{webhook['webhook_id']}", headers=bearer)

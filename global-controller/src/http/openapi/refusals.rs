@@ -69,7 +69,11 @@ impl Case {
                 json!({}),
             ),
             (ErrorCode::MeetingEnded, _) => ("The meeting has ended.", "the meeting has ended", json!({})),
-            (ErrorCode::CapacityExceeded, _) => ("The meeting is full.", "the meeting has its 100 participants", json!({})),
+            (ErrorCode::CapacityExceeded, _) => (
+                "No more fit in: the meeting is full, or the API client has all the webhooks that it may have.",
+                "the meeting has its 100 participants",
+                json!({}),
+            ),
             (ErrorCode::Conflict, _) => (
                 "The `Idempotency-Key` stands for a request with another body.",
                 "Idempotency-Key: stands for a request with another body; a new request needs a new key",
