@@ -1,10 +1,14 @@
 //! Logs and metrics of a process, set up once by its main.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+
+/// Between two times that measurements are summed up: until then each takes its place in memory, whether or not somebody reads the metrics.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -60,6 +64,16 @@ pub fn init_metrics() -> PrometheusHandle {
             let handle = recorder.handle();
             // An error means that a test installed another recorder first; the handle then renders nothing.
             let _ = metrics::set_global_recorder(recorder);
+            let measured = handle.clone();
+            let tidying = std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+                loop {
+                    std::thread::sleep(UPKEEP_INTERVAL);
+                    measured.run_upkeep();
+                }
+            });
+            if let Err(error) = tidying {
+                tracing::warn!(%error, "measurements are summed up only when somebody reads the metrics");
+            }
             handle
         })
         .clone()

@@ -1,11 +1,13 @@
 //! Join tokens and access tokens: JWTs (RFC 7519) with EdDSA (RFC 8037), two types that are never taken for each other.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common_core::Recent;
 use common_core::grant::{JoinGrant, Role};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::de::DeserializeOwned;
@@ -119,8 +121,7 @@ impl TokenSigner {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| TokenError::Sign)?;
         let mut public_key = [0; 32];
         public_key.copy_from_slice(pair.public_key().as_ref());
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &public_key);
-        let mut key_id = URL_SAFE_NO_PAD.encode(digest.as_ref());
+        let mut key_id = URL_SAFE_NO_PAD.encode(sha256(&public_key));
         key_id.truncate(16);
         Ok(Self { key_id, public_key, key: EncodingKey::from_ed_der(pkcs8) })
     }
@@ -196,15 +197,30 @@ impl Registered {
         if !(ours && lives && begun) {
             return Err(TokenError::Invalid);
         }
-        if self.exp.saturating_add(leeway) <= now { Err(TokenError::Expired) } else { Ok(()) }
+        if is_over(self.exp, now, leeway) { Err(TokenError::Expired) } else { Ok(()) }
     }
 }
 
+/// Access tokens that are remembered as verified: of more callers than ask within a minute. About 700 bytes each.
+const VERIFIED_MAX: usize = 4096;
+
+fn is_over(end: u64, now: u64, leeway: u64) -> bool {
+    end.saturating_add(leeway) <= now
+}
+
 /// Verifies tokens with a set of public keys.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct TokenVerifier {
     keys: BTreeMap<String, DecodingKey>,
     leeway: Duration,
+    /// Access tokens that were found good under these keys, by their SHA-256: a signature costs as much as all the rest of a small request.
+    verified: Arc<Mutex<Recent<[u8; 32], Arc<AccessClaims>>>>,
+}
+
+impl Default for TokenVerifier {
+    fn default() -> Self {
+        Self { keys: BTreeMap::new(), leeway: Duration::ZERO, verified: Arc::new(Mutex::new(Recent::new(VERIFIED_MAX))) }
+    }
 }
 
 impl TokenVerifier {
@@ -214,7 +230,7 @@ impl TokenVerifier {
             .into_iter()
             .filter_map(|(key_id, key)| Some((key_id.to_owned(), DecodingKey::from_ed_components(&URL_SAFE_NO_PAD.encode(key)).ok()?)))
             .collect();
-        Self { keys, leeway }
+        Self { keys, leeway, ..Self::default() }
     }
 
     /// Whether there is any key to verify with.
@@ -224,7 +240,7 @@ impl TokenVerifier {
 
     /// What a join token grants.
     pub fn verify_join(&self, token: &str) -> Result<JoinGrant, TokenError> {
-        let claims: JoinClaims = self.verify(token, JOIN_TYPE, JOIN_AUDIENCE, JOIN_LIFE_MAX)?;
+        let claims: JoinClaims = self.verify(token, JOIN_TYPE, JOIN_AUDIENCE, JOIN_LIFE_MAX, unix_seconds())?;
         Ok(JoinGrant {
             token_id: claims.jti,
             meeting_id: claims.meeting_id.parse().map_err(|_| TokenError::Invalid)?,
@@ -237,12 +253,31 @@ impl TokenVerifier {
         })
     }
 
-    /// What an access token says.
-    pub fn verify_access(&self, token: &str) -> Result<AccessClaims, TokenError> {
-        self.verify(token, ACCESS_TYPE, ACCESS_AUDIENCE, ACCESS_LIFE_MAX)
+    /// What an access token says. One that is shown again is not verified again: only its end can have come meanwhile.
+    pub fn verify_access(&self, token: &str) -> Result<Arc<AccessClaims>, TokenError> {
+        self.verify_access_at(token, unix_seconds())
     }
 
-    fn verify<T: DeserializeOwned>(&self, token: &str, typ: &str, audience: &str, life_max: Duration) -> Result<T, TokenError> {
+    fn verify_access_at(&self, token: &str, now: u64) -> Result<Arc<AccessClaims>, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Invalid);
+        }
+        let digest = sha256(token.as_bytes());
+        let known = self.verified().find(&digest).cloned();
+        if let Some(claims) = known {
+            return if is_over(claims.exp, now, self.leeway.as_secs()) { Err(TokenError::Expired) } else { Ok(claims) };
+        }
+        let claims: Arc<AccessClaims> = Arc::new(self.verify(token, ACCESS_TYPE, ACCESS_AUDIENCE, ACCESS_LIFE_MAX, now)?);
+        self.verified().note(digest, claims.clone());
+        Ok(claims)
+    }
+
+    fn verified(&self) -> MutexGuard<'_, Recent<[u8; 32], Arc<AccessClaims>>> {
+        // Nothing panics while it is locked, so what is found is whole.
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verify<T: DeserializeOwned>(&self, token: &str, typ: &str, audience: &str, life_max: Duration, now: u64) -> Result<T, TokenError> {
         let invalid = || TokenError::Invalid;
         if token.len() > TOKEN_BYTES_MAX {
             return Err(invalid());
@@ -260,9 +295,15 @@ impl TokenVerifier {
         let payload = decode(payload)?;
         let registered: Registered = serde_json::from_slice(&payload).map_err(|_| invalid())?;
         let claims = serde_json::from_slice(&payload).map_err(|_| invalid())?;
-        registered.check(audience, life_max, unix_seconds(), self.leeway.as_secs())?;
+        registered.check(audience, life_max, now, self.leeway.as_secs())?;
         Ok(claims)
     }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    out
 }
 
 /// One part of a token: base64url without padding (RFC 7515 section 2), in its one canonical form.

@@ -12,6 +12,7 @@ mod events;
 mod idempotency;
 mod join;
 mod meetings;
+mod meters;
 mod openapi;
 mod pages;
 mod participants;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -53,7 +54,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), context::admit))
         .layer(from_fn_with_state(app.clone(), rates::limit))
         .layer(cors(&app.config.public.origins))
-        .layer(from_fn(context::surround))
+        .layer(from_fn_with_state(meters::Meters::default(), context::surround))
         .with_state(app)
 }
 

@@ -6,10 +6,13 @@
 pub mod event;
 mod pool;
 pub mod postgres;
+mod recent;
 mod sql;
 pub mod sqlite;
 
 pub use sql::{Limits, SqlStore};
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use common_core::{MeetingId, NodeId};
@@ -479,6 +482,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// A meeting, ended or not.
     async fn meeting(&self, key: MeetingKey) -> Result<Option<Meeting>, StoreError>;
+
+    /// A meeting, for who only shows it: as it was less than a second ago, and never as it was before what was changed through this store.
+    async fn recent_meeting(&self, key: MeetingKey) -> Result<Option<Arc<Meeting>>, StoreError>;
 
     /// Meetings of a tenant.
     async fn list_meetings(&self, listing: &Listing) -> Result<Page, StoreError>;

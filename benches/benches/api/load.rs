@@ -17,9 +17,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// Over what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protocol {
+    #[value(name = "h3")]
     Http3,
+    #[value(name = "h2")]
     Http2,
 }
 

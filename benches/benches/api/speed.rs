@@ -20,6 +20,9 @@ pub struct Options {
     /// These kinds alone; given once for each.
     #[arg(long)]
     only: Vec<Call>,
+    /// This protocol alone.
+    #[arg(long)]
+    protocol: Option<Protocol>,
     /// Turns of each.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -58,7 +61,7 @@ pub async fn run(mut child: Child, options: Options) {
     let calls: Vec<Call> = Call::ALL.into_iter().filter(|call| options.only.is_empty() || options.only.contains(call)).collect();
     let mut measured = Vec::new();
     for &call in &calls {
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::ALL.into_iter().filter(|protocol| options.protocol.is_none_or(|only| only == *protocol)) {
             measured.push(measure(&mut child, call, protocol, &options).await);
         }
     }

@@ -14,8 +14,10 @@ pub mod length_prefix;
 pub mod media;
 pub mod moment;
 pub mod name;
+pub mod recent;
 
 pub use code::Code;
 pub use frame::{FRAME_HEADER_BYTES, FrameFlags, FrameHeader, FrameHeaderError, FrameKind};
 pub use id::{Generation, MeetingId, NodeId, ParticipantId, StreamId};
 pub use moment::{Deadline, Moment};
+pub use recent::Recent;

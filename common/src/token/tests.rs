@@ -80,6 +80,25 @@ fn an_access_token_says_who_may_what() {
     assert_eq!(verifier(&signer).verify_access(&own).map(|claims| claims.rate_limit), Ok(Some(7)));
 }
 
+/// What is remembered of a token does not outlive it, and is nothing to other keys.
+#[test]
+fn an_access_token_that_was_seen_before_ends_all_the_same() {
+    let signer = signer();
+    let (verifier, now) = (verifier(&signer), unix_seconds());
+    let claims = with(&with(&access_claims(), "iat", Some(json!(now))), "exp", Some(json!(now + 60)));
+    let token = signed(&signer, &header(&signer), &claims);
+    for (at, expected) in
+        [(now, None), (now, None), (now + 64, None), (now + 65, Some(TokenError::Expired)), (now + 66, Some(TokenError::Expired))]
+    {
+        assert_eq!(verifier.verify_access_at(&token, at).err(), expected, "{}", at - now);
+    }
+    let rotated = TokenVerifier::new([], Duration::from_secs(5));
+    assert_eq!(rotated.verify_access_at(&token, now).err(), Some(TokenError::Invalid));
+    // One letter of the signature.
+    let forged = format!("{}{}", &token[..token.len() - 2], if token.ends_with("AA") { "BA" } else { "AA" });
+    assert_eq!(verifier.verify_access_at(&forged, now).err(), Some(TokenError::Invalid));
+}
+
 #[test]
 fn tokens_of_others_and_of_other_kinds_are_refused() {
     let ours = signer();

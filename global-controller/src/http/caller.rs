@@ -67,7 +67,7 @@ fn bearer(app: &App, credentials: &str) -> Result<Bearer, TokenError> {
         return Err(TokenError::Invalid);
     }
     Ok(Bearer {
-        subject: claims.sub,
+        subject: claims.sub.clone(),
         tenant,
         scopes: Scopes::known_in(&claims.scope),
         expires_at: claims.exp,

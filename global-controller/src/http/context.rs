@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::ApiError;
+use super::meters::Meters;
 use crate::app::App;
 use crate::shares::{Full, caller_address};
 
@@ -21,12 +22,12 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
 
 tokio::task_local! {
-    static CURRENT: String;
+    static CURRENT: HeaderValue;
 }
 
 /// The id of the request that this task answers; empty outside of one.
 pub fn request_id() -> String {
-    CURRENT.try_with(String::clone).unwrap_or_default()
+    CURRENT.try_with(|id| text(id).to_owned()).unwrap_or_default()
 }
 
 /// What of a request's address tells callers apart; all the same where the listener does not say.
@@ -48,41 +49,44 @@ pub async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) ->
 }
 
 /// The middleware; outermost of all.
-pub async fn surround(request: Request, next: Next) -> Response {
+pub async fn surround(State(meters): State<Meters>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id_of(request.headers());
     let method = request.method().clone();
     // The template, not the path: its values are few, and none of them is a secret or an id.
-    let route = request.extensions().get::<MatchedPath>().map_or("none", |matched| matched.as_str()).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let protocol = protocol(request.version());
     let is_api = request.uri().path().starts_with("/api/");
     let mut response = CURRENT.scope(id.clone(), next.run(request)).await;
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, value);
-    }
+    headers.insert(REQUEST_ID, id.clone());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if is_api {
         // Answers hold tokens, unless their handler knows better.
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    let (request_id, method, ms) = (text(&id), method.as_str(), u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
     if is_api {
-        tracing::info!(request_id = id, %method, route, status, ms = elapsed.as_millis(), protocol, "request");
+        tracing::info!(request_id, method, route, status, ms, protocol, "request");
     } else {
-        tracing::debug!(request_id = id, %method, route, status, ms = elapsed.as_millis(), protocol, "request");
+        tracing::debug!(request_id, method, route, status, ms, protocol, "request");
     }
-    let class = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100).min(5)];
-    let labels = [("route", route), ("status", class.to_owned()), ("protocol", protocol.to_owned())];
-    metrics::counter!("dark_tower_http_requests_total", &labels).increment(1);
-    metrics::histogram!("dark_tower_http_request_seconds", &labels).record(elapsed);
+    meters.count(route, status, protocol, elapsed);
     response
 }
 
-fn request_id_of(headers: &HeaderMap) -> String {
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    let fits = |id: &&str| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
-    given.filter(fits).map_or_else(|| common::random::uuid().to_string(), str::to_owned)
+fn request_id_of(headers: &HeaderMap) -> HeaderValue {
+    let fits = |id: &&HeaderValue| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    headers.get(REQUEST_ID).filter(fits).cloned().unwrap_or_else(|| {
+        HeaderValue::try_from(common::random::uuid().to_string()).expect("hexadecimal digits and hyphens make a header value")
+    })
+}
+
+/// An id as text: all of its bytes are ASCII.
+fn text(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -170,8 +170,11 @@ fn created(app: &App, id: MeetingId, code: MeetingCode, created_at: UnixMillis, 
 )]
 pub async fn show(State(app): State<Arc<App>>, caller: Caller, path: ApiPath<String>) -> Result<Json<MeetingAnswer>, ApiError> {
     caller.permit(&app, Scope::ReadMeetings)?;
-    let meeting = find_seen(&app, &caller, &path.read()?).await?;
-    Ok(Json(MeetingAnswer::of(&app, meeting)))
+    let asked = path.read()?;
+    let key = key_of(&asked).ok_or_else(|| ApiError::meeting_not_found(&asked))?;
+    let meeting = app.store.recent_meeting(key).await?.filter(|meeting| caller.sees(&app, meeting.tenant));
+    let meeting = meeting.ok_or_else(|| ApiError::meeting_not_found(&asked))?;
+    Ok(Json(MeetingAnswer::of(&app, &meeting)))
 }
 
 /// End a meeting

@@ -7,6 +7,7 @@ mod meetings;
 mod requests;
 mod webhooks;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use common_core::{MeetingId, NodeId};
 use uuid::Uuid;
 
 use super::pool::{Connection, Pool};
+use super::recent::RecentMeetings;
 use super::{
     Account, ApiClient, Assignment, Delivery, Ended, Event, IdempotencyKey, Listing, Meeting, MeetingKey, NewEvent, NewMeeting, Page,
     Presence, Repeated, SigningKey, Store, StoreError, TenantId, UnixMillis, Webhook,
@@ -36,6 +38,7 @@ pub struct SqlStore {
     readers: Pool,
     timeout: Duration,
     ping: Ping,
+    recent: Arc<RecentMeetings>,
 }
 
 /// How to find out whether a database takes what it is given.
@@ -49,7 +52,7 @@ pub(super) enum Ping {
 
 impl SqlStore {
     pub(super) fn new(writers: Pool, readers: Pool, timeout: Duration, ping: Ping) -> Self {
-        Self { writers, readers, timeout, ping }
+        Self { writers, readers, timeout, ping, recent: Arc::new(RecentMeetings::new()) }
     }
 
     async fn read(&self) -> Result<Connection, StoreError> {
@@ -115,11 +118,26 @@ impl Store for SqlStore {
         self.timed("meeting", meetings::find(self, key)).await
     }
 
+    async fn recent_meeting(&self, key: MeetingKey) -> Result<Option<Arc<Meeting>>, StoreError> {
+        let now = Instant::now();
+        match self.recent.find(key, now) {
+            Ok(meeting) => Ok(Some(meeting)),
+            Err(reading) => {
+                let meeting = self.meeting(key).await?.map(Arc::new);
+                if let Some(meeting) = &meeting {
+                    self.recent.note(&reading, now, meeting);
+                }
+                Ok(meeting)
+            }
+        }
+    }
+
     async fn list_meetings(&self, listing: &Listing) -> Result<Page, StoreError> {
         self.timed("list_meetings", meetings::list(self, listing)).await
     }
 
     async fn end_meeting(&self, id: MeetingId, now: UnixMillis) -> Result<Option<Ended>, StoreError> {
+        let _changing = self.recent.changing(id);
         self.timed("end_meeting", meetings::end(self, id, now)).await
     }
 
@@ -128,6 +146,7 @@ impl Store for SqlStore {
     }
 
     async fn reassign(&self, id: MeetingId, assignment: &Assignment) -> Result<Option<Assignment>, StoreError> {
+        let _changing = self.recent.changing(id);
         self.timed("reassign", meetings::reassign(self, id, assignment)).await
     }
 

@@ -85,7 +85,7 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Resu
     Ok(Json(ListAnswer {
         next_cursor: last.map(|meeting| next_cursor(meeting.created_at, meeting.id)),
         total: page.total,
-        meetings: page.meetings.into_iter().map(|meeting| MeetingAnswer::of(&app, meeting)).collect(),
+        meetings: page.meetings.iter().map(|meeting| MeetingAnswer::of(&app, meeting)).collect(),
     }))
 }
 

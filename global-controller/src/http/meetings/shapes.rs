@@ -141,18 +141,18 @@ pub struct EndAnswer {
 
 impl MeetingAnswer {
     /// A meeting as it is kept, with who is in it now.
-    pub fn of(app: &App, meeting: Meeting) -> Self {
+    pub fn of(app: &App, meeting: &Meeting) -> Self {
         Self {
             meeting_id: meeting.id.to_string(),
             participant_count: app.cluster.participant_count(meeting.id),
             max_participants: meeting.settings.max_participants,
             created_at: rfc3339(meeting.created_at / 1000),
-            meeting_controller_url: meeting.assignment.controller_url,
-            meeting_controller_region: meeting.region,
+            meeting_controller_url: meeting.assignment.controller_url.clone(),
+            meeting_controller_region: meeting.region.clone(),
             meeting_url: app.meeting_url(meeting.code),
             settings: meeting.settings.into(),
             ended_at: meeting.ended_at.map(|at| rfc3339(at / 1000)),
-            display_name: meeting.display_name,
+            display_name: meeting.display_name.clone(),
         }
     }
 }
