@@ -1,6 +1,7 @@
 //! End-to-end tests: whole clusters, met from outside by programs that share as little with them as can be.
 
 mod clip;
+mod description;
 mod dev;
 mod front_desk;
 mod hostile;

@@ -82,7 +82,7 @@ pub struct FeedPage {
     params(
         ("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000"),
         FeedQuery,
-        ("Last-Event-ID" = Option<u64>, Header, nullable = false, description = "Of a followed feed: goes before `after`."),
+        ("Last-Event-ID" = Option<u64>, Header, nullable = false, description = "Goes before `after`: browsers send it when they come back to a feed."),
     ),
     responses((
         status = 200, description = "A page, or the feed.",
@@ -101,6 +101,10 @@ pub async fn feed(
     let asked = path.read()?;
     let [after, limit] = parameters(&uri, ["after", "limit"])?;
     let after = after.as_deref().map_or(Ok(0), |text| sequence("after", text))?;
+    let after = match headers.get(LAST_EVENT_ID) {
+        Some(value) => sequence("Last-Event-ID", value.to_str().unwrap_or_default())?,
+        None => after,
+    };
     let limit = limit.as_deref().map_or(Ok(u64::from(PAGE_DEFAULT)), |text| whole_number("limit", text, 1, u64::from(PAGE_MAX)))?;
     let meeting = find_seen(&app, &caller, &asked).await?;
     if !wants_stream(&headers) {
@@ -108,10 +112,6 @@ pub async fn feed(
         let last_sequence = events.last().map_or(after, |event| event.sequence);
         return Ok(Json(FeedPage { events: events.into_iter().map(EventBody::from).collect(), last_sequence }).into_response());
     }
-    let after = match headers.get(LAST_EVENT_ID) {
-        Some(value) => sequence("Last-Event-ID", value.to_str().unwrap_or_default())?,
-        None => after,
-    };
     let place = app.feeds.clone().try_acquire_owned().map_err(|_| ApiError::unavailable("too many feeds are followed"))?;
     let bearer = match caller {
         Caller::Bearer(bearer) => Some(bearer),

@@ -34,16 +34,16 @@ const RESUME_TOKEN_BYTES_MAX: usize = 256;
 #[schema(as = JoinMeeting, example = json!({"display_name": "Ana"}))]
 pub struct JoinBody {
     /// What others see: 1 to 64 characters, none of them a control character. Needed to join; refused beside a resume token.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")]
     display_name: Option<String>,
     /// The account that joins, if the access token has the scope `participants:act-as`; else it changes nothing. Refused beside a resume token.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     user_id: Option<String>,
     /// Where the participant is.
-    #[schema(max_length = 63)]
+    #[schema(max_length = 63, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     region: Option<String>,
     /// From the join response of a session that was lost: whoever comes back by it keeps its name, account and role, and needs nothing else.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     resume_token: Option<String>,
 }
 
@@ -114,11 +114,11 @@ impl Participant {
     post, path = "/api/v1/meetings/{meeting_id}/join", operation_id = "joinMeeting", tag = "Meetings",
     params(
         ("meeting_id" = String, Path, description = "Id or code of the meeting.", example = "550e8400-e29b-41d4-a716-446655440000"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day: a random UUID, the same for each try.", min_length = 1, max_length = 255),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day: a random UUID, the same for each try.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
     ),
     request_body(content = JoinBody, examples(
         ("join" = (summary = "To join", value = json!({"display_name": "Ana"}))),
-        ("come back" = (summary = "To come back", value = json!({"resume_token": "vT1dQ0Yw…"}))),
+        ("come back" = (summary = "To come back", value = json!({"resume_token": "vT1dQ0YwR3m8xKp2LbN5cZ7hJ4sF9gA6eUiOqWtXyEk"}))),
     )),
     responses((status = 200, description = "The way in.", body = JoinAnswer)),
     security((), ("bearerAuth" = ["meetings:join"])),

@@ -48,7 +48,7 @@ type Created = (StatusCode, [(HeaderName, String); 1], Json<CreateAnswer>);
 /// with the same `Idempotency-Key` it answers with the same meeting and a fresh token, or with `MEETING_ENDED` once that meeting has ended.
 #[utoipa::path(
     post, path = "/api/v1/meetings", operation_id = "createMeeting", tag = "Meetings",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day: a random UUID, the same for each try.", min_length = 1, max_length = 255)),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day: a random UUID, the same for each try.", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     request_body = CreateBody,
     responses((
         status = 201, description = "The meeting is there.", body = CreateAnswer,

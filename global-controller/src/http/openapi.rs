@@ -5,12 +5,15 @@
 //!
 //! - `security(("bearerAuth" = ["meetings:create"]))` names the scope: the document gets the sentence about it, the OAuth 2.0 alternative, 401 and 403.
 //! - `security((), …)` says that the call can be made without a token. Where the configuration lets anybody create meetings, so can all calls in a
-//!   tenant.
+//!   tenant, those about webhooks aside.
+//! - A path with the id that a call to create answers is linked from that answer.
 //! - A path with `{meeting_id}` may be answered with `MEETING_NOT_FOUND`; one with a parameter or body with `INVALID_REQUEST`, and 408, 413, 415
 //!   with a body.
-//! - Each call under `/api/v1` may be answered with 429, 500 and 503, and has the headers of the rate limit; each answer has `X-Request-Id`.
+//! - Each call may be answered with 500 and 503, and each answer has `X-Request-Id`. Those under `/api/v1` may be answered with 429, and have the
+//!   headers of the rate limit.
 //! - `extensions(("x-refusals" = json!([ErrorCode::MeetingEnded])))` names the codes that this call may be refused with besides.
 
+mod bodies;
 mod refusals;
 mod webhooks;
 
@@ -101,9 +104,11 @@ fn complete(described: OpenApi, public_url: &str, open: bool) -> Value {
     document["servers"] = json!([{"url": public_url}]);
     document["webhooks"] = webhooks::calls();
     document["tags"] = TAGS.iter().map(|(name, description)| json!({"name": name, "description": description})).collect();
+    let links = bodies::links(&document);
     for (path, item) in object(&mut document["paths"]) {
         for operation in object(item).values_mut().filter(|value| value.get("responses").is_some()) {
             describe(path, operation, open);
+            bodies::link(operation, &links);
         }
     }
     let components = object(&mut document["components"]);
@@ -111,7 +116,9 @@ fn complete(described: OpenApi, public_url: &str, open: bool) -> Value {
     components.insert("headers".to_owned(), headers());
     components.insert("responses".to_owned(), refusals::responses());
     components.insert("examples".to_owned(), refusals::examples());
-    object(components.entry("schemas").or_insert(Value::Null)).extend(refusals::schemas());
+    let schemas = object(components.entry("schemas").or_insert(Value::Null));
+    bodies::narrow(schemas);
+    schemas.extend(refusals::schemas());
     document
 }
 
@@ -151,8 +158,9 @@ fn describe(path: &str, operation: &mut Value, open: bool) {
         operation["security"] = Value::from(requirements);
     }
     if is_api {
-        refused.extend([ErrorCode::RateLimited, ErrorCode::InternalError, ErrorCode::Unavailable].map(refusals::Case::of));
+        refused.push(refusals::Case::of(ErrorCode::RateLimited));
     }
+    refused.extend([ErrorCode::InternalError, ErrorCode::Unavailable].map(refusals::Case::of));
     let in_oauth = operation["security"].as_array().is_some_and(|all| all.iter().any(|one| one.get("clientSecretBasic").is_some()));
     let responses = object(&mut operation["responses"]);
     for (_, response) in responses.iter_mut() {

@@ -110,7 +110,7 @@ pub struct MuteBody {
     /// `false`: turn the camera off. Only its owner turns it on.
     is_video_on: Option<bool>,
     /// For the participant to read: at most 200 characters, none of them a control character.
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     reason: Option<String>,
 }
 

@@ -26,10 +26,15 @@ use crate::webhooks::{new_secret, parse_target};
 #[schema(as = CreateWebhook, example = json!({"url": "https://example.com/hooks", "events": ["participant.joined", "participant.left"]}))]
 pub struct CreateBody {
     /// Where to: `https`, a host on the public internet, at most 2048 bytes, no user name, password or fragment.
-    #[schema(required, nullable = false, format = "uri", max_length = 2048)]
+    #[schema(
+        required,
+        nullable = false,
+        max_length = 2048,
+        pattern = r"^https://([a-z][a-z0-9]*\.)+[a-z]{2,}(:[1-9][0-9]{0,3})?(/[!$-~]*)?$"
+    )]
     url: Option<String>,
     /// Which events; all if absent.
-    #[schema(value_type = Option<Vec<EventType>>, min_items = 1)]
+    #[schema(value_type = Option<Vec<EventType>>, min_items = 1, max_items = 7)]
     events: Option<Vec<String>>,
 }
 
@@ -41,7 +46,7 @@ pub struct WebhookBody {
     #[schema(example = "3f333df6-90a4-4fda-8dd3-9485d27cee36", format = Uuid)]
     webhook_id: String,
     /// Where to, as it is called.
-    #[schema(example = "https://example.com/hooks", format = "uri")]
+    #[schema(example = "https://example.com/hooks")]
     url: String,
     /// Which events.
     #[schema(value_type = Vec<EventType>, example = json!(["participant.joined", "participant.left"]))]
@@ -90,7 +95,7 @@ pub struct ListAnswer {
     post, path = "/api/v1/webhooks", operation_id = "createWebhook", tag = "Webhooks",
     params((
         "Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable for a day: the same webhook, the same secret.",
-        min_length = 1, max_length = 255,
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$",
     )),
     request_body = CreateBody,
     responses((

@@ -66,3 +66,43 @@ async fn the_documentation_page_may_load_from_here_alone() {
         assert_eq!(world.get(part, None).await.status, StatusCode::OK, "{part}");
     }
 }
+
+/// Each call that says it needs a token refuses those without one, with a false one, and with one that has other scopes.
+#[tokio::test]
+async fn what_is_said_of_access_holds() {
+    let world = World::start(|_| {}).await;
+    let document = document(&world).await;
+    let mut checked = 0;
+    for (path, method, operation) in operations(&document) {
+        let security = operation["security"].as_array().cloned().unwrap_or_default();
+        let Some(bearer) = security.iter().find_map(|one| one.get("bearerAuth")) else { continue };
+        let is_optional = security.iter().any(|one| one == &serde_json::json!({}));
+        let needed = bearer[0].as_str().expect("a scope");
+        let other = if needed == "meetings:read" { "meetings:join" } else { "meetings:read" };
+        let (_, lacking) = world.api_client(other).await;
+        let path = path.replace("{meeting_id}", "550e8400-e29b-41d4-a716-446655440000").replace(['{', '}'], "");
+        let body = operation.get("requestBody").map(|_| "{}".to_owned());
+        let ask = async |token: Option<&str>| world.send(method.clone(), &path, token, body.clone()).await.status.as_u16();
+        let expected = if is_optional { [404, 401, 403] } else { [401, 401, 403] };
+        let found = [ask(None).await, ask(Some("x.y.z")).await, ask(Some(&lacking)).await];
+        assert_eq!(found, expected, "{method} {path}");
+        checked += 1;
+    }
+    assert!(checked >= 8, "{checked} calls");
+}
+
+/// What clients are written against; a change here is a change for them.
+#[tokio::test]
+async fn calls_and_statuses_are_as_clients_know_them() {
+    let world = World::start(|_| {}).await;
+    let document = document(&world).await;
+    let said: Vec<String> = operations(&document)
+        .into_iter()
+        .map(|(path, method, operation)| {
+            let statuses = operation["responses"].as_object().expect("answers").keys().cloned().collect::<Vec<_>>().join(" ");
+            let name = operation["operationId"].as_str().expect("a name");
+            format!("{method} {path} {name}: {statuses}")
+        })
+        .collect();
+    assert_eq!(said.join("\n"), include_str!("calls.txt").trim_end());
+}

@@ -32,7 +32,7 @@ const LIST_MAX: u32 = 200;
 struct ListQuery {
     /// Those that this account owns alone. Believed if it is the token's own subject, or if the token has the scope `participants:act-as`; else it
     /// changes nothing.
-    #[param(nullable = false, min_length = 1, max_length = 128)]
+    #[param(nullable = false, min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     user_id: Option<String>,
     /// `true`: those that have not ended; `false`: those that have. Both if absent.
     #[param(nullable = false)]
@@ -41,7 +41,7 @@ struct ListQuery {
     #[param(nullable = false, minimum = 1, maximum = 200, default = 50)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
-    #[param(nullable = false)]
+    #[param(nullable = false, pattern = "^[A-Za-z0-9_-]{32}$")]
     cursor: Option<String>,
 }
 

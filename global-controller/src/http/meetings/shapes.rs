@@ -18,7 +18,13 @@ use crate::timestamp::rfc3339;
 }))]
 pub struct CreateBody {
     /// What people call it: 1 to 64 characters, none of them a control character.
-    #[schema(required, nullable = false, min_length = 1, max_length = 64)]
+    #[schema(
+        required,
+        nullable = false,
+        min_length = 1,
+        max_length = 64,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     pub display_name: Option<String>,
     /// Participants at once; 100 if absent.
     #[schema(minimum = 1, maximum = 1000, default = 100)]
@@ -27,10 +33,10 @@ pub struct CreateBody {
     /// How it is run.
     pub settings: Option<SettingsBody>,
     /// The account that owns the meeting and is its host, if the access token has the scope `participants:act-as`; else it changes nothing.
-    #[schema(min_length = 1, max_length = 128, example = "ana@example.com")]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", example = "ana@example.com")]
     pub user_id: Option<String>,
     /// Where it should be run; the API's own region if absent or not known.
-    #[schema(max_length = 63, example = "us-west-1")]
+    #[schema(max_length = 63, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", example = "us-west-1")]
     pub region: Option<String>,
 }
 
