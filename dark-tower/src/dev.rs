@@ -97,13 +97,16 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let admin_url = format!("http://{}", admin_listener.local_addr()?);
 
     let authority = ClusterAuthority::generate()?;
-    let certificate = Certificate::self_signed(&["localhost".into(), "127.0.0.1".into(), "::1".into()])?;
+    let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
+    let certificate = Certificate::self_signed(&names)?;
     let grpc_bind = SocketAddr::new(LOOPBACK, 0);
 
     let mut config = config(&args.data_dir)?;
     config.meeting_page_url = Some(http_url.clone());
     config.cluster.grpc_bind = grpc_bind;
     config.public.bind = SocketAddr::new(LOOPBACK, args.https_port);
+    // A page of somebody's whose name leads to this machine must not speak to the plain door as if it were ours (DNS rebinding).
+    config.public.hosts = names.to_vec();
     let identity = authority.issue(&config.node_id, NodeKind::GlobalController)?;
     let front = global_controller::start(config, identity, certificate.clone()).await?;
     let global_controllers = vec![front.grpc_address().to_string()];

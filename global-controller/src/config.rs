@@ -219,7 +219,7 @@ impl Default for TokenConfig {
 pub struct LimitsConfig {
     /// Longest request body, bytes.
     pub body_bytes: usize,
-    /// Longest request head, bytes.
+    /// Longest request head, bytes; heads of up to four times as many are answered with words, longer ones as the protocol can.
     pub head_bytes: u32,
     /// Requests under way at once, over all connections; more are told to come again.
     pub requests: usize,
@@ -236,7 +236,8 @@ pub struct LimitsConfig {
     /// How long a handshake may take.
     #[serde(rename = "handshake_timeout_ms", deserialize_with = "millis::deserialize")]
     pub handshake_timeout: Duration,
-    /// How long a request's head, and then its body, may take to arrive, and an HTTP/1.1 connection may idle.
+    /// How long a request's head, and then its body, may take to arrive. A connection that carried nothing between two looks so far apart is
+    /// closed.
     #[serde(rename = "read_timeout_ms", deserialize_with = "millis::deserialize")]
     pub read_timeout: Duration,
     /// How long a client may take to accept a piece of an answer.

@@ -9,6 +9,7 @@ mod context;
 mod docs;
 mod error;
 mod events;
+mod gate;
 mod idempotency;
 mod join;
 mod meetings;
@@ -54,6 +55,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), context::admit))
         .layer(from_fn_with_state(app.clone(), rates::limit))
         .layer(cors(&app.config.public.origins))
+        .layer(from_fn_with_state(app.clone(), gate::check))
         .layer(from_fn_with_state(meters::Meters::default(), context::surround))
         .with_state(app)
 }

@@ -1,6 +1,11 @@
 //! The listeners: HTTP/3 over QUIC, HTTP/2 and HTTP/1.1 over TLS over TCP, on one port number, serving one router.
 
+mod activity;
+mod answer;
+mod http1;
+mod http2;
 pub mod http3;
+mod patient;
 pub mod tcp;
 
 use std::net::SocketAddr;

@@ -158,7 +158,8 @@ pub async fn start_beside(config: Config, identity: NodeIdentity, certificate: C
     let router = crate::http::router(app.clone()).merge(beside);
     tasks.spawn(listen::http3::serve(endpoint.clone(), router.clone(), limits, stop.clone(), tasks.clone()));
     let tls = TlsAcceptor::from(Arc::new(certificate.server_config(&tcp::ALPN)?));
-    let served = tcp::Served { router, tls, http3_port: port_of(&public_url).unwrap_or(public_address.port()), limits };
+    let alternative = tcp::alternative(port_of(&public_url).unwrap_or(public_address.port()));
+    let served = tcp::Served { router, tls, alternative, limits };
     tasks.spawn(tcp::serve(listener, served, stop.clone(), tasks.clone()));
     tasks.spawn(app.clone().pulse(stop.clone()));
     tasks.spawn(app.clone().sweep(stop.clone()));

@@ -231,6 +231,33 @@ impl ApiError {
         Self::invalid("this path does not take this method").with_status(StatusCode::METHOD_NOT_ALLOWED)
     }
 
+    /// Not by this method at any path; `what` reads on after "does not take".
+    pub fn method_not_served(what: &str) -> Self {
+        Self::invalid(format!("this server does not take {what}"))
+            .with_status(StatusCode::METHOD_NOT_ALLOWED)
+            .with_header(header::ALLOW, HeaderValue::from_static("GET,HEAD,POST,PATCH,DELETE,OPTIONS"))
+    }
+
+    /// The request names a host that is not ours (RFC 9110 section 15.5.20).
+    pub fn misdirected(host: &str) -> Self {
+        let problem = if host.is_empty() {
+            "this server answers for hosts that the request must name".to_owned()
+        } else {
+            format!("this server does not answer for {}", common_core::name::escape(host, 64))
+        };
+        Self::invalid_field("host", problem).with_status(StatusCode::MISDIRECTED_REQUEST)
+    }
+
+    /// The request's head has too many bytes or fields.
+    pub fn head_too_large(problem: impl Into<String>) -> Self {
+        Self::invalid(problem).with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    }
+
+    /// `Expect` asks for something else than 100-continue.
+    pub fn expectation_failed() -> Self {
+        Self::invalid("the only expectation that is met is 100-continue").with_status(StatusCode::EXPECTATION_FAILED)
+    }
+
     /// Our fault: the cause goes to the log, the client gets the request's id.
     pub fn internal(cause: impl Display) -> Self {
         let request_id = context::request_id();

@@ -20,19 +20,34 @@ pub struct Http3 {
     _endpoint: quinn::Endpoint,
 }
 
+/// A QUIC connection that offers HTTP/3 and says nothing.
+pub struct Raw {
+    pub connection: quinn::Connection,
+    _endpoint: quinn::Endpoint,
+}
+
+pub async fn dial(world: &World) -> Raw {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(world.certificate.chain[0].clone()).expect("a certificate");
+    let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("TLS 1.3")));
+    let mut transport = quinn::TransportConfig::default();
+    // A connection that ends does so for what HTTP/3 says, not for silence.
+    transport.keep_alive_interval(Some(Duration::from_secs(1)));
+    config.transport_config(Arc::new(transport));
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = world.global_controller.public_address();
+    let connection = endpoint.connect_with(config, address, "localhost").expect("an address").await.expect("a connection");
+    Raw { connection, _endpoint: endpoint }
+}
+
 impl Http3 {
     pub async fn connect(world: &World) -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(world.certificate.chain[0].clone()).expect("a certificate");
-        let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        tls.alpn_protocols = vec![b"h3".to_vec()];
-        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("TLS 1.3")));
-        let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        let address = world.global_controller.public_address();
-        let connection = endpoint.connect_with(config, address, "localhost").expect("an address").await.expect("a connection");
+        let Raw { connection, _endpoint } = dial(world).await;
         let (mut driver, send) = h3::client::new(h3_quinn::Connection::new(connection.clone())).await.expect("HTTP/3");
         tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll_close(cx)).await });
-        Self { send, connection, authority: address.to_string(), _endpoint: endpoint }
+        Self { send, connection, authority: world.global_controller.public_address().to_string(), _endpoint }
     }
 
     fn request(&self, method: &str, path: &str) -> http::Request<()> {

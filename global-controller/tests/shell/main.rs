@@ -6,6 +6,7 @@ mod cluster;
 mod docs;
 mod events;
 mod forged;
+mod hostile;
 mod http3;
 mod join;
 mod meetings;
