@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::postgres::Postgres;
-use crate::world::{World, eventually};
+use crate::world::{STORE_TIMEOUT, World, eventually};
 
 /// Two seconds are promised; the rest is for a busy machine.
 const ANSWER_LIMIT: Duration = Duration::from_millis(2500);
@@ -60,6 +60,7 @@ async fn a_postgres_that_is_away_comes_back() {
     let url = server.url();
     let world = World::start(move |config| {
         config.allow_anonymous_create = true;
+        config.store.timeout = STORE_TIMEOUT;
         config.store.url = Some(Secret::new(url.clone()));
         config.rates.requests = u32::MAX;
     })
@@ -106,6 +107,7 @@ async fn a_postgres_that_is_away_comes_back() {
 async fn a_sqlite_file_that_is_locked_is_free_again() {
     let world = World::start(|config| {
         config.allow_anonymous_create = true;
+        config.store.timeout = STORE_TIMEOUT;
         config.rates.requests = u32::MAX;
     })
     .await;

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{World, eventually, is_recent};
+use crate::world::{STORE_TIMEOUT, World, eventually, is_recent};
 
 #[tokio::test]
 async fn a_meeting_from_its_creation_to_its_end() {
@@ -283,7 +283,12 @@ async fn a_broken_record_is_our_fault_and_says_no_more() {
 /// A store that hangs is no reason to hang: within two seconds one is told to come again.
 #[tokio::test]
 async fn a_busy_store_is_not_waited_for() {
-    let (world, _controller, _handler) = World::with_nodes().await;
+    let world = World::start(|config| {
+        config.allow_anonymous_create = true;
+        config.store.timeout = STORE_TIMEOUT;
+    })
+    .await;
+    let _nodes = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
     let database = world.database().await;
     let held = database.begin_with("BEGIN IMMEDIATE").await.expect("the only writer");
     let started = std::time::Instant::now();
