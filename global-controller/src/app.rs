@@ -9,7 +9,6 @@ use common::token::TokenVerifier;
 use common_core::{MeetingId, NodeId};
 use futures_util::StreamExt;
 use global_controller_core::MeetingCode;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
@@ -29,6 +28,8 @@ const PULSE_INTERVAL: Duration = Duration::from_millis(500);
 const ROUNDS_PER_REVIEW: u32 = 30;
 /// Meetings looked up in one query.
 const LOOKUP_MAX: usize = 500;
+/// A client that is shut out may just be waiting for its turn to have its secret hashed, and be given one more token after that.
+const UNDER_WAY: Duration = Duration::from_secs(60);
 /// Controllers that are told to end a meeting at the same time.
 const ENDINGS_AT_ONCE: usize = 16;
 
@@ -54,8 +55,8 @@ pub struct App {
     pub requests: Shares<IpAddr>,
     /// Requests that were made.
     pub rates: Rates,
-    /// Feeds that may be followed besides.
-    pub feeds: Arc<Semaphore>,
+    /// Feeds that may be followed besides, by caller.
+    pub feeds: Shares<String>,
     /// Wakes feeds and webhooks.
     pub bell: Arc<Bell>,
     /// Cancelled when the process is to stop.
@@ -80,7 +81,7 @@ impl App {
         let public_url = public_url.trim_end_matches('/').to_owned();
         let requests = Shares::new(config.limits.requests, config.limits.requests_per_address);
         let rates = Rates::new(config.rates);
-        let feeds = Arc::new(Semaphore::new(config.webhooks.feeds));
+        let feeds = Shares::new(config.webhooks.feeds, config.webhooks.feeds_per_caller);
         Self {
             config,
             public_url,
@@ -196,10 +197,10 @@ impl App {
         Ok(known)
     }
 
-    /// How long after it was given an access token may still be shown, milliseconds.
+    /// How long after its client was shut out an access token may still be shown, milliseconds.
     fn tokens_about(&self) -> UnixMillis {
         let tokens = &self.config.tokens;
-        UnixMillis::try_from((tokens.access_life() + tokens.leeway).as_millis()).unwrap_or(UnixMillis::MAX)
+        UnixMillis::try_from((tokens.access_life() + tokens.leeway + UNDER_WAY).as_millis()).unwrap_or(UnixMillis::MAX)
     }
 
     /// Makes the rounds until `stop`: is the store there, has someone come into a meeting, does an ended one still run?

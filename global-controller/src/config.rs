@@ -324,6 +324,8 @@ pub struct WebhooksConfig {
     pub retention: Duration,
     /// Feeds that are followed at once.
     pub feeds: usize,
+    /// Of these, one caller may have: an API client, or an address where no token is needed.
+    pub feeds_per_caller: usize,
 }
 
 impl Default for WebhooksConfig {
@@ -339,6 +341,7 @@ impl Default for WebhooksConfig {
             give_up: Duration::from_secs(24 * 3600),
             retention: Duration::from_secs(7 * 24 * 3600),
             feeds: 256,
+            feeds_per_caller: 64,
         }
     }
 }

@@ -18,6 +18,7 @@ mod openapi;
 mod pages;
 mod participants;
 mod path;
+mod preflight;
 mod query;
 mod rates;
 mod token;
@@ -54,7 +55,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(app.clone(), context::admit))
         .layer(from_fn_with_state(app.clone(), rates::limit))
-        .layer(cors(&app.config.public.origins))
+        .layer(preflight::Apart(cors(&app.config.public.origins)))
         .layer(from_fn_with_state(app.clone(), gate::check))
         .layer(from_fn_with_state(meters::Meters::default(), context::surround))
         .with_state(app)

@@ -1,7 +1,8 @@
 //! `GET /api/v1/meetings/{meeting_id}/events`: what happened in a meeting, page by page, or followed as server-sent events (WHATWG HTML section 9.2).
 //!
-//! A followed feed holds a place of its own (`webhooks.feeds`), none of those for requests under way. It ends when its access token does, when
-//! the API client is shut out and when the process stops; clients come back by themselves and name the last event that they have.
+//! A followed feed holds a place of its own (`webhooks.feeds`, of which one caller has a share), none of those for requests under way. It ends
+//! when its access token does, when the API client is shut out and when the process stops; clients come back by themselves and name the last
+//! event that they have.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,23 +11,24 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use common_core::MeetingId;
 use global_controller_core::Scope;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiError;
 use super::caller::{Bearer, Caller};
+use super::context;
 use super::meetings::find_seen;
 use super::path::ApiPath;
 use super::query::{parameters, whole_number};
 use crate::app::App;
 use crate::events::{EventBody, Follower};
+use crate::shares::{Full, Share};
 use crate::store::Event;
 
 /// Events on a page when the request does not say.
@@ -95,6 +97,7 @@ pub async fn feed(
     caller: Caller,
     path: ApiPath<String>,
     headers: HeaderMap,
+    extensions: Extensions,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     caller.permit(&app, Scope::ReadMeetings)?;
@@ -112,7 +115,10 @@ pub async fn feed(
         let last_sequence = events.last().map_or(after, |event| event.sequence);
         return Ok(Json(FeedPage { events: events.into_iter().map(EventBody::from).collect(), last_sequence }).into_response());
     }
-    let place = app.feeds.clone().try_acquire_owned().map_err(|_| ApiError::unavailable("too many feeds are followed"))?;
+    let place = app.feeds.take(caller.key(context::address(&extensions))).map_err(|full| match full {
+        Full::All => ApiError::unavailable("too many feeds are followed"),
+        Full::Own => ApiError::unavailable("this caller follows as many feeds as one may"),
+    })?;
     let bearer = match caller {
         Caller::Bearer(bearer) => Some(bearer),
         Caller::Anonymous => None,
@@ -151,11 +157,11 @@ struct Feed {
     greeted: bool,
     /// Whether there may be more in the store.
     look: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Share<String>,
 }
 
 impl Feed {
-    fn new(app: Arc<App>, meeting: MeetingId, after: i64, bearer: Option<Bearer>, place: OwnedSemaphorePermit) -> Self {
+    fn new(app: Arc<App>, meeting: MeetingId, after: i64, bearer: Option<Bearer>, place: Share<String>) -> Self {
         // Followed before it is looked, so that nothing falls between.
         let follower = app.bell.follow(meeting);
         let mut ticks = tokio::time::interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
@@ -200,19 +206,15 @@ impl Feed {
                 () = self.app.stopping.cancelled() => return None,
                 () = expired => return None,
                 () = self.follower.heard() => self.look = true,
-                _ = self.ticks.tick() => {
-                    if self.bearer.as_ref().is_some_and(|bearer| self.app.revoked.has(&bearer.subject)) {
-                        return None;
-                    }
-                    self.look = true;
-                }
+                _ = self.ticks.tick() => self.look = true,
             }
         }
     }
 
     fn is_over(&self) -> bool {
         let expired = self.ends_at.is_some_and(|ends_at| ends_at <= Instant::now());
-        expired || self.app.stopping.is_cancelled()
+        let shut_out = self.bearer.as_ref().is_some_and(|bearer| self.app.revoked.has(&bearer.subject));
+        expired || shut_out || self.app.stopping.is_cancelled()
     }
 }
 

@@ -11,7 +11,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ApiError;
 use super::caller::Caller;
@@ -44,8 +44,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Repeatable {
 }
 
 impl Repeatable {
-    /// What to remember this request by; `None`: it has no key. `operation` says what is asked for, such as `create`; `body` is its parsed body.
-    pub fn key(&self, caller: &Caller, operation: &str, body: &impl Serialize) -> Result<Option<IdempotencyKey>, ApiError> {
+    /// What to remember this request by; `None`: it has no key. `operation` says what is asked for, such as `create`; `account` is whom it is done
+    /// for: a token that may not speak for somebody gets nothing that came of one that may. `body` is the parsed body.
+    pub fn key(
+        &self,
+        caller: &Caller,
+        operation: &str,
+        account: Option<&str>,
+        body: &impl Serialize,
+    ) -> Result<Option<IdempotencyKey>, ApiError> {
         let text = match self.keys.as_slice() {
             [] => return Ok(None),
             [one] => one.to_str().unwrap_or_default(),
@@ -58,7 +65,7 @@ impl Repeatable {
             caller: caller.key(self.address),
             operation: operation.to_owned(),
             key: text.to_owned(),
-            fingerprint: fingerprint(body)?,
+            fingerprint: fingerprint(account, body)?,
             created_at: now_millis(),
         }))
     }
@@ -85,13 +92,15 @@ pub fn outcome(repeated: Repeated) -> Result<Option<String>, ApiError> {
     match repeated {
         Repeated::New => Ok(None),
         Repeated::Same(came) => Ok(Some(came)),
-        Repeated::Different => Err(ApiError::conflict(FIELD, "stands for a request with another body; a new request needs a new key")),
+        Repeated::Different => {
+            Err(ApiError::conflict(FIELD, "stands for a request with another body or account; a new request needs a new key"))
+        }
     }
 }
 
-/// SHA-256 of what a body asks for. How it is written, fields that are not known here and those that are `null` make no difference.
-fn fingerprint(body: &impl Serialize) -> Result<[u8; 32], ApiError> {
-    let mut value = serde_json::to_value(body).map_err(ApiError::internal)?;
+/// SHA-256 of what a body asks for, and for whom. How it is written, fields that are not known here and those that are `null` make no difference.
+fn fingerprint(account: Option<&str>, body: &impl Serialize) -> Result<[u8; 32], ApiError> {
+    let mut value = json!({"account": account, "body": serde_json::to_value(body).map_err(ApiError::internal)?});
     drop_nulls(&mut value);
     let hash = digest(&SHA256, value.to_string().as_bytes());
     hash.as_ref().try_into().map_err(ApiError::internal)
@@ -107,8 +116,6 @@ fn drop_nulls(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn sent(keys: &[&str]) -> Repeatable {
@@ -119,7 +126,7 @@ mod tests {
     #[test]
     fn keys_are_visible_ascii_and_given_once() {
         let check = |keys: &[&str], expected: Result<Option<&str>, &str>| {
-            let key = sent(keys).key(&Caller::Anonymous, "create", &json!({}));
+            let key = sent(keys).key(&Caller::Anonymous, "create", None, &json!({}));
             assert_eq!(key.as_ref().map(|key| key.as_ref().map(|key| key.key.as_str())).map_err(ApiError::message), expected);
         };
         let wrong = Err("Idempotency-Key: must be 1 to 255 visible ASCII characters, such as a random UUID");
@@ -135,10 +142,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_counts_and_not_how_it_is_written() {
-        let of = |value: Value| fingerprint(&value).expect("it is JSON");
+        let of = |value: Value| fingerprint(None, &value).expect("it is JSON");
         let first = of(json!({"name": "a", "inner": {"on": true, "off": null}}));
         assert_eq!(first, of(json!({"name": "a", "inner": {"on": true}, "later": null})));
         assert_ne!(first, of(json!({"name": "a", "inner": {"on": false}})));
         assert_ne!(first, of(json!({"name": "b", "inner": {"on": true}})));
+        let done_for = |account| fingerprint(account, &json!({"user_id": "ana"})).expect("it is JSON");
+        assert_ne!(done_for(Some("ana")), done_for(Some("client")));
     }
 }

@@ -48,7 +48,7 @@ pub struct JoinBody {
 }
 
 /// The way into a meeting.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = JoinedMeeting)]
 pub struct JoinAnswer {
     /// Its id.
@@ -64,7 +64,7 @@ pub struct JoinAnswer {
 }
 
 /// What a client needs to join: the part that create and join answer alike.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Invitation {
     /// Good for one join.
     #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
@@ -101,6 +101,11 @@ impl Participant {
     /// Whoever creates a meeting, by whatever name it will join.
     pub fn host(subject: String, is_account: bool) -> Self {
         Self { role: Role::Host, name: String::new(), subject, is_account }
+    }
+
+    /// Its account, or what a guest has in place of one.
+    pub fn subject(&self) -> &str {
+        &self.subject
     }
 }
 
@@ -142,7 +147,8 @@ pub async fn join(
         Caller::Anonymous => find(&app, &asked).await?,
     };
     let body: JoinBody = body.json(&app).await?;
-    let key = repeatable.key(&caller, &format!("join {}", meeting.id), &body)?;
+    let account = caller.believed(body.user_id.clone().map(user_id).transpose()?).or(account);
+    let key = repeatable.key(&caller, &format!("join {}", meeting.id), account.as_deref(), &body)?;
     // Everyone in a meeting goes to the region that it is in; a wish counts once a meeting can span regions.
     region(body.region)?;
     let (controller, participant) = match body.resume_token {
@@ -153,7 +159,6 @@ pub async fn join(
         None if account.is_none() && meeting.settings.require_auth => return Err(ApiError::no_bearer()),
         None => {
             let name = display_name(body.display_name.as_deref())?.to_owned();
-            let account = caller.believed(body.user_id.map(user_id).transpose()?).or(account);
             come_in(&app, &meeting, name, account).await?
         }
     };
@@ -215,7 +220,7 @@ async fn come_back(app: &App, meeting: &Meeting, token: &str, besides: Option<&s
 }
 
 /// Lets in everybody but those who were removed from the meeting.
-async fn let_in(app: &App, meeting: &Meeting, subject: &str) -> Result<(), ApiError> {
+pub async fn let_in(app: &App, meeting: &Meeting, subject: &str) -> Result<(), ApiError> {
     if app.store.is_refused(meeting.id, subject).await? {
         return Err(ApiError::forbidden("who was removed from this meeting cannot join it again"));
     }

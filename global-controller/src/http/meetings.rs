@@ -16,7 +16,7 @@ use self::shapes::{CreateAnswer, CreateBody, EndAnswer, MeetingAnswer, SettingsB
 use super::body::Unread;
 use super::caller::Caller;
 use super::idempotency::{self, Repeatable, outcome};
-use super::join::{Invitation, Participant, invite};
+use super::join::{Invitation, Participant, invite, let_in};
 use super::path::ApiPath;
 use super::{ApiError, ErrorCode};
 use crate::app::App;
@@ -60,8 +60,8 @@ type Created = (StatusCode, [(HeaderName, String); 1], Json<CreateAnswer>);
 pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Repeatable, body: Unread) -> Result<Created, ApiError> {
     let actor = caller.permit(&app, Scope::CreateMeetings)?;
     let body: CreateBody = body.json(&app).await?;
-    let key = repeatable.key(&caller, "create", &body)?;
-    let host = caller.believed(body.user_id.map(user_id).transpose()?).or(actor.account);
+    let host = caller.believed(body.user_id.clone().map(user_id).transpose()?).or(actor.account);
+    let key = repeatable.key(&caller, "create", host.as_deref(), &body)?;
     let display_name = display_name(body.display_name.as_deref())?.to_owned();
     let settings = settings(body.max_participants, body.settings.unwrap_or_default())?;
     let region = region(body.region)?.unwrap_or_else(|| app.config.region.clone());
@@ -131,8 +131,11 @@ async fn created_before(app: &App, id: &str) -> Result<Created, ApiError> {
     if meeting.ended_at.is_some() {
         return Err(ApiError::meeting_ended());
     }
+    let host = host_of(id, meeting.host.clone());
+    // It may have been removed meanwhile.
+    let_in(app, &meeting, host.subject()).await?;
     let controller = settle(&app.cluster, app.store.as_ref(), &meeting).await?;
-    let invitation = invite(app, id, &controller, host_of(id, meeting.host))?;
+    let invitation = invite(app, id, &controller, host)?;
     Ok(created(app, id, meeting.code, meeting.created_at, invitation))
 }
 

@@ -48,7 +48,7 @@ pub struct TokenRequest {
 }
 
 /// An access token.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct TokenAnswer {
     /// A JWT, to be sent as `Authorization: Bearer …`.
     #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
@@ -138,7 +138,9 @@ async fn answer(app: &App, request: Request) -> Result<TokenAnswer, Refusal> {
     }
     let id = asked.client_id.ok_or_else(|| missing("client_id"))?;
     let secret = asked.client_secret.ok_or_else(|| missing("client_secret"))?;
-    let client = if id.len() <= CLIENT_ID_BYTES_MAX { app.store.api_client(&id).await? } else { None };
+    // PostgreSQL cannot even be asked for a text that holds U+0000.
+    let is_an_id = id.len() <= CLIENT_ID_BYTES_MAX && !id.chars().any(char::is_control);
+    let client = if is_an_id { app.store.api_client(&id).await? } else { None };
     // One that was shut out is one that is not there.
     let client = client.filter(|client| client.revoked_at.is_none());
     let stored = client.as_ref().map(|client| client.secret_hash.clone());

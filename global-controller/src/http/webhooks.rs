@@ -69,7 +69,7 @@ pub struct WebhookBody {
 }
 
 /// A webhook that was just registered.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = CreatedWebhook)]
 pub struct CreateAnswer {
     #[serde(flatten)]
@@ -108,7 +108,7 @@ pub struct ListAnswer {
 pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Repeatable, body: Unread) -> Result<Created, ApiError> {
     let bearer = bearer(&app, &caller)?;
     let body: CreateBody = body.json(&app).await?;
-    let key = repeatable.key(&caller, "create webhook", &body)?;
+    let key = repeatable.key(&caller, "create webhook", None, &body)?;
     let config = &app.config.webhooks;
     let url = body.url.ok_or_else(|| ApiError::invalid_field("url", "is required"))?;
     let url = parse_target(&url, config.allow_private).map_err(|problem| ApiError::invalid_field("url", problem))?;
@@ -132,7 +132,8 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Rep
     }
     match app.store.create_webhook(&webhook, config.per_client).await {
         Ok(true) => {
-            tracing::info!(webhook = %webhook.id, client = webhook.client, url = webhook.url, "webhook registered");
+            // Not its URL: many hold a secret.
+            tracing::info!(webhook = %webhook.id, client = webhook.client, "webhook registered");
             Ok(created(webhook))
         }
         Ok(false) => Err(ApiError::too_many_webhooks(config.per_client)),

@@ -1,8 +1,10 @@
 //! Access tokens: how they are given, what they allow, what is no access token.
 
+use common::Secret;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::postgres::Postgres;
 use crate::world::{Answer, World};
 
 async fn token_request(world: &World, body: Value) -> Answer {
@@ -130,4 +132,39 @@ async fn what_is_no_access_token_opens_nothing() {
         assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"dark-tower\", error=\"invalid_token\"");
     }
     assert!(world.verifier().await.verify_join(&token).is_err());
+}
+
+/// PostgreSQL holds no text with U+0000, and its refusal must not become ours to explain.
+#[tokio::test]
+async fn no_text_upsets_postgres() {
+    let server = Postgres::start().expect("a server");
+    let url = server.url();
+    let world = World::start(move |config| config.store.url = Some(Secret::new(url.clone()))).await;
+    let _nodes = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
+    let (_, token) = world.api_client("meetings:create meetings:read meetings:join meetings:end participants:act-as webhooks:manage").await;
+    let asked = |id: &str| json!({"grant_type": "client_credentials", "client_id": id, "client_secret": "a\0"});
+    let refused = token_request(&world, asked("a\0")).await;
+    assert_eq!(refused.refusal(), "401 UNAUTHORIZED: client_id or client_secret is wrong");
+    let basic = world.http.post(world.url("/api/v1/auth/token")).basic_auth("%00", Some("%00"));
+    let basic = basic.header("content-type", "application/x-www-form-urlencoded").body("grant_type=client_credentials");
+    assert_eq!(Answer::of(basic).await.status, StatusCode::UNAUTHORIZED);
+    let bearer = Some(token.as_str());
+    for path in ["/api/v1/meetings?user_id=%00", "/api/v1/meetings?cursor=%00", "/api/v1/webhooks/%00", "/api/v1/meetings/%00/events"] {
+        let answer = world.get(path, bearer).await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.text);
+    }
+    let meeting = world.post("/api/v1/meetings", bearer, json!({"display_name": "Standup"})).await.expect(StatusCode::CREATED);
+    let join = format!("/api/v1/meetings/{}/join", meeting["meeting_id"].as_str().expect("an id"));
+    for (path, body) in [
+        ("/api/v1/meetings", json!({"display_name": "a\0"})),
+        ("/api/v1/meetings", json!({"display_name": "a", "user_id": "a\0"})),
+        ("/api/v1/meetings", json!({"display_name": "a", "region": "a\0"})),
+        (join.as_str(), json!({"display_name": "a\0"})),
+        (join.as_str(), json!({"display_name": "a", "user_id": "\0"})),
+        (join.as_str(), json!({"resume_token": "\0"})),
+        ("/api/v1/webhooks", json!({"url": "https://example.com/\0", "events": ["\0"]})),
+    ] {
+        let answer = world.post(path, bearer, body.clone()).await;
+        assert!(answer.status.is_client_error(), "{path} {body}: {}", answer.text);
+    }
 }

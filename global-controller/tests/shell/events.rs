@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::http3::Http3;
 use crate::reporter::{Reporter, id_of, somebody, told_of};
 use crate::target::brief;
-use crate::world::{self, World, eventually, is_recent};
+use crate::world::{self, STORE_TIMEOUT, World, eventually, is_recent};
 
 fn path(meeting: &Value) -> String {
     format!("/api/v1/meetings/{}/events", meeting["meeting_id"].as_str().expect("an id"))
@@ -160,7 +160,12 @@ async fn who_vanished_with_a_controller_has_left() {
 /// A report is answered when it is stored, and not before.
 #[tokio::test]
 async fn a_store_that_is_away_is_said_to_be() {
-    let (world, _controller, _handler) = World::with_nodes().await;
+    let world = World::start(|config| {
+        config.allow_anonymous_create = true;
+        config.store.timeout = STORE_TIMEOUT;
+    })
+    .await;
+    let _nodes = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
     let meeting = world.meeting().await;
     let mut reporter = Reporter::new(&world);
     let joined = reporter.event(&meeting, What::ParticipantJoined(somebody("Ana")));
@@ -344,6 +349,26 @@ async fn feeds_have_places_of_their_own() {
         response.status().is_success().then_some(response)
     });
     drop(again.await);
+}
+
+/// One caller cannot take the places of all others.
+#[tokio::test]
+async fn a_caller_has_a_share_of_the_places_for_feeds() {
+    let world = World::start(|config| {
+        config.allow_anonymous_create = true;
+        config.webhooks.feeds = 3;
+        config.webhooks.feeds_per_caller = 2;
+    })
+    .await;
+    let _nodes = (world.controller("mc-1").await, world.handler("mh-1", "eu").await);
+    let meeting = world.meeting().await;
+    let (_, token) = world.api_client("meetings:read").await;
+    let follow = || world.http.get(world.url(&path(&meeting)));
+    let _greedy = (Follower::start(follow()).await, Follower::start(follow()).await);
+    let refused = world::Answer::of(follow().header("accept", "text/event-stream")).await;
+    assert_eq!(refused.refusal(), "503 UNAVAILABLE: this caller follows as many feeds as one may");
+    let mut other = Follower::start(follow().bearer_auth(&token)).await;
+    other.expect("meeting.created 1").await;
 }
 
 /// A feed ends when its token does, when its client is shut out, and when the process stops.

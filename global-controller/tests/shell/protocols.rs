@@ -79,6 +79,30 @@ async fn origins_are_allowed_by_a_list() {
     }
 }
 
+/// What no browser sends ahead is a request like others, and answered by the route.
+#[tokio::test]
+async fn options_are_answered_truthfully() {
+    let world = World::start(|config| config.public.origins = vec!["https://app.example.com".to_owned()]).await;
+    let ask = |path: &str| world.http.request(reqwest::Method::OPTIONS, world.url(path));
+    for (path, allow) in
+        [("/api/v1/meetings", "GET,HEAD,POST"), ("/api/v1/meetings/abc/join", "POST"), ("/healthz", "GET,HEAD"), ("/", "GET,HEAD")]
+    {
+        for request in
+            [ask(path), ask(path).header("origin", "https://app.example.com"), ask(path).header("access-control-request-method", "GET")]
+        {
+            let answer = Answer::of(request).await;
+            assert_eq!(answer.refusal(), "405 INVALID_REQUEST: this path does not take this method");
+            let mut methods: Vec<&str> = answer.header("allow").split(',').collect();
+            methods.sort_unstable();
+            assert_eq!((methods.join(",").as_str(), answer.header("x-request-id").len()), (allow, 36), "{path}");
+        }
+    }
+    assert_eq!(Answer::of(ask("/api/v1/nowhere")).await.refusal(), "404 NOT_FOUND: there is nothing at this path");
+    let preflight = ask("/").header("origin", "https://app.example.com").header("access-control-request-method", "GET");
+    let answer = Answer::of(preflight).await;
+    assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (200, "https://app.example.com"));
+}
+
 /// Idle connections do not hold up a stop.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_the_idle() {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, World};
+use crate::world::{Answer, World, participant};
 
 const MEETINGS: &str = "/api/v1/meetings";
 
@@ -39,7 +39,7 @@ async fn a_creation_sent_again_is_the_same_meeting() {
     assert_eq!((total(&world, &token).await, controller.told().assigned.len()), (json!(1), 1));
 
     let other_body = create("k-1", json!({"display_name": "Retro"})).await;
-    let message = "Idempotency-Key: stands for a request with another body; a new request needs a new key";
+    let message = "Idempotency-Key: stands for a request with another body or account; a new request needs a new key";
     assert_eq!(other_body.refusal(), format!("409 CONFLICT: {message}"));
     assert_eq!(other_body.expect(StatusCode::CONFLICT)["error"]["details"], json!({"field": "Idempotency-Key"}));
     assert_ne!(create("k-2", body.clone()).await.expect(StatusCode::CREATED)["meeting_id"], first["meeting_id"]);
@@ -95,4 +95,42 @@ async fn a_join_sent_again_is_the_same_guest() {
     let at_once = join_all((0..8).map(|_| join(&meeting, "k-3", "Eve"))).await;
     let subjects: BTreeSet<String> = join_all(at_once.into_iter().map(subject)).await.into_iter().collect();
     assert_eq!(subjects.len(), 1);
+}
+
+/// A token that may not speak for somebody gets nothing by the key of one that may, though it is the same client's.
+#[tokio::test]
+async fn a_key_lends_nobody_another_name() {
+    let (world, _controller, _handler) = World::with_nodes().await;
+    let (credentials, strong) = world.api_client("meetings:create meetings:join participants:act-as").await;
+    let asked = json!({
+        "grant_type": "client_credentials", "scope": "meetings:create meetings:join",
+        "client_id": credentials.client_id, "client_secret": credentials.client_secret.expose(),
+    });
+    let weak = world.post("/api/v1/auth/token", None, asked).await.expect(StatusCode::OK);
+    let weak = weak["access_token"].as_str().expect("a token");
+    let create =
+        async |token: &str| world.post_once(MEETINGS, Some(token), "k-1", json!({"display_name": "Board", "user_id": "boss"})).await;
+    let meeting = create(&strong).await.expect(StatusCode::CREATED);
+    assert_eq!(world.grant(&meeting).await.subject, "boss");
+    assert_eq!(create(weak).await.status, StatusCode::CONFLICT);
+    let body = json!({"display_name": "Boss", "user_id": "boss"});
+    let join = async |token: &str, key: &str| world.post_once(&join_path(&meeting), Some(token), key, body.clone()).await;
+    assert_eq!(world.grant(&join(&strong, "k-1").await.expect(StatusCode::OK)).await.subject, "boss");
+    assert_eq!(join(weak, "k-1").await.status, StatusCode::CONFLICT);
+    assert_eq!(world.grant(&join(weak, "k-2").await.expect(StatusCode::OK)).await.subject, credentials.client_id);
+}
+
+/// A host that was removed does not come back by creating its meeting once more.
+#[tokio::test]
+async fn a_repeat_lets_nobody_in_who_was_removed() {
+    let (world, controller, _handler) = World::with_nodes().await;
+    let (_, token) = world.api_client("meetings:create meetings:join participants:act-as participants:manage").await;
+    let create = async || world.post_once(MEETINGS, Some(&token), "k-1", json!({"display_name": "Board", "user_id": "bob"})).await;
+    let meeting = create().await.expect(StatusCode::CREATED);
+    let bob = participant(2, "Bob", "bob");
+    let id = bob.participant.as_ref().expect("a participant").participant_id.clone();
+    controller.holds(&meeting, vec![bob]);
+    let path = join_path(&meeting).replace("/join", &format!("/participants/{id}"));
+    world.delete(&path, Some(&token)).await.expect(StatusCode::OK);
+    assert_eq!(create().await.refusal(), "403 FORBIDDEN: who was removed from this meeting cannot join it again");
 }

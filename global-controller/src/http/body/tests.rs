@@ -91,6 +91,8 @@ fn a_name_stands_once() {
     check(r#"{"name": "a", "n\u0061me": "b"}"#, "name: stands twice");
     check(r#"{"name": "a", "settings": {"on": true, "on": false}}"#, "settings.on: stands twice");
     check(r#"{"name": "a", "new": [0, {"x": {"y": 1, "y": 2}}]}"#, "new.1.x.y: stands twice");
+    let long = "x".repeat(1000);
+    check(&format!(r#"{{"{long}": 1, "{long}": 2}}"#), &format!("{}: stands twice", &long[..256]));
 }
 
 #[test]

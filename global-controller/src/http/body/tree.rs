@@ -10,6 +10,9 @@ use serde::de::value::StringDeserializer;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::{Map, Number, Value};
 
+/// Of a field that is named in a refusal, characters: what a stranger sent is not sent back whole.
+const FIELD_CHARS_MAX: usize = 256;
+
 /// What is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -33,9 +36,9 @@ impl Problem {
         self
     }
 
-    /// Where, as in `settings.require_auth` or `events.1`; `None`: the whole body.
+    /// Where, as in `settings.require_auth` or `events.1`, cut off where it is no name of ours; `None`: the whole body.
     pub fn field(&self) -> Option<String> {
-        (!self.path.is_empty()).then(|| self.path.join("."))
+        (!self.path.is_empty()).then(|| self.path.join(".").chars().take(FIELD_CHARS_MAX).collect())
     }
 
     /// What is wrong, to be read after the field or "the body".

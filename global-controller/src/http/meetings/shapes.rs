@@ -53,7 +53,7 @@ pub struct SettingsBody {
 }
 
 /// A meeting that was just made, and the way in for its host.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = CreatedMeeting)]
 pub struct CreateAnswer {
     /// Its id.

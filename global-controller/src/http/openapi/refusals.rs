@@ -75,8 +75,8 @@ impl Case {
                 json!({}),
             ),
             (ErrorCode::Conflict, _) => (
-                "The `Idempotency-Key` stands for a request with another body.",
-                "Idempotency-Key: stands for a request with another body; a new request needs a new key",
+                "The `Idempotency-Key` stands for a request with another body or account.",
+                "Idempotency-Key: stands for a request with another body or account; a new request needs a new key",
                 json!({"field": "Idempotency-Key"}),
             ),
             (ErrorCode::RateLimited, _) => (
