@@ -67,6 +67,7 @@ pub fn init_metrics() -> PrometheusHandle {
             let measured = handle.clone();
             let tidying = std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
                 loop {
+                    #[expect(clippy::disallowed_methods, reason = "a thread of its own that makes its round and waits for nobody")]
                     std::thread::sleep(UPKEEP_INTERVAL);
                     measured.run_upkeep();
                 }
