@@ -73,6 +73,9 @@ pub struct JoinClaims {
     pub name: String,
     /// Whether `sub` is an account.
     pub account: bool,
+    /// The participant that comes back with it: canonical UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<String>,
     /// Node ids of the handlers in the answer that carried this token, best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handlers: Vec<String>,
@@ -248,6 +251,7 @@ impl TokenVerifier {
             display_name: claims.name,
             subject: claims.sub,
             is_account: claims.account,
+            resumes: claims.resumes.map(|id| id.parse()).transpose().map_err(|_| TokenError::Invalid)?,
             handlers: claims.handlers.iter().filter_map(|handler| handler.parse().ok()).collect(),
             expires_at: claims.exp,
         })

@@ -162,7 +162,8 @@ impl Reader {
             return Err(Refusal::new(Code::Unauthorized, "the resume token is not good (any more); join with a new token from the API"));
         }
         let meeting = self.meeting(wish.meeting_id)?;
-        if matches!(credential, Credential::Grant(..)) && !self.node.has_room() {
+        // Who comes back has its place already.
+        if matches!(&credential, Credential::Grant(grant, _) if grant.resumes.is_none()) && !self.node.has_room() {
             return Err(Refusal::new(Code::CapacityExceeded, "this controller is full; ask the API again"));
         }
         let Stage::Waiting(outbox) = &self.stage else {

@@ -1,6 +1,6 @@
 //! What a token says once it is verified. Signing and verifying are a shell's work (`common::token`).
 
-use crate::id::{MeetingId, NodeId};
+use crate::id::{MeetingId, NodeId, ParticipantId};
 
 /// What a participant may do in a meeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +45,8 @@ pub struct JoinGrant {
     pub subject: String,
     /// Whether `subject` is an account, to be shown as `user_id`.
     pub is_account: bool,
+    /// The participant that its holder showed to be: while that one is still in the meeting, the join takes its place.
+    pub resumes: Option<ParticipantId>,
     /// Handlers that the client may be dialling already, best first.
     pub handlers: Vec<NodeId>,
     /// Seconds since the epoch.

@@ -27,6 +27,7 @@ fn claims(lives: i64) -> JoinClaims {
         role: "host".into(),
         name: "Ana".into(),
         account: true,
+        resumes: None,
         handlers: vec!["mh-1".into()],
     }
 }
@@ -113,6 +114,7 @@ fn tokens_of_others_and_of_other_kinds_are_refused() {
     check(&ours.sign_join(&claims(301)).expect("signed"), TokenError::Invalid);
     check(&ours.sign_join(&JoinClaims { role: "king".into(), ..claims(60) }).expect("signed"), TokenError::Invalid);
     check(&ours.sign_join(&JoinClaims { meeting_id: "x".into(), ..claims(60) }).expect("signed"), TokenError::Invalid);
+    check(&ours.sign_join(&JoinClaims { resumes: Some("x".into()), ..claims(60) }).expect("signed"), TokenError::Invalid);
     let access = signed(&ours, &header(&ours), &access_claims());
     check(&access, TokenError::Invalid);
     assert_eq!(verifier.verify_access(&ours.sign_join(&claims(60)).expect("signed")).err(), Some(TokenError::Invalid));

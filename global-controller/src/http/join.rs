@@ -95,12 +95,14 @@ pub struct Participant {
     subject: String,
     /// Whether the subject is an account, and not a guest's.
     is_account: bool,
+    /// The participant whose place it takes: its own.
+    resumes: Option<String>,
 }
 
 impl Participant {
     /// Whoever creates a meeting, by whatever name it will join.
     pub fn host(subject: String, is_account: bool) -> Self {
-        Self { role: Role::Host, name: String::new(), subject, is_account }
+        Self { role: Role::Host, name: String::new(), subject, is_account, resumes: None }
     }
 
     /// Its account, or what a guest has in place of one.
@@ -113,8 +115,8 @@ impl Participant {
 ///
 /// Answers with a token to be let in by, once, and where to dial. Without an access token one joins as a guest, unless the meeting's `require_auth`
 /// is set. The role is host if the account owns the meeting, else attendee. With a `resume_token` instead of a name one comes back as who one was,
-/// also into a full meeting. Who was removed from the meeting is kept out. Sent again with the same `Idempotency-Key` it answers with a fresh token
-/// for the same guest.
+/// also into a full meeting: as long as one is missed there, a join by the answer's `join_token` takes one's own place again, with the same id. Who
+/// was removed from the meeting is kept out. Sent again with the same `Idempotency-Key` it answers with a fresh token for the same guest.
 #[utoipa::path(
     post, path = "/api/v1/meetings/{meeting_id}/join", operation_id = "joinMeeting", tag = "Meetings",
     params(
@@ -195,7 +197,7 @@ async fn come_in(app: &App, meeting: &Meeting, name: String, account: Option<Str
         let account = Account { subject: subject.clone(), display_name: Some(name.clone()) };
         app.store.upsert_user(meeting.tenant, &account, now_millis()).await?;
     }
-    Ok((controller, Participant { role, name, subject, is_account }))
+    Ok((controller, Participant { role, name, subject, is_account, resumes: None }))
 }
 
 /// Who comes back with a resume token, and where it was; `besides`: a field that goes with joining only.
@@ -216,7 +218,8 @@ async fn come_back(app: &App, meeting: &Meeting, token: &str, besides: Option<&s
         known.ok_or_else(|| ApiError::unauthorized("resume_token: nobody can come back by it any more; join anew with display_name"))?;
     let_in(app, meeting, &subject).await?;
     let role = Role::from_name(&one.role).unwrap_or(Role::Attendee);
-    Ok((controller, Participant { role, name: one.name, subject, is_account: !one.user_id.is_empty() }))
+    let is_account = !one.user_id.is_empty();
+    Ok((controller, Participant { role, name: one.name, subject, is_account, resumes: Some(one.participant_id) }))
 }
 
 /// Lets in everybody but those who were removed from the meeting.
@@ -246,6 +249,7 @@ pub fn invite(app: &App, meeting: MeetingId, controller: &Controller, participan
         role: participant.role.as_str().to_owned(),
         name: participant.name,
         account: participant.is_account,
+        resumes: participant.resumes,
         handlers: handlers.ids.iter().map(ToString::to_string).collect(),
     };
     let join_token = app.keys.signer().sign_join(&claims).map_err(ApiError::internal)?;

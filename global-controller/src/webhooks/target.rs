@@ -20,6 +20,7 @@ pub fn parse_target(text: &str, allow_private: bool) -> Result<Url, &'static str
     match url.scheme() {
         "https" => {}
         "http" if allow_private => {}
+        _ if allow_private => return Err("must be an https or http URL"),
         _ => return Err("must be an https URL"),
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -133,6 +134,6 @@ mod tests {
         for text in ["http://localhost:9000/", "https://127.0.0.1/", "http://[::1]:1/", "http://intranet/"] {
             assert!(parse_target(text, true).is_ok(), "{text}");
         }
-        assert_eq!(parse_target("file:///etc/passwd", true), Err("must be an https URL"));
+        assert_eq!(parse_target("file:///etc/passwd", true), Err("must be an https or http URL"));
     }
 }

@@ -72,6 +72,8 @@ async fn a_full_meeting_takes_nobody_but_who_comes_back() {
     let grant = world.grant(&back).await;
     let expected = ("guest-1", "Ana", "attendee", false);
     assert_eq!((grant.subject.as_str(), grant.display_name.as_str(), grant.role.as_str(), grant.is_account), expected);
+    let own_id = ana.participant.as_ref().map(|one| one.participant_id.clone());
+    assert_eq!(grant.resumes.map(|id| id.to_string()), own_id, "it takes its own place");
     assert_eq!(back["meeting_controller_url"], meeting["meeting_controller_url"]);
     assert!(back["expires_at"].is_string());
 }

@@ -133,6 +133,11 @@ impl ResumeBook {
         self.by_hash.get(&hash).copied()
     }
 
+    /// The token that was handed out last.
+    pub fn newest(&self, participant_id: ParticipantId) -> Option<TokenHash> {
+        self.by_participant.get(&participant_id).map(|tokens| tokens.newest)
+    }
+
     /// A join or resume succeeded: `fresh` is on its way, and `used` (of a resume) stays good until it has arrived.
     pub fn renew(&mut self, participant_id: ParticipantId, used: Option<TokenHash>, fresh: TokenHash) {
         self.forget(participant_id);

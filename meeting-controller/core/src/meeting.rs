@@ -264,6 +264,7 @@ impl Meeting {
             self.joins.iter().filter(|(_, pending)| pending.resumes() == Some(participant_id)).map(|(session, _)| *session).collect();
         for session in resuming {
             if let Some(pending) = self.joins.remove(&session) {
+                self.give_back(&pending);
                 let code = if reason == LeaveReason::Kicked { Code::Forbidden } else { Code::NotFound };
                 self.refuse_join(session, pending.request_id(), Refusal::new(code, "this participant is gone"));
             }

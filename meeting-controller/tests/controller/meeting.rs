@@ -164,6 +164,16 @@ async fn a_full_meeting_refuses_but_takes_resumes() {
     let resume = v1::JoinRequest { meeting_id: other.clone(), resume_token: ana.resume_token.clone(), ..request("") };
     again.try_join(resume).await.expect("a resume is always admitted");
     assert_eq!((ana.end().await.0, &again.id), (12, &ana.id));
+    // And so is the join token that the API gives for a resume token; of whom it names, and by the same subject alone.
+    let token_for = |name: &str| {
+        let claims = common::token::JoinClaims { meeting_id: other.clone(), resumes: Some(ana.id.clone()), ..world.claims(name) };
+        v1::JoinRequest { meeting_id: other.clone(), ..request(&world.signer.sign_join(&claims).expect("it is signed")) }
+    };
+    let mut back = world.dial().await;
+    back.try_join(token_for("Ana")).await.expect("she has her place");
+    assert_eq!((again.end().await.0, &back.id), (12, &ana.id));
+    let mut bo = world.dial().await;
+    assert_eq!(bo.try_join(token_for("Bo")).await, Err(ErrorCode::CapacityExceeded));
 }
 
 /// Without a handler joins are refused and may be repeated with the same token.

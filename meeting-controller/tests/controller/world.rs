@@ -115,6 +115,7 @@ impl World {
             role: if name == "Host" { "host" } else { "attendee" }.into(),
             name: name.into(),
             account: false,
+            resumes: None,
             handlers: Vec::new(),
         }
     }

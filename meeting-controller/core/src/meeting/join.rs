@@ -28,13 +28,22 @@ const RESUMES_MAX: u32 = 60;
 /// That minute.
 const RESUMES_WINDOW: Duration = Duration::from_secs(60);
 
+/// By what somebody comes back.
+#[derive(Clone, Debug)]
+pub(super) struct Returning {
+    /// The resume token that stays good until the fresh one has arrived.
+    good: Option<TokenHash>,
+    /// The join token that is being spent.
+    token_id: Option<String>,
+}
+
 /// Somebody on the way in, whom nobody sees yet.
 #[derive(Debug)]
 pub(super) enum PendingJoin {
     /// With a join token.
     Fresh { request_id: u64, name: String, grant: Box<JoinGrant>, join: Box<Join> },
-    /// With a resume token.
-    Resume { request_id: u64, participant_id: ParticipantId, used: TokenHash, fresh: ResumeToken, chat_after_sequence: u64 },
+    /// With a resume token, or with a join token that was given for one.
+    Resume { returning: Returning, request_id: u64, participant_id: ParticipantId, fresh: ResumeToken, chat_after_sequence: u64 },
 }
 
 impl PendingJoin {
@@ -52,7 +61,15 @@ impl PendingJoin {
         }
     }
 
-    /// The subject of a join token that is being spent.
+    /// The join token that is being spent.
+    fn spends(&self) -> Option<&str> {
+        match self {
+            PendingJoin::Fresh { grant, .. } => Some(&grant.token_id),
+            PendingJoin::Resume { returning, .. } => returning.token_id.as_deref(),
+        }
+    }
+
+    /// The subject of a join token that lets somebody new in.
     pub fn subject(&self) -> Option<&str> {
         match self {
             PendingJoin::Fresh { grant, .. } => Some(&grant.subject),
@@ -86,6 +103,10 @@ impl Meeting {
             SpendError::Full => Refusal::new(Code::CapacityExceeded, "too many joins in too short a time"),
         })?;
         // A refusal does not use the token up.
+        if let Some(participant_id) = self.whom_it_resumes(&grant) {
+            let returning = Returning { good: self.resume.newest(participant_id), token_id: Some(grant.token_id.clone()) };
+            return self.come_back(now, &join, participant_id, returning).inspect_err(|_| self.memory.spent.give_back(&grant.token_id));
+        }
         let name = self.check_join(&join, &grant).inspect_err(|_| self.memory.spent.give_back(&grant.token_id))?;
         let participant_id = ParticipantId::from_bytes(join.stamp.id);
         let generation = FIRST;
@@ -109,10 +130,20 @@ impl Meeting {
         Ok(name)
     }
 
+    /// The participant whose place the holder of a join token takes; after the reconnection window it is somebody new.
+    fn whom_it_resumes(&self, grant: &JoinGrant) -> Option<ParticipantId> {
+        let is_same = |id: &ParticipantId| self.roster.find(*id).is_some_and(|member| member.subject == grant.subject);
+        grant.resumes.filter(is_same)
+    }
+
     fn begin_resume(&mut self, now: Moment, join: &Join, used: TokenHash) -> Result<(), Refusal> {
         let participant_id = self.resume.find(used).ok_or_else(|| {
             Refusal::new(Code::Unauthorized, "the resume token is not good (any more); join with a new token from the API")
         })?;
+        self.come_back(now, join, participant_id, Returning { good: Some(used), token_id: None })
+    }
+
+    fn come_back(&mut self, now: Moment, join: &Join, participant_id: ParticipantId, returning: Returning) -> Result<(), Refusal> {
         if let Some(member) = self.roster.find_mut(participant_id)
             && member.resumes.count(now, RESUMES_MAX, RESUMES_WINDOW) != Verdict::Serve
         {
@@ -125,6 +156,7 @@ impl Meeting {
             self.joins.iter().filter(|(_, pending)| pending.resumes() == Some(participant_id)).map(|(session, _)| *session).collect();
         for session in earlier {
             if let Some(pending) = self.joins.remove(&session) {
+                self.give_back(&pending);
                 self.refuse_join(session, pending.request_id(), Refusal::new(Code::Moved, "a newer session took over"));
             }
         }
@@ -133,7 +165,7 @@ impl Meeting {
         }
         let fresh = join.resume_token.clone();
         let (request_id, chat_after_sequence) = (join.request_id, join.chat_after_sequence);
-        self.joins.insert(join.session, PendingJoin::Resume { request_id, participant_id, used, fresh, chat_after_sequence });
+        self.joins.insert(join.session, PendingJoin::Resume { returning, request_id, participant_id, fresh, chat_after_sequence });
         self.register(participant_id, true, Purpose::Join(join.session));
         Ok(())
     }
@@ -159,13 +191,13 @@ impl Meeting {
                     self.refuse_join(session, request_id, no_media_server());
                 }
             },
-            Some(PendingJoin::Resume { request_id, participant_id, used, fresh, chat_after_sequence }) => {
+            Some(PendingJoin::Resume { returning, request_id, participant_id, fresh, chat_after_sequence }) => {
                 if media_server.is_err() {
                     self.operations.mark(now, Mark::Participant { participant_id, pushes_token: true });
                 }
                 // Chat and roster need no handler: who comes back in time is back.
                 let reply = Reply { session, request_id };
-                self.readmit(reply, participant_id, used, fresh, chat_after_sequence, media_server.ok());
+                self.readmit(reply, participant_id, returning.good, fresh, chat_after_sequence, media_server.ok());
             }
             // Abandoned meanwhile, and withdrawn from the handler then.
             None => {}
@@ -226,7 +258,7 @@ impl Meeting {
         &mut self,
         reply: Reply,
         participant_id: ParticipantId,
-        used: TokenHash,
+        good: Option<TokenHash>,
         fresh: ResumeToken,
         chat_after_sequence: u64,
         media_server: Option<MediaServer>,
@@ -241,7 +273,7 @@ impl Meeting {
         if let Some(old) = self.roster.set_presence(participant_id, Presence::On(reply.session)) {
             self.close(old, Code::Moved, "a newer session took over");
         }
-        self.resume.renew(participant_id, Some(used), fresh.hash);
+        self.resume.renew(participant_id, good, fresh.hash);
         let answer = JoinAnswer {
             participant_id,
             participants,
@@ -258,8 +290,8 @@ impl Meeting {
 
     /// The token of a join that does not succeed is not spent.
     pub(super) fn give_back(&mut self, pending: &PendingJoin) {
-        if let PendingJoin::Fresh { grant, .. } = pending {
-            self.memory.spent.give_back(&grant.token_id);
+        if let Some(token_id) = pending.spends() {
+            self.memory.spent.give_back(token_id);
         }
     }
 

@@ -181,6 +181,15 @@ impl World {
     }
 
     pub fn join(&mut self, token: u8, subject: u8, auto_subscribe: bool) {
+        self.join_as(token, subject, None, auto_subscribe);
+    }
+
+    /// With a token that was given for a resume token of `resumes`.
+    pub fn come_back(&mut self, token: u8, subject: u8, resumes: ParticipantId) {
+        self.join_as(token, subject, Some(resumes), false);
+    }
+
+    fn join_as(&mut self, token: u8, subject: u8, resumes: Option<ParticipantId>, auto_subscribe: bool) {
         let grant = JoinGrant {
             token_id: token.to_string(),
             meeting_id: MeetingId::from_bytes([1; 16]),
@@ -188,6 +197,7 @@ impl World {
             display_name: format!("Person {subject}"),
             subject: subject.to_string(),
             is_account: false,
+            resumes,
             handlers: Vec::new(),
             expires_at: 0,
         };

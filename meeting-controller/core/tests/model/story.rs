@@ -170,6 +170,37 @@ fn a_resume_token_can_be_looked_at() {
     assert!(world.is_open(session(2)));
 }
 
+/// A join token that was given for a resume token takes the place of its participant, once; of nobody else's, and of nobody who has left.
+#[test]
+fn a_token_for_who_comes_back_takes_its_place() {
+    let mut world = World::new();
+    world.join(1, 1, false);
+    world.answer(Fate::Done);
+    let ana = world.meeting.attendance_by_token(TokenHash(world.resume_tokens[0])).expect("she is in").participant.participant_id;
+    world.come_back(2, 1, ana);
+    // Whoever gives up before the handler has answered may use the token again.
+    world.vanish(session(2));
+    world.answer(Fate::Done);
+    world.come_back(2, 1, ana);
+    world.answer(Fate::Done);
+    assert!(world.is_open(session(3)) && !world.is_open(session(1)));
+    assert_eq!(world.meeting.participant_count(), 1);
+    // The answer may have been lost: the resume token that she had is good until she is heard.
+    let known = |world: &World, at: usize| world.meeting.attendance_by_token(TokenHash(world.resume_tokens[at])).is_some();
+    assert!(known(&world, 0) && known(&world, 1));
+    world.come_back(2, 1, ana);
+    assert!(!world.is_open(session(4)), "it is spent");
+    world.come_back(3, 2, ana);
+    world.answer(Fate::Done);
+    assert_eq!(world.meeting.participant_count(), 2, "somebody else is somebody new");
+    world.ask(session(3), Request::Leave);
+    world.answer(Fate::Done);
+    world.come_back(4, 1, ana);
+    world.answer(Fate::Done);
+    assert!(world.is_open(session(6)));
+    assert!(world.meeting.attendance(ana).is_none(), "who has left comes as somebody new");
+}
+
 /// Round and round is refused for a while, and nobody is lost by it.
 #[test]
 fn resumes_have_a_rate() {
