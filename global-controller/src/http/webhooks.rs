@@ -137,8 +137,12 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Rep
             Ok(created(webhook))
         }
         Ok(false) => Err(ApiError::too_many_webhooks(config.per_client)),
-        // The same request came in twice at once, and the other was first.
-        Err(StoreError::Taken(_)) => find(&app, &webhook).await?.map(created).ok_or_else(|| ApiError::internal("a webhook's id is taken")),
+        Err(StoreError::Taken(_)) => match find(&app, &webhook).await? {
+            // The same request came in twice at once, and the other was first.
+            Some(there) => Ok(created(there)),
+            None if key.is_some() => Err(ApiError::conflict("Idempotency-Key", "stands for a webhook that was deleted; send another key")),
+            None => Err(ApiError::internal("a webhook's id is taken")),
+        },
         Err(error) => Err(error.into()),
     }
 }

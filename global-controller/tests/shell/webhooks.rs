@@ -147,6 +147,10 @@ async fn a_registration_may_be_repeated() {
     assert_eq!(send("https://example.com/b").await.refusal().split(':').next(), Some("409 CONFLICT"));
     let listed = world.get("/api/v1/webhooks", Some(&token)).await.expect(StatusCode::OK);
     assert_eq!(listed["webhooks"].as_array().map(Vec::len), Some(1));
+    let id = listed["webhooks"][0]["webhook_id"].as_str().expect("an id");
+    assert_eq!(world.delete(&format!("/api/v1/webhooks/{id}"), Some(&token)).await.status, StatusCode::NO_CONTENT);
+    let expected = "409 CONFLICT: Idempotency-Key: stands for a webhook that was deleted; send another key";
+    assert_eq!(send("https://example.com/a").await.refusal(), expected, "what was deleted does not come back");
 }
 
 #[tokio::test]
