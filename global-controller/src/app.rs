@@ -9,6 +9,7 @@ use common::token::TokenVerifier;
 use common_core::{MeetingId, NodeId};
 use futures_util::StreamExt;
 use global_controller_core::MeetingCode;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
@@ -32,6 +33,8 @@ const LOOKUP_MAX: usize = 500;
 const UNDER_WAY: Duration = Duration::from_secs(60);
 /// Controllers that are told to end a meeting at the same time.
 const ENDINGS_AT_ONCE: usize = 16;
+/// Of the connections to the store, followed feeds may take this part together.
+const FEED_LOOKS_PART: u32 = 4;
 
 /// See the module.
 pub struct App {
@@ -57,6 +60,8 @@ pub struct App {
     pub rates: Rates,
     /// Feeds that may be followed besides, by caller.
     pub feeds: Shares<String>,
+    /// Looks of followed feeds at the store at once: a part of its connections, so that requests always find one.
+    pub feed_looks: Semaphore,
     /// Wakes feeds and webhooks.
     pub bell: Arc<Bell>,
     /// Cancelled when the process is to stop.
@@ -82,6 +87,7 @@ impl App {
         let requests = Shares::new(config.limits.requests, config.limits.requests_per_address);
         let rates = Rates::new(config.rates);
         let feeds = Shares::new(config.webhooks.feeds, config.webhooks.feeds_per_caller);
+        let feed_looks = Semaphore::new(usize::try_from(config.store.connections / FEED_LOOKS_PART).unwrap_or(1).max(1));
         Self {
             config,
             public_url,
@@ -94,6 +100,7 @@ impl App {
             requests,
             rates,
             feeds,
+            feed_looks,
             bell: Arc::default(),
             stopping: CancellationToken::new(),
             store_state: Mutex::new(Ok(())),

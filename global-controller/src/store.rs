@@ -13,6 +13,7 @@ pub mod sqlite;
 pub use sql::{Limits, SqlStore};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common_core::{MeetingId, NodeId};
@@ -550,8 +551,12 @@ pub trait Store: Send + Sync + 'static {
     /// Events of a meeting with a higher sequence than `after`, in order, at most `limit`.
     async fn events(&self, meeting: MeetingId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError>;
 
-    /// Everybody who is in a meeting by what was reported, on other processes of controllers than `live`; at most `limit`.
-    async fn orphans(&self, live: &[(NodeId, u64)], limit: u32) -> Result<Vec<Presence>, StoreError>;
+    /// Notes that these processes of controllers are there; a report of a join says so as well.
+    async fn note_processes(&self, live: &[(NodeId, u64)]) -> Result<(), StoreError>;
+
+    /// Everybody who is in a meeting by what was reported, on other processes of controllers than `live`, and than those that anybody noted
+    /// within `patience`, by the database's clock: another global controller may see what this one does not. At most `limit`.
+    async fn orphans(&self, live: &[(NodeId, u64)], patience: Duration, limit: u32) -> Result<Vec<Presence>, StoreError>;
 
     /// Registers a webhook, unless its API client has `max` already or is shut out: then false.
     async fn create_webhook(&self, webhook: &Webhook, max: u32) -> Result<bool, StoreError>;

@@ -31,8 +31,11 @@ use call::Outcome;
 
 /// Between looks at what is due when nobody knocks: what other global controllers stored, and what failed before.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// A lease is so many times a call's timeout: the call may wait a while for its turn.
+/// A lease is so many times a call's timeout: one to wait for its turn, one for the call, and one to store its end and for clocks that differ.
+/// Should it end before, another process makes the same call beside the first.
 const LEASE_TIMEOUTS: u32 = 3;
+/// What is left of a lease when a call begins, at least.
+const LEFT_TIMEOUTS: u32 = 2;
 /// What is under way when the process stops may take this long; the rest is left to its lease.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Calls that wait for a lane, for each lane there is.
@@ -111,7 +114,7 @@ impl Worker {
                 break;
             }
             let busy = under_way.busy();
-            let begin_before = Instant::now() + lease - self.config.timeout;
+            let begin_before = Instant::now() + lease - self.config.timeout * LEFT_TIMEOUTS;
             let now = now_millis();
             let taken = self.store.take_deliveries(now, now.saturating_add(millis(lease)), count(room), &busy).await?;
             let found = taken.len();

@@ -87,6 +87,12 @@ CREATE TABLE participants_present (
 );
 CREATE INDEX participants_present_by_process ON participants_present (process);
 
+-- Processes of controllers that some global controller saw or heard of, by this database's clock: not each of them may see all.
+CREATE TABLE controller_processes (
+    process TEXT COLLATE "C" PRIMARY KEY,    -- CONTROLLER/START NUMBER
+    seen_at BIGINT NOT NULL
+);
+
 CREATE TABLE webhooks (
     id            TEXT COLLATE "C" PRIMARY KEY,
     client_id     TEXT COLLATE "C" NOT NULL REFERENCES api_clients (id),

@@ -32,6 +32,12 @@ CREATE TABLE participants_present (
 );
 CREATE INDEX participants_present_by_process ON participants_present (process);
 
+-- Processes of controllers that some global controller saw or heard of, by the clock of this machine: not each of them may see all.
+CREATE TABLE controller_processes (
+    process TEXT PRIMARY KEY,                -- CONTROLLER/START NUMBER
+    seen_at INTEGER NOT NULL
+);
+
 CREATE TABLE webhooks (
     id            TEXT PRIMARY KEY,
     client_id     TEXT NOT NULL REFERENCES api_clients (id),

@@ -29,36 +29,44 @@ const KEYS_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub async fn make_rounds(app: Arc<App>, stop: CancellationToken) {
     let clock = Clock::start();
     let cluster = &app.config.cluster;
-    let mut departures = Departures::new(cluster.lease + cluster.grace, clock.now());
+    let patience = cluster.lease + cluster.grace;
+    let mut departures = Departures::new(patience, clock.now());
+    // Of what others see there is word at each of their reviews, and one may be late.
+    let others_patience = patience + 2 * ROUNDS_PER_REVIEW * cluster.sweep_interval;
     let mut ticks = tokio::time::interval(cluster.sweep_interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut round = 0_u32;
+    let (mut round, mut is_more_old) = (0_u32, false);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
         let (settled, live) = app.cluster.processes();
-        let present = departures.look(clock.now(), settled, live);
         let review = round.is_multiple_of(ROUNDS_PER_REVIEW);
+        // Without the store nobody hears of anybody: then all begin to listen anew.
+        let is_noted = !review || app.store.note_processes(&live).await.is_ok();
+        let present = departures.look(clock.now(), settled && is_noted, live);
         if let Some(pending) = if review { app.store.deliveries_pending().await.ok() } else { None } {
             metrics::gauge!("dark_tower_webhook_pending").set(pending as f64);
         }
         if let Some(present) = present.filter(|_| review) {
-            let outcome = let_go(&app, &present).await;
+            let outcome = let_go(&app, &present, others_patience).await;
             outcome.unwrap_or_else(|error| tracing::debug!(%error, "who vanished with a controller is not known"));
         }
-        if round.is_multiple_of(ROUNDS_PER_PURGE) {
-            purge(&app).await.unwrap_or_else(|error| tracing::debug!(%error, "what is old was not dropped"));
+        if is_more_old || round.is_multiple_of(ROUNDS_PER_PURGE) {
+            is_more_old = purge(&app).await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "what is old was not dropped");
+                false
+            });
         }
         round = round.wrapping_add(1);
     }
 }
 
-/// Whoever was on a process that is none of `present` has left. Several global controllers may find the same: the source makes it one event.
-async fn let_go(app: &App, present: &[(NodeId, u64)]) -> Result<(), StoreError> {
+/// Whoever was on a process that is none of `present`, and was not seen by others for `others_patience` either, has left. Several global controllers may find the same: the source makes it one event.
+async fn let_go(app: &App, present: &[(NodeId, u64)], others_patience: Duration) -> Result<(), StoreError> {
     for _ in 0..STEPS_PER_ROUND {
-        let orphans = app.store.orphans(present, STEP).await?;
+        let orphans = app.store.orphans(present, others_patience, STEP).await?;
         let events: Vec<NewEvent> = orphans.iter().map(|orphan| lost(orphan, now_millis())).collect();
         if events.is_empty() {
             return Ok(());
@@ -89,15 +97,16 @@ fn lost(orphan: &Presence, now: UnixMillis) -> NewEvent {
     }
 }
 
-async fn purge(app: &App) -> Result<(), StoreError> {
+/// Drops what is old, as far as it can in one round; whether there may be more.
+async fn purge(app: &App) -> Result<bool, StoreError> {
     let before = |age: Duration| now_millis().saturating_sub(UnixMillis::try_from(age.as_millis()).unwrap_or(UnixMillis::MAX));
     for _ in 0..STEPS_PER_ROUND {
         let dropped = app.store.purge(before(app.config.webhooks.retention), before(KEYS_KEPT), STEP).await?;
         if dropped < u64::from(STEP) {
-            return Ok(());
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

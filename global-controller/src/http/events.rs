@@ -186,25 +186,25 @@ impl Feed {
                 return Some(told(event));
             }
             if self.look {
+                let turn = tokio::select! {
+                    () = self.app.stopping.cancelled() => return None,
+                    () = end_at(self.ends_at) => return None,
+                    turn = self.app.feed_looks.acquire() => turn,
+                };
                 self.look = false;
                 match self.app.store.events(self.meeting, self.after, PAGE_MAX).await {
                     Ok(events) => self.ready = events.into(),
                     // It is looked again at the next tick.
                     Err(error) => tracing::debug!(meeting = %self.meeting, %error, "a feed waits for the store"),
                 }
+                drop(turn);
                 // A full page may not be the last.
                 self.look |= self.ready.len() == PAGE_MAX as usize;
                 continue;
             }
-            let expired = async {
-                match self.ends_at {
-                    Some(ends_at) => tokio::time::sleep_until(ends_at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = self.app.stopping.cancelled() => return None,
-                () = expired => return None,
+                () = end_at(self.ends_at) => return None,
                 () = self.follower.heard() => self.look = true,
                 _ = self.ticks.tick() => self.look = true,
             }
@@ -215,6 +215,13 @@ impl Feed {
         let expired = self.ends_at.is_some_and(|ends_at| ends_at <= Instant::now());
         let shut_out = self.bearer.as_ref().is_some_and(|bearer| self.app.revoked.has(&bearer.subject));
         expired || shut_out || self.app.stopping.is_cancelled()
+    }
+}
+
+async fn end_at(ends_at: Option<Instant>) {
+    match ends_at {
+        Some(ends_at) => tokio::time::sleep_until(ends_at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -214,8 +214,12 @@ impl Store for SqlStore {
         self.timed("events", events::list(self, meeting, after, limit)).await
     }
 
-    async fn orphans(&self, live: &[(NodeId, u64)], limit: u32) -> Result<Vec<Presence>, StoreError> {
-        self.timed("orphans", events::orphans(self, live, limit)).await
+    async fn note_processes(&self, live: &[(NodeId, u64)]) -> Result<(), StoreError> {
+        self.timed("note_processes", events::note_processes(self, live)).await
+    }
+
+    async fn orphans(&self, live: &[(NodeId, u64)], patience: Duration, limit: u32) -> Result<Vec<Presence>, StoreError> {
+        self.timed("orphans", events::orphans(self, live, patience, limit)).await
     }
 
     async fn create_webhook(&self, webhook: &Webhook, max: u32) -> Result<bool, StoreError> {

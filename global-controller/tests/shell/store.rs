@@ -60,6 +60,7 @@ async fn keeps_the_contract(store: Arc<dyn Store>) {
     requests::subjects_are_kept_out(store.as_ref()).await;
     events::a_meetings_life_is_told_once(store.as_ref()).await;
     events::orphans_are_found(store.as_ref()).await;
+    events::who_is_seen_by_others_is_no_orphan(store.as_ref()).await;
     events::parallel_reports_leave_no_hole(store.clone()).await;
     events::a_follower_misses_nothing(store.clone()).await;
     webhooks::webhooks_belong_to_their_client(store.as_ref()).await;

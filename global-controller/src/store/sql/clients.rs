@@ -6,9 +6,11 @@ use super::super::pool::{Connection, Row, args};
 use super::super::{Account, ApiClient, SigningKey, StoreError, TenantId, UnixMillis};
 use super::{SqlStore, webhooks};
 
-const UPSERT_USER: &str = "INSERT INTO users (id, tenant_id, subject, display_name, created_at) \
-    VALUES ($1, $2, $3, COALESCE($4, $3), $5) \
-    ON CONFLICT (tenant_id, subject) DO UPDATE SET display_name = $4 WHERE $4 IS NOT NULL AND users.display_name <> $4";
+/// Without a name nothing is to be changed, and requests for one account need not wait for each other.
+const INSERT_USER: &str = "INSERT INTO users (id, tenant_id, subject, display_name, created_at) VALUES ($1, $2, $3, $3, $4) \
+    ON CONFLICT (tenant_id, subject) DO NOTHING";
+const UPSERT_USER: &str = "INSERT INTO users (id, tenant_id, subject, display_name, created_at) VALUES ($1, $2, $3, $4, $5) \
+    ON CONFLICT (tenant_id, subject) DO UPDATE SET display_name = excluded.display_name WHERE users.display_name <> excluded.display_name";
 /// Begins every query that [`client`] reads.
 macro_rules! select_client {
     ($rest:literal) => {
@@ -22,8 +24,12 @@ pub(super) async fn upsert_user(
     account: &Account,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let name = account.display_name.as_deref();
-    connection.execute(UPSERT_USER, args![common::random::uuid(), tenant, &account.subject, name, now]).await.map(drop)
+    let id = common::random::uuid();
+    let done = match &account.display_name {
+        None => connection.execute(INSERT_USER, args![id, tenant, &account.subject, now]).await,
+        Some(name) => connection.execute(UPSERT_USER, args![id, tenant, &account.subject, name, now]).await,
+    };
+    done.map(drop)
 }
 
 pub(super) async fn create(store: &SqlStore, client: &ApiClient) -> Result<(), StoreError> {

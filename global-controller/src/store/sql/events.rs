@@ -1,6 +1,7 @@
 //! What happens in meetings: the numbered record of each, who is in it, and what webhooks are to be told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use common_core::{MeetingId, NodeId};
 
@@ -22,7 +23,7 @@ const KNOWN_SOURCES: Sql = Sql {
 const INSERT_EVENT: &str =
     "INSERT INTO meeting_events (room_id, sequence, id, kind, occurred_at, data, source) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 /// A row for each webhook that wants the event ($3: its kind's bit). It is due (from $4) unless older ones wait before it. In PostgreSQL a
-/// webhook that is just being dropped is waited for, and then passed over.
+/// webhook that is just being taken away for good is waited for, and then passed over.
 macro_rules! fan_out {
     ($whose:literal, $lock:literal) => {
         concat!(
@@ -40,11 +41,50 @@ const FAN_OUT_ALL: Sql = Sql { sqlite: fan_out!("", ""), postgres: fan_out!("", 
 const UPSERT_PRESENT: &str = "INSERT INTO participants_present (room_id, participant_id, process, data) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (room_id, participant_id) DO UPDATE SET process = excluded.process, data = excluded.data";
 const DELETE_PRESENT: &str = "DELETE FROM participants_present WHERE room_id = $1 AND participant_id = $2";
-/// Each process once, without reading more rows than there are processes.
-const PROCESSES: &str = "WITH RECURSIVE seen (process) AS (\
-    SELECT MIN(process) FROM participants_present UNION ALL \
-    SELECT (SELECT MIN(process) FROM participants_present WHERE process > seen.process) FROM seen WHERE seen.process IS NOT NULL\
-    ) SELECT process FROM seen WHERE process IS NOT NULL";
+/// The database's own clock, in milliseconds: those of several global controllers may differ.
+macro_rules! sqlite_now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    };
+}
+macro_rules! postgres_now {
+    () => {
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+    };
+}
+/// In order, so that two who note the same ones never wait for each other.
+const NOTE_PROCESSES: Sql = Sql {
+    sqlite: concat!(
+        "INSERT INTO controller_processes (process, seen_at) SELECT value, ",
+        sqlite_now!(),
+        " FROM json_each($1) WHERE true ON CONFLICT (process) DO UPDATE SET seen_at = excluded.seen_at"
+    ),
+    postgres: concat!(
+        "INSERT INTO controller_processes (process, seen_at) SELECT value, ",
+        postgres_now!(),
+        " FROM json_array_elements_text(CAST($1 AS json)) AS t (value) ORDER BY value \
+         ON CONFLICT (process) DO UPDATE SET seen_at = excluded.seen_at"
+    ),
+};
+/// Each process once that was not noted for $1 milliseconds, without reading more rows than there are processes.
+macro_rules! processes {
+    ($now:expr) => {
+        concat!(
+            "WITH RECURSIVE seen (process) AS (SELECT MIN(process) FROM participants_present UNION ALL \
+             SELECT (SELECT MIN(process) FROM participants_present WHERE process > seen.process) FROM seen WHERE seen.process IS NOT NULL\
+             ) SELECT process FROM seen WHERE process IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM controller_processes c WHERE c.process = seen.process AND c.seen_at > ",
+            $now,
+            " - $1)"
+        )
+    };
+}
+const PROCESSES: Sql = Sql { sqlite: processes!(sqlite_now!()), postgres: processes!(postgres_now!()) };
+/// Those not noted for a day: few, and nobody asks for them.
+const PURGE_PROCESSES: Sql = Sql {
+    sqlite: concat!("DELETE FROM controller_processes WHERE seen_at < ", sqlite_now!(), " - 86400000"),
+    postgres: concat!("DELETE FROM controller_processes WHERE seen_at < ", postgres_now!(), " - 86400000"),
+};
 const PRESENT_ON: &str = "SELECT room_id, participant_id, data FROM participants_present WHERE process = $1 LIMIT $2";
 const PURGE_EVENTS: Sql = some_rows!(
     "meeting_events",
@@ -85,6 +125,8 @@ pub(super) async fn append(store: &SqlStore, events: &[NewEvent]) -> Result<Vec<
     let mut rooms = lock_rooms(&mut transaction, events).await?;
     // Read behind the locks: who reported the same at the same time has committed by now.
     let mut known = known_sources(&mut transaction, events).await?;
+    // Whoever reports is there: nobody may take those that it reports for left behind.
+    note(&mut transaction, events.iter().filter_map(joined_on).collect()).await?;
     for event in events {
         let Some(room) = rooms.get_mut(&event.meeting) else { continue };
         if event.source.as_ref().is_some_and(|source| !known.insert(source.clone())) || !note_presence(&mut transaction, event).await? {
@@ -137,6 +179,25 @@ async fn known_sources(transaction: &mut Connection, events: &[NewEvent]) -> Res
     transaction.rows(KNOWN_SOURCES, args![sources]).await?.iter().map(|row| row.text("source")).collect()
 }
 
+/// The process that somebody has come to.
+fn joined_on(event: &NewEvent) -> Option<String> {
+    let presence = event.presence.as_ref().filter(|_| event.kind == EventKind::ParticipantJoined)?;
+    Some(process(&presence.controller, presence.start_number))
+}
+
+async fn note(connection: &mut Connection, processes: BTreeSet<String>) -> Result<(), StoreError> {
+    if processes.is_empty() {
+        return Ok(());
+    }
+    let processes = serde_json::to_string(&processes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    connection.execute(NOTE_PROCESSES, args![processes]).await.map(drop)
+}
+
+pub(super) async fn note_processes(store: &SqlStore, live: &[(NodeId, u64)]) -> Result<(), StoreError> {
+    let processes: BTreeSet<String> = live.iter().map(|(controller, start_number)| process(controller, *start_number)).collect();
+    if processes.is_empty() { Ok(()) } else { note(&mut store.write().await?, processes).await }
+}
+
 /// Notes who came or went; false: somebody went who was not there, so there is nothing to tell.
 async fn note_presence(transaction: &mut Connection, event: &NewEvent) -> Result<bool, StoreError> {
     match (&event.presence, event.kind) {
@@ -171,12 +232,13 @@ pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
     })
 }
 
-pub(super) async fn orphans(store: &SqlStore, live: &[(NodeId, u64)], limit: u32) -> Result<Vec<Presence>, StoreError> {
+pub(super) async fn orphans(store: &SqlStore, live: &[(NodeId, u64)], patience: Duration, limit: u32) -> Result<Vec<Presence>, StoreError> {
+    let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
     let live: BTreeSet<String> = live.iter().map(|(controller, start_number)| process(controller, *start_number)).collect();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut connection = store.read().await?;
     let mut orphans = Vec::new();
-    for row in connection.rows(PROCESSES, &[]).await? {
+    for row in connection.rows(PROCESSES, args![patience]).await? {
         let name = row.text("process")?;
         let left = limit - orphans.len();
         if left == 0 {
@@ -213,5 +275,6 @@ pub(super) async fn purge(store: &SqlStore, events_before: UnixMillis, keys_befo
     let mut connection = store.write().await?;
     let events = connection.execute(PURGE_EVENTS, args![events_before, i64::from(limit)]).await?;
     let keys = connection.execute(PURGE_KEYS, args![keys_before, i64::from(limit)]).await?;
+    connection.execute(PURGE_PROCESSES, &[]).await?;
     Ok(events + keys + webhooks::purge(&mut connection, limit).await?)
 }

@@ -1,6 +1,7 @@
 //! Events: numbered without holes, told once, in the order of their commits; who is in a meeting; what is purged.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common_core::{MeetingId, ParticipantId};
 use global_controller::store::{Event, EventKind, NewEvent, Presence, Status, Store, TenantId};
@@ -117,8 +118,13 @@ pub async fn orphans_are_found(store: &dyn Store) {
     assert_eq!(store.append_events(&[again]).await.expect("it answers"), []);
     let id = |name: &str| name.parse().expect("a node id");
     let orphans = async |live: &[(common_core::NodeId, u64)], limit: u32| {
-        let mut found: Vec<u8> =
-            store.orphans(live, limit).await.expect("it answers").iter().map(|presence| presence.participant.as_bytes()[0]).collect();
+        let mut found: Vec<u8> = store
+            .orphans(live, Duration::ZERO, limit)
+            .await
+            .expect("it answers")
+            .iter()
+            .map(|presence| presence.participant.as_bytes()[0])
+            .collect();
         found.sort_unstable();
         found
     };
@@ -126,7 +132,7 @@ pub async fn orphans_are_found(store: &dyn Store) {
     assert_eq!(orphans(&[(id("mc-a"), 7), (id("mc-b"), 8)], 10).await, [3, 4]);
     assert_eq!(orphans(&[], 10).await, [1, 3, 4]);
     assert_eq!(orphans(&[], 2).await.len(), 2);
-    let found = store.orphans(&[(id("mc-a"), 7), (id("mc-b"), 7)], 10).await.expect("it answers");
+    let found = store.orphans(&[(id("mc-a"), 7), (id("mc-b"), 7)], Duration::ZERO, 10).await.expect("it answers");
     assert_eq!(found, [joins[2].presence.clone().expect("a join has one")]);
     // Who comes back elsewhere is there.
     store.append_events(&[moves(new.id, EventKind::ParticipantJoined, 3, "mc-b", 7)]).await.expect("it answers");
@@ -134,6 +140,24 @@ pub async fn orphans_are_found(store: &dyn Store) {
     let leaves: Vec<NewEvent> = [1, 3, 4].map(|participant| moves(new.id, EventKind::ParticipantLeft, participant, "mc-b", 7)).into();
     store.append_events(&leaves).await.expect("it answers");
     assert_eq!(orphans(&[], 10).await, [0_u8; 0]);
+}
+
+/// What one global controller sees or hears of, none takes for gone: one that has lost sight of all controllers lets nobody go.
+pub async fn who_is_seen_by_others_is_no_orphan(store: &dyn Store) {
+    let new = meeting(37, TenantId::from_u128(37), None);
+    store.create_meeting(&new, None).await.expect("created");
+    let (long, moment) = (Duration::from_secs(3600), Duration::from_millis(1));
+    let orphans = async |patience: Duration| store.orphans(&[], patience, 10).await.expect("it answers").len();
+    store.append_events(&[moves(new.id, EventKind::ParticipantJoined, 1, "mc-c", u64::MAX)]).await.expect("it answers");
+    assert_eq!(orphans(long).await, 0, "it has just reported");
+    while orphans(moment).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let seen: Vec<_> = ["mc-c", "mc-d"].map(|name| (name.parse().expect("a node id"), u64::MAX)).into();
+    store.note_processes(&seen).await.expect("it answers");
+    store.note_processes(&[]).await.expect("it answers");
+    assert_eq!((orphans(long).await, orphans(Duration::ZERO).await), (0, 1));
+    store.append_events(&[moves(new.id, EventKind::ParticipantLeft, 1, "mc-c", u64::MAX)]).await.expect("it answers");
 }
 
 /// However many report at once: numbers without holes, one start, each report once.
