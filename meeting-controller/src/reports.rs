@@ -211,6 +211,8 @@ impl Reporter {
                     if !std::mem::replace(&mut was_refused, true) {
                         tracing::warn!(%status, "no global controller takes events; they wait");
                     }
+                    // A store that is slow may take in time what is less; all at once it would not take in ever.
+                    self.batch_max = (batch.len() / 2).max(1);
                     // Somebody who stops has no time to wait.
                     let longest = if stop.is_cancelled() { RETRY_MIN } else { pause };
                     tokio::select! {

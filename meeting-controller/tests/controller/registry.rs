@@ -28,6 +28,8 @@ pub struct Heard {
     pub reports: Vec<ReportEvents>,
     /// Takes no events: answers this instead, or, if that is OK, takes them and loses the answer.
     pub refuses_events: Option<tonic::Code>,
+    /// Takes no more than so many at once: the store behind it is slow.
+    pub takes_at_most: Option<usize>,
 }
 
 impl Heard {
@@ -105,6 +107,9 @@ impl ClusterRegistry for Registry {
     async fn report_events(&self, request: Request<ReportEvents>) -> Result<Response<EventsReported>, Status> {
         caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
         let mut heard = self.heard.lock().expect("no test panics with it");
+        if heard.takes_at_most.is_some_and(|most| request.get_ref().events.len() > most) {
+            return Err(Status::unavailable("the store is not available"));
+        }
         match heard.refuses_events {
             None => heard.reports.push(request.into_inner()),
             Some(tonic::Code::Ok) => {

@@ -99,6 +99,19 @@ async fn reports_wait_and_are_repeated() {
     assert_eq!(story(&hears(&first, 3).await).last().map(String::as_str), Some("Cleo joined"));
 }
 
+/// A global controller whose store cannot take so much in time takes it in parts.
+#[tokio::test]
+async fn what_is_too_much_at_once_comes_in_parts() {
+    let (world, [front]) = World::start_reporting(config()).await;
+    front.heard().takes_at_most = Some(0);
+    for name in ["Ana", "Bo", "Cleo", "Dee", "Eve"] {
+        world.join(name).await;
+    }
+    front.heard().takes_at_most = Some(1);
+    let expected = ["Ana joined", "Bo joined", "Cleo joined", "Dee joined", "Eve joined"];
+    assert_eq!(story(&hears(&front, expected.len()).await), expected);
+}
+
 /// One that will never be understood does not hold up the others for ever.
 #[tokio::test]
 async fn what_is_refused_for_good_is_dropped() {
