@@ -37,6 +37,7 @@ describe("the documentation page", { timeout: 60_000 }, () => {
 
   test("everything that the API has is there, at the address of the reader", async () => {
     const docs = await openDocs("/docs");
+    await picture(docs.page, "docs-1-top");
     const document = await (await fetch(`${dev.url}/api/v1/openapi.json`)).json();
     const described = Object.values(document.paths).flatMap((item) => Object.values(item).map((operation) => operation.operationId));
     const shown = await docs.page.$$eval(".call", (calls) => calls.map((call) => call.id));
@@ -48,7 +49,6 @@ describe("the documentation page", { timeout: 60_000 }, () => {
     assert.ok(!(await docs.page.textContent("main")).includes(document.servers[0].url), "the configured address is not this one");
     await docs.page.click(`${CREATE} .tab:text("Python")`);
     assert.ok((await docs.page.textContent("#listMeetings .panel pre")).startsWith("import requests"), "the choice holds for all calls");
-    await picture(docs.page, "docs-1-top");
     nothingElse(docs);
     await docs.close();
   });
