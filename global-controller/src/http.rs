@@ -103,5 +103,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             HeaderName::from_static("last-event-id"),
         ])
         .expose_headers([header::LOCATION, header::RETRY_AFTER, context::REQUEST_ID, rates::LIMIT, rates::REMAINING, rates::RESET])
+        // Preflights are kept by no cache that others read (RFC 9110 section 9.3.7), so that answers differ by the origin alone.
+        .vary([header::ORIGIN])
         .max_age(PREFLIGHT_LIFE)
 }

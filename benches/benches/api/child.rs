@@ -15,7 +15,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use crate::load::{Connection, Protocol, Requests, Target};
 use crate::nodes::Nodes;
-use crate::{MEETINGS, NAME, SERVER_CORE};
+use crate::{MEETINGS, MEETINGS_SPREAD, NAME, SERVER_CORE};
 
 /// See the module. Ends with this process at the latest.
 pub struct Child {
@@ -33,8 +33,10 @@ pub struct Child {
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Call {
-    /// A meeting, by a bearer.
+    /// A meeting, by a bearer; one of a few.
     Get,
+    /// One of many.
+    GetSpread,
     /// A new one, by a bearer.
     Create,
     /// To be let in, as a guest.
@@ -44,11 +46,12 @@ pub enum Call {
 }
 
 impl Call {
-    pub const ALL: [Call; 4] = [Call::Get, Call::Create, Call::Join, Call::JoinBearer];
+    pub const ALL: [Call; 5] = [Call::Get, Call::GetSpread, Call::Create, Call::Join, Call::JoinBearer];
 
     pub const fn name(self) -> &'static str {
         match self {
             Call::Get => "get",
+            Call::GetSpread => "get-spread",
             Call::Create => "create",
             Call::Join => "join",
             Call::JoinBearer => "join-bearer",
@@ -57,7 +60,7 @@ impl Call {
 
     const fn bare(self) -> &'static str {
         match self {
-            Call::Get => "/bare/get",
+            Call::Get | Call::GetSpread => "/bare/get",
             Call::Create => "/bare/create",
             Call::Join | Call::JoinBearer => "/bare/join",
         }
@@ -131,7 +134,7 @@ impl Child {
         headers.insert(AUTHORIZATION, bearer.clone());
         let mut created = String::new();
         let mut meetings = Vec::new();
-        for _ in 0..MEETINGS {
+        for _ in 0..MEETINGS_SPREAD {
             let (meeting, text) = post("/api/v1/meetings", headers.clone(), create_body(), StatusCode::CREATED).await;
             meetings.push(format!("/api/v1/meetings/{}", meeting["meeting_id"].as_str().expect("an id")));
             created = text;
@@ -160,20 +163,23 @@ impl Child {
 
     /// Requests of one kind: as `call` says, or the same to the bare handler.
     pub fn requests(&self, call: Call, bare: bool) -> Rc<Requests> {
-        let mut headers = if call == Call::Get { HeaderMap::new() } else { json_headers() };
+        let mut headers = if matches!(call, Call::Get | Call::GetSpread) { HeaderMap::new() } else { json_headers() };
         if call != Call::Join {
             headers.insert(AUTHORIZATION, self.bearer.clone());
         }
         let (method, body, status) = match call {
-            Call::Get => (Method::GET, Bytes::new(), StatusCode::OK),
+            Call::Get | Call::GetSpread => (Method::GET, Bytes::new(), StatusCode::OK),
             Call::Create => (Method::POST, create_body().to_string().into(), StatusCode::CREATED),
             Call::Join | Call::JoinBearer => (Method::POST, join_body().to_string().into(), StatusCode::OK),
         };
         let uris = match call {
             _ if bare => vec![self.target.uri(call.bare())],
-            Call::Get => self.meetings.iter().map(|path| self.target.uri(path)).collect(),
+            Call::Get => self.meetings.iter().take(MEETINGS).map(|path| self.target.uri(path)).collect(),
+            Call::GetSpread => self.meetings.iter().map(|path| self.target.uri(path)).collect(),
             Call::Create => vec![self.target.uri("/api/v1/meetings")],
-            Call::Join | Call::JoinBearer => self.meetings.iter().map(|path| self.target.uri(&format!("{path}/join"))).collect(),
+            Call::Join | Call::JoinBearer => {
+                self.meetings.iter().take(MEETINGS).map(|path| self.target.uri(&format!("{path}/join"))).collect()
+            }
         };
         Rc::new(Requests { method, uris, headers, body, status: if bare { StatusCode::OK } else { status } })
     }

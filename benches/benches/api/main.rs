@@ -16,8 +16,9 @@ use tokio::task::LocalSet;
 /// Requests under way at once, and the connections that they are spread over.
 const IN_FLIGHT: usize = 64;
 const CONNECTIONS: usize = 4;
-/// Meetings that are asked for in turn: more than an application watches at once.
-const MEETINGS: usize = 1000;
+/// Meetings that are asked for in turn: as many as an application watches at once, and so many that few are asked for twice within a second.
+const MEETINGS: usize = 100;
+const MEETINGS_SPREAD: usize = 10_000;
 /// The name of a meeting, and of who joins.
 const NAME: &str = "Team Standup";
 /// The measured process has a core of its own, and so has the load.

@@ -1,4 +1,4 @@
-//! What the global controller holds after a tenth of many requests, and after all of them.
+//! What the global controller holds after a tenth of many requests, after half of them, and after all.
 
 use crate::child::{Call, Child};
 use crate::load::{Connection, Protocol, Until, drive};
@@ -29,7 +29,7 @@ pub async fn run(child: Child, options: Options) {
 async fn measure(child: &Child, call: Call, count: u64) {
     let requests = child.requests(call, false);
     let mut held = Vec::new();
-    for share in [count / 10, count - count / 10] {
+    for share in [count / 10, count * 4 / 10, count / 2] {
         for protocol in Protocol::ALL {
             let mut connections = Vec::new();
             for _ in 0..CONNECTIONS {
@@ -40,10 +40,11 @@ async fn measure(child: &Child, call: Call, count: u64) {
         held.push(resident_bytes(child.pid) as f64 / 1e6);
     }
     println!(
-        "bench-api memory {} requests={count} rss_mb_at_10_percent={:.1} rss_mb_at_100_percent={:.1} growth={:.3}",
+        "bench-api memory {} requests={count} rss_mb_at_10_percent={:.1} rss_mb_at_50_percent={:.1} rss_mb_at_100_percent={:.1} growth={:.3}",
         call.name(),
         held[0],
         held[1],
-        held[1] / held[0],
+        held[2],
+        held[2] / held[0],
     );
 }

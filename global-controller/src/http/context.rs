@@ -58,10 +58,15 @@ pub async fn surround(State(meters): State<Meters>, request: Request, next: Next
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let protocol = protocol(request.version());
     let is_api = request.uri().path().starts_with("/api/");
+    let of_page = request.headers().contains_key(header::ORIGIN);
     let mut response = CURRENT.scope(id.clone(), next.run(request)).await;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.clone());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !of_page {
+        // Only pages of other origins read it.
+        headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
+    }
     if is_api {
         // Answers hold tokens, unless their handler knows better.
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
