@@ -10,6 +10,8 @@ SHELL := /bin/bash
 
 STAMPS := target/.stamp
 VENV := target/venv
+# For a client whose packages take the place of others'.
+VENV_NIQUESTS := target/venv-niquests
 # What `make dev` passes on, such as ARGS="--http-port 9000".
 ARGS ?=
 # Seconds that `make fuzz` spends on each target.
@@ -33,7 +35,7 @@ dev: $(STAMPS)/setup-dev $(STAMPS)/web ## Run a whole cluster on this machine: o
 # ---- judge ----
 
 .PHONY: test
-test: setup web e2e/browser/node_modules $(VENV)/ready ## Everything that can be tested, end to end included
+test: setup web e2e/browser/node_modules $(VENV)/ready $(VENV_NIQUESTS)/ready ## Everything that can be tested, end to end included
 	cd web && npm test
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --doc --locked --quiet
@@ -106,4 +108,9 @@ $(STAMPS)/web: web/node_modules $(WEB_SOURCES)
 $(VENV)/ready: e2e/python/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(VENV_NIQUESTS)/ready: e2e/python/niquests.txt
+	python3 -m venv $(VENV_NIQUESTS)
+	$(VENV_NIQUESTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

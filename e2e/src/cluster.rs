@@ -60,8 +60,22 @@ pub fn dev_command(data_dir: &std::path::Path, fixed: &[(&str, u16)]) -> anyhow:
 impl Dev {
     /// Starts one and waits for the ready line.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same with the rate limits that people get.
+    pub async fn start_with_usual_rates() -> anyhow::Result<Self> {
+        Self::start_with(|command| {
+            command.env_remove("DARK_TOWER__RATES__REQUESTS").env_remove("DARK_TOWER__RATES__ANONYMOUS_JOINS");
+        })
+        .await
+    }
+
+    async fn start_with(adjust: fn(&mut Command)) -> anyhow::Result<Self> {
         let data_dir = tempfile::tempdir()?;
-        let mut process = Process::start(dev_command(data_dir.path(), &[])?, &data_dir.path().join("stderr.log"))?;
+        let mut command = dev_command(data_dir.path(), &[])?;
+        adjust(&mut command);
+        let mut process = Process::start(command, &data_dir.path().join("stderr.log"))?;
         process.line("the ready line", READY_LIMIT, |line| (line == READY_LINE).then_some(())).await?;
         let path = data_dir.path().join("dev.json");
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -31,6 +31,11 @@ pub fn python() -> anyhow::Result<PathBuf> {
     above_this_test("venv/bin/python").context("no Python environment in target/venv; run `make test`, which sets it up")
 }
 
+/// The Python with niquests, whose packages do not go with those of the other one.
+pub fn python_with_niquests() -> anyhow::Result<PathBuf> {
+    above_this_test("venv-niquests/bin/python").context("no Python environment in target/venv-niquests; run `make test`, which sets it up")
+}
+
 /// A file in the folder of this test's executable or in one of those above it, up to the target folder.
 fn above_this_test(path: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().ok()?;

@@ -4,6 +4,7 @@ mod clip;
 mod description;
 mod dev;
 mod front_desk;
+mod front_door;
 mod hostile;
 mod kept;
 mod manage;
