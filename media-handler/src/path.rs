@@ -19,10 +19,7 @@ pub(crate) fn available_bitrate(path: &quinn::PathStats) -> u32 {
 
 /// What may be sent and not acknowledged: what is in flight, and what the path carries in [`BUFFERED`].
 pub(crate) fn send_window(congestion_window: u64, round_trip: Duration) -> u64 {
-    let round_trip_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX).max(1);
-    let buffered_us = u64::try_from(BUFFERED.as_micros()).unwrap_or(u64::MAX);
-    let buffered = congestion_window.saturating_mul(buffered_us) / round_trip_us;
-    congestion_window.saturating_add(buffered).clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end())
+    common_core::send_window(congestion_window, round_trip, BUFFERED, &WINDOW_BYTES)
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@ pub mod media;
 pub mod moment;
 pub mod name;
 pub mod recent;
+mod window;
 
 pub use code::Code;
 pub use frame::{FRAME_HEADER_BYTES, FrameFlags, FrameHeader, FrameHeaderError, FrameKind};
 pub use id::{Generation, MeetingId, NodeId, ParticipantId, StreamId};
 pub use moment::{Deadline, Moment};
 pub use recent::Recent;
+pub use window::send_window;

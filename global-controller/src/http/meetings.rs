@@ -148,17 +148,8 @@ fn host_of(meeting: MeetingId, account: Option<String>) -> Participant {
 }
 
 fn created(app: &App, id: MeetingId, code: MeetingCode, created_at: UnixMillis, invitation: Invitation) -> Created {
-    let answer = CreateAnswer {
-        meeting_id: id.to_string(),
-        meeting_url: app.meeting_url(code),
-        join_token: invitation.join_token,
-        expires_at: invitation.expires_at,
-        meeting_controller_url: invitation.meeting_controller_url,
-        signaling_fallback_url: invitation.signaling_fallback_url,
-        media_handler_urls: invitation.media_handler_urls,
-        certificate_hashes: invitation.certificate_hashes,
-        created_at: rfc3339(created_at / 1000),
-    };
+    let answer =
+        CreateAnswer { meeting_id: id.to_string(), meeting_url: app.meeting_url(code), invitation, created_at: rfc3339(created_at / 1000) };
     (StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/meetings/{id}"))], Json(answer))
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::http::join::Invitation;
 use crate::store::{Meeting, Settings};
 use crate::timestamp::rfc3339;
 
@@ -62,24 +63,9 @@ pub struct CreateAnswer {
     /// The page to join it by; ends in the meeting's code.
     #[schema(example = "https://darktower.example.com/m/k3vq7xw2ma")]
     pub meeting_url: String,
-    /// Lets the host in, once.
-    #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
-    pub join_token: String,
-    /// Of the join token.
-    #[schema(example = "2025-01-16T12:05:00Z", format = DateTime)]
-    pub expires_at: String,
-    /// Signaling over WebTransport.
-    #[schema(example = "https://us-west-1.darktower.example.com/wt")]
-    pub meeting_controller_url: String,
-    /// Signaling over WebSocket.
-    #[schema(example = "wss://us-west-1.darktower.example.com/ws")]
-    pub signaling_fallback_url: String,
-    /// Media over WebTransport: may be dialled while joining, best first.
-    #[schema(example = json!(["https://media-1.us-west-1.darktower.example.com/media"]))]
-    pub media_handler_urls: Vec<String>,
-    /// Base64 SHA-256 of self-signed certificates that may be met, for `serverCertificateHashes`; empty under a public authority.
-    #[schema(example = json!(["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]))]
-    pub certificate_hashes: Vec<String>,
+    /// The way in; its join token lets the host in.
+    #[serde(flatten)]
+    pub invitation: Invitation,
     /// When it was made.
     #[schema(example = "2025-01-16T12:00:00Z", format = DateTime)]
     pub created_at: String,
