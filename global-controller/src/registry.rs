@@ -17,7 +17,7 @@ use http::Uri;
 use proto::cluster::cluster_registry_server::ClusterRegistry;
 use proto::cluster::{
     self, Deregister, Deregistered, EventsReported, Heartbeat, HeartbeatReply, RegisterMediaHandler, RegisterMeetingController, Registered,
-    ReportEvents,
+    ReportEvents, Revalidate, Revalidated,
 };
 use tonic::{Request, Response, Status};
 
@@ -62,7 +62,7 @@ impl Registry {
 
     fn reply(&self, known: bool) -> Response<HeartbeatReply> {
         let handlers = if known { self.cluster.directory() } else { Vec::new() };
-        Response::new(HeartbeatReply { known, handlers, token_keys: self.keys.token_keys() })
+        Response::new(HeartbeatReply { known, handlers, token_keys: self.keys.token_keys(), ..HeartbeatReply::default() })
     }
 }
 
@@ -116,6 +116,11 @@ impl ClusterRegistry for Registry {
                 Err(Status::unavailable("the store is not available"))
             }
         }
+    }
+
+    async fn revalidate(&self, request: Request<Revalidate>) -> Result<Response<Revalidated>, Status> {
+        caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
+        Err(Status::unimplemented("not known here yet"))
     }
 
     async fn heartbeat(&self, request: Request<Heartbeat>) -> Result<Response<HeartbeatReply>, Status> {

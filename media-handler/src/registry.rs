@@ -149,6 +149,7 @@ impl Registry {
             handler_capacity: Some(capacity),
             meetings: Vec::new(),
             certificate_hashes: self.presentation.certificate_hashes.clone(),
+            ..Heartbeat::default()
         };
         Ok(in_time(self.client.heartbeat(request)).await?.known)
     }

@@ -124,6 +124,7 @@ impl Registry {
             handler_capacity: None,
             meetings: self.node.loads(),
             certificate_hashes: self.presentation.certificate_hashes.clone(),
+            ..Heartbeat::default()
         };
         let reply = in_time(self.client.heartbeat(request)).await?;
         if reply.known {

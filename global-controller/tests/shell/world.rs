@@ -479,6 +479,7 @@ fn heartbeat(register: &RegisterMeetingController, told: &Shared) -> Heartbeat {
         handler_capacity: None,
         meetings: told.meetings.iter().map(load).collect(),
         certificate_hashes: register.certificate_hashes.clone(),
+        ..Heartbeat::default()
     }
 }
 

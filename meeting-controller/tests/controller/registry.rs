@@ -90,6 +90,10 @@ impl ClusterRegistry for Registry {
         Err(Status::unimplemented("there are none in this test"))
     }
 
+    async fn revalidate(&self, _: Request<proto::cluster::Revalidate>) -> Result<Response<proto::cluster::Revalidated>, Status> {
+        Ok(Response::new(proto::cluster::Revalidated::default()))
+    }
+
     async fn heartbeat(&self, request: Request<Heartbeat>) -> Result<Response<HeartbeatReply>, Status> {
         caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
         let mut heard = self.heard.lock().expect("no test panics with it");

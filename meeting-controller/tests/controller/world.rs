@@ -90,7 +90,7 @@ impl World {
 
     pub fn apply(&self, handlers: Vec<proto::cluster::HandlerEntry>) {
         let key = TokenKey { key_id: self.signer.key_id().into(), public_key: self.signer.public_key().to_vec().into() };
-        self.controller.apply_registry(&HeartbeatReply { known: true, handlers, token_keys: vec![key] });
+        self.controller.apply_registry(&HeartbeatReply { known: true, handlers, token_keys: vec![key], ..HeartbeatReply::default() });
     }
 
     pub async fn assign(&mut self, meeting_id: &str, config: MeetingConfig) -> Result<(), tonic::Status> {
