@@ -7,7 +7,7 @@ use thiserror::Error;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, ServerTlsConfig};
 use tonic::{Request, Status};
 
-use crate::tls::{NodeIdentity, NodeKind, dns_names};
+use crate::tls::{LiveIdentity, NodeKind, dns_names};
 
 /// A call between nodes that takes longer has failed; the callers are people waiting to join.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,7 +27,8 @@ pub struct DialError {
 }
 
 /// A server that lets in only nodes of this cluster.
-pub fn server_tls(identity: &NodeIdentity) -> ServerTlsConfig {
+pub fn server_tls(identity: impl Into<LiveIdentity>) -> ServerTlsConfig {
+    let identity = identity.into().current();
     ServerTlsConfig::new()
         .identity(Identity::from_pem(&identity.certificate_pem, &identity.key_pem))
         .client_ca_root(Certificate::from_pem(&identity.authority_pem))
@@ -35,8 +36,9 @@ pub fn server_tls(identity: &NodeIdentity) -> ServerTlsConfig {
 
 /// A channel to `endpoint` (`host:port`), which must show a certificate with `name`: a node id, or a kind's name
 /// ([`NodeKind::certificate_name`]). It connects at the first call and again whenever it was lost.
-pub fn channel(identity: &NodeIdentity, endpoint: &str, name: &str) -> Result<Channel, DialError> {
+pub fn channel(identity: impl Into<LiveIdentity>, endpoint: &str, name: &str) -> Result<Channel, DialError> {
     let fail = |reason: String| DialError { endpoint: endpoint.to_owned(), reason };
+    let identity = identity.into().current();
     let tls = ClientTlsConfig::new()
         .identity(Identity::from_pem(&identity.certificate_pem, &identity.key_pem))
         .ca_certificate(Certificate::from_pem(&identity.authority_pem))

@@ -8,7 +8,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use thiserror::Error;
 
-use crate::tls::{Certificate, TlsError};
+use crate::tls::{LiveCertificate, TlsError};
 
 /// A silent connection ends after this (DESIGN section 4).
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,8 +82,12 @@ impl TransportLimits {
     }
 }
 
-/// A quinn server configuration for `certificate`, with `alpn` and `transport`.
-pub fn server_config(certificate: &Certificate, alpn: &[&[u8]], transport: TransportConfig) -> Result<quinn::ServerConfig, EndpointError> {
+/// A quinn server configuration that answers with what `certificate` is at each handshake, with `alpn` and `transport`.
+pub fn server_config(
+    certificate: &LiveCertificate,
+    alpn: &[&[u8]],
+    transport: TransportConfig,
+) -> Result<quinn::ServerConfig, EndpointError> {
     let mut tls = certificate.server_config(alpn)?;
     tls.max_early_data_size = 0;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));

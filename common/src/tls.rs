@@ -1,7 +1,11 @@
 //! Certificates: self-signed ones for browsers that pin hashes, a cluster's own authority for mTLS, and files from outside.
+//!
+//! [`Certificate`] and [`NodeIdentity`] are values; [`LiveCertificate`] and [`LiveIdentity`] are what listeners and channels hold, so that
+//! what is replaced in them is used from the next handshake on.
+
+mod live;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,7 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
 use thiserror::Error;
+
+pub use live::{LiveCertificate, LiveIdentity};
 
 /// Life of a self-signed certificate: browsers accept pinned hashes up to 14 days, and a day is left for skewed clocks.
 const SELF_SIGNED_LIFE: Duration = Duration::from_secs(13 * 24 * 3600 - 2 * 3600);
@@ -116,14 +123,9 @@ impl Certificate {
         out
     }
 
-    /// A rustls server configuration without client authentication that offers `alpn`, first liked best.
-    pub fn server_config(&self, alpn: &[&[u8]]) -> Result<rustls::ServerConfig, TlsError> {
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(config)
+    /// The chain with its key as rustls signs with it; refuses a key that is another certificate's.
+    fn certified(&self) -> Result<CertifiedKey, TlsError> {
+        Ok(CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &rustls::crypto::aws_lc_rs::default_provider())?)
     }
 }
 
@@ -147,6 +149,8 @@ pub enum NodeKind {
     MeetingController,
     /// Forwards media.
     MediaHandler,
+    /// Is no node but a person, who asks the cluster how it is and tells it what to do.
+    Operator,
 }
 
 impl NodeKind {
@@ -156,6 +160,7 @@ impl NodeKind {
             NodeKind::GlobalController => "global-controller.dark-tower.internal",
             NodeKind::MeetingController => "meeting-controller.dark-tower.internal",
             NodeKind::MediaHandler => "media-handler.dark-tower.internal",
+            NodeKind::Operator => "operator.dark-tower.internal",
         }
     }
 }

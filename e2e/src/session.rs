@@ -147,7 +147,7 @@ mod tests {
         common::tls::install_crypto_provider();
         let certificate = Certificate::self_signed(&["127.0.0.1".into()]).expect("a certificate");
         let limits = common::quic::TransportLimits::SIGNALING;
-        let config = common::quic::server_config(&certificate, &[ALPN], limits.transport()).expect("a configuration");
+        let config = common::quic::server_config(&certificate.clone().into(), &[ALPN], limits.transport()).expect("a configuration");
         let endpoint = common::quic::server_endpoint("127.0.0.1:0".parse().expect("an address"), config).expect("a free port");
         let url = format!("https://{}/repeat", endpoint.local_addr().expect("it is bound"));
         let listener = Listener { endpoint, path: "/repeat", origins: OriginPolicy::Any, limits: AcceptLimits::default() };

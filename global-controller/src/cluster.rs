@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::clock::Clock;
-use common::tls::NodeIdentity;
+use common::tls::LiveIdentity;
 use common_core::{MeetingId, Moment, NodeId};
 use global_controller_core::cluster::{
     ClusterView, ControllerBeat, HandlerBeat, MustRegister, Node, NodeRecord, RegisterError, Rules, Standing,
@@ -93,7 +93,7 @@ pub struct LiveNodes {
 pub struct Cluster {
     clock: Clock,
     view: Mutex<ClusterView>,
-    identity: NodeIdentity,
+    identity: LiveIdentity,
     channels: Mutex<BTreeMap<NodeId, Dialled>>,
     /// Which process of a controller was told of a meeting, and when.
     told: Mutex<BTreeMap<MeetingId, (u64, Moment)>>,
@@ -107,7 +107,7 @@ struct Dialled {
 
 impl Cluster {
     /// An empty cluster that starts to listen now.
-    pub fn new(identity: NodeIdentity, rules: Rules, call_timeout: Duration) -> Self {
+    pub fn new(identity: LiveIdentity, rules: Rules, call_timeout: Duration) -> Self {
         let clock = Clock::start();
         let view = Mutex::new(ClusterView::new(rules, clock.now()));
         Self { clock, view, identity, channels: Mutex::default(), told: Mutex::default(), call_timeout }

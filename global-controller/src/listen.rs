@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::quic::{EndpointError, TransportLimits, server_config, server_endpoint};
-use common::tls::Certificate;
+use common::tls::LiveCertificate;
 use quinn::IdleTimeout;
 use tokio::net::TcpListener;
 
@@ -35,7 +35,7 @@ pub struct Bound {
 }
 
 /// Binds UDP and TCP on `address`; port 0 means any that is free for both.
-pub async fn bind(address: SocketAddr, certificate: &Certificate, limits: &LimitsConfig) -> Result<Bound, EndpointError> {
+pub async fn bind(address: SocketAddr, certificate: &LiveCertificate, limits: &LimitsConfig) -> Result<Bound, EndpointError> {
     let attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
     let mut last = None;
     for _ in 0..attempts {

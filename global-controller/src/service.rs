@@ -8,7 +8,7 @@ use axum::Router;
 use common::admin::{self, Readiness};
 use common::quic::EndpointError;
 use common::shutdown::Shutdown;
-use common::tls::{Certificate, NodeIdentity, TlsError};
+use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
 use common::{Secret, grpc};
 use global_controller_core::{Rules, Scopes};
 use proto::cluster::cluster_registry_server::ClusterRegistryServer;
@@ -123,13 +123,23 @@ pub struct Running {
 }
 
 /// Starts with `identity` towards the cluster and `certificate` towards clients; returns once every listener is bound.
-pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
+pub async fn start(
+    config: Config,
+    identity: impl Into<LiveIdentity>,
+    certificate: impl Into<LiveCertificate>,
+) -> Result<Running, StartError> {
     start_beside(config, identity, certificate, Router::new()).await
 }
 
 /// [`start`], with the routes of `beside` on the public listeners as well. Nothing that surrounds our own requests surrounds these: no limits, no
 /// log, no metrics. A benchmark compares our handlers with bare ones so.
-pub async fn start_beside(config: Config, identity: NodeIdentity, certificate: Certificate, beside: Router) -> Result<Running, StartError> {
+pub async fn start_beside(
+    config: Config,
+    identity: impl Into<LiveIdentity>,
+    certificate: impl Into<LiveCertificate>,
+    beside: Router,
+) -> Result<Running, StartError> {
+    let (identity, certificate) = (identity.into(), certificate.into());
     let store = await_store(&config).await?;
     let keys = Arc::new(SigningKeys::load(store.as_ref(), &config.tokens).await?);
     let heard = 2 * (config.cluster.sweep_interval + config.cluster.heartbeat_interval);
@@ -295,7 +305,7 @@ async fn await_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
 
 async fn serve_registry(
     registry: Registry,
-    identity: &NodeIdentity,
+    identity: &LiveIdentity,
     address: SocketAddr,
     stop: CancellationToken,
     tasks: &TaskTracker,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use common::tls::NodeKind;
+use common::tls::{LiveCertificate, NodeKind};
 use common_core::{Code, Generation, MeetingId, NodeId, ParticipantId, StreamId};
 use media_handler_core::hub::{Destination, RegisterError, RouteError, StreamTelemetry};
 use media_handler_core::{Fate, Key, Session};
@@ -37,14 +37,14 @@ const DESTINATIONS_MAX: usize = 1000;
 pub(crate) struct Service {
     handler: Arc<Handler>,
     public_url: String,
-    certificate_hashes: Vec<bytes::Bytes>,
+    certificate: LiveCertificate,
     telemetry_streams: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 impl Service {
-    pub fn new(handler: Arc<Handler>, public_url: String, certificate_hashes: Vec<bytes::Bytes>, stop: CancellationToken) -> Self {
-        Self { handler, public_url, certificate_hashes, telemetry_streams: Arc::new(Semaphore::new(TELEMETRY_STREAMS_MAX)), stop }
+    pub fn new(handler: Arc<Handler>, public_url: String, certificate: LiveCertificate, stop: CancellationToken) -> Self {
+        Self { handler, public_url, certificate, telemetry_streams: Arc::new(Semaphore::new(TELEMETRY_STREAMS_MAX)), stop }
     }
 }
 
@@ -75,7 +75,7 @@ impl MediaHandlerService for Service {
         Ok(Response::new(RegisterParticipantResponse {
             connection_token: token.unwrap_or_default(),
             media_handler_url: self.public_url.clone(),
-            certificate_hashes: self.certificate_hashes.clone(),
+            certificate_hashes: self.certificate.wire_hashes(),
             fallback_url: String::new(),
         }))
     }

@@ -25,7 +25,7 @@ use common::admin::{self, Readiness};
 use common::quic::{EndpointError, TransportLimits, server_config, server_endpoint};
 use common::shutdown::Shutdown;
 use common::telemetry::init_metrics;
-use common::tls::{Certificate, NodeIdentity, TlsError};
+use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
 use common::webtransport::{ALPN, AcceptLimits, Listener, OriginPolicy};
 use common_core::Code;
 use config::Config;
@@ -114,7 +114,12 @@ pub struct Running {
 }
 
 /// Binds every listener and starts serving; returns when clients and controllers can come.
-pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
+pub async fn start(
+    config: Config,
+    identity: impl Into<LiveIdentity>,
+    certificate: impl Into<LiveCertificate>,
+) -> Result<Running, StartError> {
+    let (identity, certificate) = (identity.into(), certificate.into());
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let fail = |source| StartError::Bind { address: config.cluster.grpc_bind, source };
     let grpc_listener = TcpListener::bind(config.cluster.grpc_bind).await.map_err(fail)?;
@@ -132,12 +137,11 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
         region: config.region.clone(),
         endpoint: config.cluster.grpc_advertise.clone().unwrap_or_else(|| grpc_address.to_string()),
         public_url: config.public.url.clone().unwrap_or_else(|| format!("https://{public_address}/media")),
-        certificate_hashes: certificate.pinned_hash().map(|hash| bytes::Bytes::copy_from_slice(&hash)).into_iter().collect(),
+        certificate: certificate.clone(),
         start_number: common::random::number(),
     };
 
-    let service =
-        grpc::Service::new(handler.clone(), presentation.public_url.clone(), presentation.certificate_hashes.clone(), stop.clone());
+    let service = grpc::Service::new(handler.clone(), presentation.public_url.clone(), certificate.clone(), stop.clone());
     let server = tonic::transport::Server::builder()
         .tls_config(common::grpc::server_tls(&identity))?
         .add_service(MediaHandlerServiceServer::new(service));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::grpc::{CALL_TIMEOUT, DialError, channel};
-use common::tls::{NodeIdentity, NodeKind};
+use common::tls::{LiveCertificate, LiveIdentity, NodeKind};
 use common_core::Moment;
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
 use proto::cluster::{Deregister, HandlerCapacity, HealthStatus, Heartbeat, RegisterMediaHandler};
@@ -35,7 +35,8 @@ pub(crate) struct Presentation {
     pub region: String,
     pub endpoint: String,
     pub public_url: String,
-    pub certificate_hashes: Vec<bytes::Bytes>,
+    /// Its hashes are looked up for each message: they change while the process runs.
+    pub certificate: LiveCertificate,
     pub start_number: u64,
 }
 
@@ -70,7 +71,7 @@ impl Registry {
         handler: Arc<Handler>,
         presentation: Presentation,
         last_beat: Arc<LastBeat>,
-        identity: &NodeIdentity,
+        identity: &LiveIdentity,
         endpoint: &str,
     ) -> Result<Self, DialError> {
         let client = ClusterRegistryClient::new(channel(identity, endpoint, NodeKind::GlobalController.certificate_name())?);
@@ -129,7 +130,7 @@ impl Registry {
             capacity: Some(self.capacity()),
             public_url: it.public_url.clone(),
             fallback_url: String::new(),
-            certificate_hashes: it.certificate_hashes.clone(),
+            certificate_hashes: it.certificate.wire_hashes(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             start_number: it.start_number,
         };
@@ -148,7 +149,7 @@ impl Registry {
             start_number: self.presentation.start_number,
             handler_capacity: Some(capacity),
             meetings: Vec::new(),
-            certificate_hashes: self.presentation.certificate_hashes.clone(),
+            certificate_hashes: self.presentation.certificate.wire_hashes(),
             ..Heartbeat::default()
         };
         Ok(in_time(self.client.heartbeat(request)).await?.known)

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use common::grpc;
-use common::tls::NodeIdentity;
+use common::tls::LiveIdentity;
 use common_core::NodeId;
 use proto::cluster::media_handler_service_client::MediaHandlerServiceClient;
 use proto::cluster::{HandlerEntry, HealthStatus};
@@ -88,7 +88,7 @@ struct Listed {
 
 /// The directory of handlers.
 pub(crate) struct Handlers {
-    identity: NodeIdentity,
+    identity: LiveIdentity,
     region: String,
     listed: RwLock<BTreeMap<NodeId, Listed>>,
     /// When the last directory came.
@@ -102,9 +102,9 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
-    pub fn new(identity: NodeIdentity, region: String, stop: CancellationToken, tasks: TaskTracker) -> Arc<Self> {
+    pub fn new(identity: impl Into<LiveIdentity>, region: String, stop: CancellationToken, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
-            identity,
+            identity: identity.into(),
             region,
             listed: RwLock::new(BTreeMap::new()),
             last_applied: Mutex::new(None),

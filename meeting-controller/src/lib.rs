@@ -30,7 +30,7 @@ use common::admin::{self, Readiness};
 use common::quic::{EndpointError, TransportLimits, server_config, server_endpoint};
 use common::shutdown::Shutdown;
 use common::telemetry::init_metrics;
-use common::tls::{Certificate, NodeIdentity, TlsError};
+use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
 use common::webtransport::{ALPN, AcceptLimits, Listener, OriginPolicy};
 use config::Config;
 use proto::cluster::HeartbeatReply;
@@ -107,7 +107,12 @@ pub struct Running {
 }
 
 /// Binds every listener and starts serving; returns when clients and global controllers can come.
-pub async fn start(config: Config, identity: NodeIdentity, certificate: Certificate) -> Result<Running, StartError> {
+pub async fn start(
+    config: Config,
+    identity: impl Into<LiveIdentity>,
+    certificate: impl Into<LiveCertificate>,
+) -> Result<Running, StartError> {
+    let (identity, certificate) = (identity.into(), certificate.into());
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let grpc_listener = bind_tcp(config.cluster.grpc_bind).await?;
     let grpc_address = grpc_listener.local_addr().map_err(|source| StartError::Bind { address: config.cluster.grpc_bind, source })?;
@@ -124,7 +129,7 @@ pub async fn start(config: Config, identity: NodeIdentity, certificate: Certific
         endpoint: config.cluster.grpc_advertise.clone().unwrap_or_else(|| grpc_address.to_string()),
         public_url: config.public.url.clone().unwrap_or_else(|| format!("https://{public_address}/wt")),
         fallback_url: config.public.fallback_url.clone().unwrap_or_else(|| format!("wss://{public_address}/ws")),
-        certificate_hashes: certificate.pinned_hash().map(|hash| bytes::Bytes::copy_from_slice(&hash)).into_iter().collect(),
+        certificate: certificate.clone(),
         start_number: common::random::number(),
     };
 
@@ -170,7 +175,7 @@ async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// UDP and TCP on one port.
-async fn bind_public(address: SocketAddr, certificate: &Certificate) -> Result<(quinn::Endpoint, TcpListener, SocketAddr), StartError> {
+async fn bind_public(address: SocketAddr, certificate: &LiveCertificate) -> Result<(quinn::Endpoint, TcpListener, SocketAddr), StartError> {
     let attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
     let mut attempt = 1;
     loop {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::grpc::{CALL_TIMEOUT, DialError, channel};
-use common::tls::{NodeIdentity, NodeKind};
+use common::tls::{LiveCertificate, LiveIdentity, NodeKind};
 use common_core::NodeId;
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
 use proto::cluster::{Deregister, HealthStatus, Heartbeat, RegisterMeetingController};
@@ -33,7 +33,8 @@ pub(crate) struct Presentation {
     pub endpoint: String,
     pub public_url: String,
     pub fallback_url: String,
-    pub certificate_hashes: Vec<bytes::Bytes>,
+    /// Its hashes are looked up for each message: they change while the process runs.
+    pub certificate: LiveCertificate,
     pub start_number: u64,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub fn new(node: Arc<Node>, presentation: Presentation, identity: &NodeIdentity, endpoint: &str) -> Result<Self, DialError> {
+    pub fn new(node: Arc<Node>, presentation: Presentation, identity: &LiveIdentity, endpoint: &str) -> Result<Self, DialError> {
         let client = ClusterRegistryClient::new(channel(identity, endpoint, NodeKind::GlobalController.certificate_name())?);
         Ok(Self { node, presentation, endpoint: endpoint.to_owned(), client })
     }
@@ -103,7 +104,7 @@ impl Registry {
             capacity: Some(self.node.capacity()),
             public_url: it.public_url.clone(),
             fallback_url: it.fallback_url.clone(),
-            certificate_hashes: it.certificate_hashes.clone(),
+            certificate_hashes: it.certificate.wire_hashes(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             start_number: it.start_number,
         };
@@ -123,7 +124,7 @@ impl Registry {
             start_number: self.presentation.start_number,
             handler_capacity: None,
             meetings: self.node.loads(),
-            certificate_hashes: self.presentation.certificate_hashes.clone(),
+            certificate_hashes: self.presentation.certificate.wire_hashes(),
             ..Heartbeat::default()
         };
         let reply = in_time(self.client.heartbeat(request)).await?;

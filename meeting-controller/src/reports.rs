@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::grpc::{CALL_TIMEOUT, DialError, channel};
-use common::tls::{NodeIdentity, NodeKind};
+use common::tls::{LiveIdentity, NodeKind};
 use common_core::{MeetingId, NodeId};
 use meeting_controller_core::Event;
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
@@ -162,7 +162,7 @@ impl Reporter {
     pub fn new(
         reports: Arc<Reports>,
         (node_id, start_number): (NodeId, u64),
-        identity: &NodeIdentity,
+        identity: &LiveIdentity,
         global_controllers: &[String],
     ) -> Result<Self, DialError> {
         let client =

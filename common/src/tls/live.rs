@@ -1,0 +1,151 @@
+//! Certificates that are replaced while they are in use. In: a new certificate or identity. Out: what each handshake from then on shows.
+//!
+//! Connections that stand are not touched by a replacement of a public certificate: TLS looks at it in the handshake alone.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::{Certificate, NodeIdentity, TlsError};
+
+/// A node's identity towards its cluster that can be replaced. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LiveIdentity {
+    current: Arc<RwLock<Arc<NodeIdentity>>>,
+}
+
+impl From<NodeIdentity> for LiveIdentity {
+    fn from(identity: NodeIdentity) -> Self {
+        Self { current: Arc::new(RwLock::new(Arc::new(identity))) }
+    }
+}
+
+impl From<&NodeIdentity> for LiveIdentity {
+    fn from(identity: &NodeIdentity) -> Self {
+        identity.clone().into()
+    }
+}
+
+impl From<&LiveIdentity> for LiveIdentity {
+    fn from(identity: &LiveIdentity) -> Self {
+        identity.clone()
+    }
+}
+
+impl LiveIdentity {
+    /// As it is now.
+    pub fn current(&self) -> Arc<NodeIdentity> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses `identity` from now on.
+    pub fn replace(&self, identity: NodeIdentity) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+    }
+}
+
+/// A public certificate that can be replaced, and the self-signed one that will follow it. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LiveCertificate {
+    held: Arc<RwLock<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    current: Usable,
+    /// Published before it is used, so that whoever was told of a hash a while ago still gets in when it is.
+    next: Option<Usable>,
+}
+
+#[derive(Clone, Debug)]
+struct Usable {
+    certificate: Arc<Certificate>,
+    /// `None`: key and certificate do not fit; [`LiveCertificate::server_config`] says so before anything listens.
+    key: Option<Arc<CertifiedKey>>,
+}
+
+impl Usable {
+    fn new(certificate: Certificate) -> Self {
+        let key = certificate.certified().ok().map(Arc::new);
+        Self { certificate: Arc::new(certificate), key }
+    }
+}
+
+impl From<Certificate> for LiveCertificate {
+    fn from(certificate: Certificate) -> Self {
+        Self { held: Arc::new(RwLock::new(Held { current: Usable::new(certificate), next: None })) }
+    }
+}
+
+impl LiveCertificate {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Held> {
+        // Writers assign whole values, so what a panicking one left behind is whole.
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What handshakes are answered with now.
+    pub fn current(&self) -> Arc<Certificate> {
+        self.read().current.certificate.clone()
+    }
+
+    /// SHA-256 of the current and the next self-signed certificate, for `serverCertificateHashes`; empty under a public authority.
+    pub fn hashes(&self) -> Vec<[u8; 32]> {
+        let held = self.read();
+        std::iter::once(&held.current).chain(&held.next).filter_map(|it| it.certificate.pinned_hash()).collect()
+    }
+
+    /// [`hashes`](Self::hashes) as messages carry them.
+    pub fn wire_hashes(&self) -> Vec<bytes::Bytes> {
+        self.hashes().iter().map(|hash| bytes::Bytes::copy_from_slice(hash)).collect()
+    }
+
+    /// Answers handshakes with `certificate` from now on, and forgets the next one. What does not fit its key is refused, and the old one goes on.
+    pub fn replace(&self, certificate: Certificate) -> Result<(), TlsError> {
+        certificate.certified()?;
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held { current: Usable::new(certificate), next: None };
+        Ok(())
+    }
+
+    /// A rustls server configuration without client authentication that offers `alpn`, first liked best, and looks here at each handshake.
+    pub fn server_config(&self, alpn: &[&[u8]]) -> Result<rustls::ServerConfig, TlsError> {
+        self.current().certified()?;
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(self.clone()));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(config)
+    }
+}
+
+impl ResolvesServerCert for LiveCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.read().current.key.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh() -> Certificate {
+        Certificate::self_signed(&["localhost".into()]).expect("a certificate")
+    }
+
+    /// Everything that was made from a live certificate sees the new one; what cannot serve changes nothing.
+    #[test]
+    fn a_replacement_reaches_what_holds_it() {
+        crate::tls::install_crypto_provider();
+        let (first, second) = (fresh(), fresh());
+        let live = LiveCertificate::from(first.clone());
+        let held = live.clone();
+        assert_eq!(held.hashes(), [first.sha256()]);
+        live.replace(second.clone()).expect("it fits");
+        assert_eq!((held.hashes(), held.wire_hashes()), (vec![second.sha256()], vec![bytes::Bytes::copy_from_slice(&second.sha256())]));
+        let unfit = Certificate { key: first.key.clone_key(), ..second.clone() };
+        assert!(matches!(live.replace(unfit.clone()), Err(TlsError::Use(_))));
+        assert_eq!(held.current().sha256(), second.sha256());
+        assert!(LiveCertificate::from(unfit).server_config(&[b"h3"]).is_err(), "a service does not start with another's key");
+    }
+}
