@@ -46,6 +46,11 @@ test: setup web e2e/browser/node_modules $(VENV)/ready $(VENV_NIQUESTS)/ready ##
 unit: $(STAMPS)/web ## The tests that need no browser, media tools or network emulation
 	cargo nextest run --workspace --locked --exclude e2e
 
+.PHONY: hostile
+hostile: $(STAMPS)/web $(VENV)/ready ## The hostile suite at full scale: floods of 10^5, 2000 half-handshakes, with figures
+	cargo build --workspace --bin dark-tower --locked
+	HOSTILE_SCALE=full cargo nextest run -p e2e --locked --profile hostile --no-capture hostile
+
 .PHONY: lint
 lint: $(STAMPS)/web ## clippy and the TypeScript compiler, warnings are errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings

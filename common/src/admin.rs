@@ -33,7 +33,12 @@ pub fn router(metrics: PrometheusHandle, readiness: Vec<Readiness>) -> Router {
         // Depends on nothing outside: a process that answers is alive.
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(Arc::new(readiness)))
-        .route("/metrics", get(|State(metrics): State<PrometheusHandle>| async move { metrics.render() }).with_state(metrics))
+        .route("/metrics", get(figures).with_state(metrics))
+}
+
+async fn figures(State(metrics): State<PrometheusHandle>) -> String {
+    crate::vitals::show();
+    metrics.render()
 }
 
 async fn ready(State(readiness): State<Arc<Vec<Readiness>>>) -> (StatusCode, String) {

@@ -15,6 +15,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
+pub mod vitals;
 pub mod webtransport;
 
 pub use secret::Secret;

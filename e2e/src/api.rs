@@ -58,8 +58,17 @@ impl Api {
     /// A client of the API at `base`. Certificates are not looked at: what a test proves about them, it proves elsewhere.
     pub fn new(base: impl Into<String>) -> anyhow::Result<Self> {
         common::tls::install_crypto_provider();
-        let http = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build()?;
-        Ok(Self { http, base: base.into() })
+        Self::with(reqwest::Client::builder(), base)
+    }
+
+    /// The same with a connection of its own for each request: none is left behind that would count among those of a server.
+    pub fn without_pool(base: impl Into<String>) -> anyhow::Result<Self> {
+        common::tls::install_crypto_provider();
+        Self::with(reqwest::Client::builder().pool_max_idle_per_host(0), base)
+    }
+
+    fn with(builder: reqwest::ClientBuilder, base: impl Into<String>) -> anyhow::Result<Self> {
+        Ok(Self { http: builder.tls_danger_accept_invalid_certs(true).build()?, base: base.into() })
     }
 
     /// A request to a path below the base.

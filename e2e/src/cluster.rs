@@ -84,6 +84,11 @@ impl Dev {
         Ok(Self { file, api, process, data_dir })
     }
 
+    /// Its process id, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Its data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.path().into()

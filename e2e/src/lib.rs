@@ -15,6 +15,7 @@ pub mod bystanders;
 pub mod camera;
 pub mod clip;
 pub mod cluster;
+pub mod ground;
 pub mod in_process;
 pub mod link;
 pub mod peer;

@@ -74,6 +74,11 @@ impl Process {
         Ok(Self { child, input, name, lines, error_log: error_log.into(), _reading: AbortOnDropHandle::new(reading) })
     }
 
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Writes a line to its standard input.
     pub async fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         let input = self.input.as_mut().context("standard input is piped")?;
