@@ -25,6 +25,9 @@ pub struct Meeting {
     pub join_token: String,
     /// Where signaling is.
     pub meeting_controller_url: String,
+    /// Handlers that may be dialled already.
+    #[serde(default)]
+    pub media_handler_urls: Vec<String>,
 }
 
 /// The answer to a wish to join: all that a client needs.
@@ -81,6 +84,26 @@ impl Api {
         let (status, body) = self.post("/api/v1/meetings", &json!({"display_name": "A test"})).await?;
         ensure!(status == 201, "POST /api/v1/meetings answered {status}: {body}");
         Ok(serde_json::from_value(body)?)
+    }
+
+    /// Creates a meeting that should be in `region`; the answer's status and body as they come.
+    pub async fn create_in(&self, region: &str) -> anyhow::Result<(u16, Value)> {
+        self.post("/api/v1/meetings", &json!({"display_name": "A test", "region": region})).await
+    }
+
+    /// The same, which must succeed.
+    pub async fn create_meeting_in(&self, region: &str) -> anyhow::Result<Meeting> {
+        let (status, body) = self.create_in(region).await?;
+        ensure!(status == 201, "POST /api/v1/meetings for {region} answered {status}: {body}");
+        Ok(serde_json::from_value(body)?)
+    }
+
+    /// What the API says of a meeting.
+    pub async fn meeting(&self, meeting_id: &str) -> anyhow::Result<Value> {
+        let answer = self.request(reqwest::Method::GET, &format!("/api/v1/meetings/{meeting_id}")).send().await?;
+        let (status, body) = (answer.status(), answer.json().await?);
+        ensure!(status == 200, "GET {meeting_id} answered {status}: {body}");
+        Ok(body)
     }
 
     /// Asks to join `meeting_id` (or its short code) under `name`.

@@ -131,8 +131,18 @@ impl Process {
         self.signal(Signal::KILL)
     }
 
+    /// Sends SIGSTOP: it does nothing any more, and its sockets stay open.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Sends SIGCONT: it goes on where it was frozen.
+    pub fn wake(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).context("the process has ended already")?;
+        let pid = self.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).context("the process has ended already")?;
         Ok(kill_process(pid, signal)?)
     }
 

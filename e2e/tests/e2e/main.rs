@@ -8,6 +8,7 @@ mod front_door;
 mod hostile;
 mod kept;
 mod manage;
+mod nodes;
 mod resume;
 mod round_trips;
 mod strangers;
