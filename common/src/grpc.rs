@@ -1,78 +1,70 @@
-//! gRPC between nodes: mTLS on both ends, and who is calling.
+//! gRPC between nodes: mutual TLS of our own on both ends, what strangers and nodes may cost, and who is calling.
+//!
+//! In: a [`LiveIdentity`](crate::tls::LiveIdentity). When it is replaced, new connections are made by the new one at once, and old ones
+//! end in order: calls under way are finished, new calls go over new connections, and after [`RENEWAL_TIMEOUT`] none of the old is left.
+
+mod channel;
+mod leased;
+mod pending;
+mod server;
 
 use std::time::Duration;
 
 use common_core::NodeId;
-use thiserror::Error;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, ServerTlsConfig};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
-use crate::tls::{LiveIdentity, NodeKind, dns_names};
+pub use channel::{Channel, DialError, channel};
+pub use server::{Connection, Listener, ServeError};
+
+use crate::tls::NodeKind;
 
 /// A call between nodes that takes longer has failed; the callers are people waiting to join.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection between nodes may take to stand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// HTTP/2 pings between nodes, so that a dead peer is noticed without traffic.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Three pings' worth of silence.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long connections live on after the identity that they were made by was replaced: no call lasts longer than [`CALL_TIMEOUT`], and
+/// streams have the rest to move.
+pub const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Header fields of a call or an answer, bytes: a path, a status with its words, and room.
+const HEAD_BYTES_MAX: u32 = 16 * 1024;
 
-/// Why a peer cannot be called.
-#[derive(Debug, Error)]
-#[error("cannot call {endpoint}: {reason}")]
-pub struct DialError {
-    endpoint: String,
-    reason: String,
+/// The connection by which a request came.
+fn connection<T>(request: &Request<T>) -> Result<&Connection, Status> {
+    request.extensions().get().ok_or_else(|| Status::unauthenticated("a node certificate is needed"))
 }
 
-/// A server that lets in only nodes of this cluster.
-pub fn server_tls(identity: impl Into<LiveIdentity>) -> ServerTlsConfig {
-    let identity = identity.into().current();
-    ServerTlsConfig::new()
-        .identity(Identity::from_pem(&identity.certificate_pem, &identity.key_pem))
-        .client_ca_root(Certificate::from_pem(&identity.authority_pem))
-}
-
-/// A channel to `endpoint` (`host:port`), which must show a certificate with `name`: a node id, or a kind's name
-/// ([`NodeKind::certificate_name`]). It connects at the first call and again whenever it was lost.
-pub fn channel(identity: impl Into<LiveIdentity>, endpoint: &str, name: &str) -> Result<Channel, DialError> {
-    let fail = |reason: String| DialError { endpoint: endpoint.to_owned(), reason };
-    let identity = identity.into().current();
-    let tls = ClientTlsConfig::new()
-        .identity(Identity::from_pem(&identity.certificate_pem, &identity.key_pem))
-        .ca_certificate(Certificate::from_pem(&identity.authority_pem))
-        .domain_name(name);
-    let endpoint = Endpoint::from_shared(format!("https://{endpoint}"))
-        .and_then(|endpoint| endpoint.tls_config(tls))
-        .map_err(|error| fail(error.to_string()))?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
-        .connect_lazy())
-}
-
-/// The node that calls, if it is of kind `kind`; `PERMISSION_DENIED` otherwise.
+/// The node that calls, if it is of kind `kind`; `PERMISSION_DENIED` otherwise, `UNAUTHENTICATED` once its certificate has expired.
 pub fn caller<T>(request: &Request<T>, kind: NodeKind) -> Result<NodeId, Status> {
-    let certificates = request.peer_certs().ok_or_else(|| Status::unauthenticated("a node certificate is needed"))?;
-    let names = certificates.first().map(dns_names).unwrap_or_default();
-    if !names.iter().any(|name| name == kind.certificate_name()) {
-        return Err(Status::permission_denied(format!(
-            "only a node with the name {} in its certificate may call this",
-            kind.certificate_name()
-        )));
+    let Connection { remote, holder, expires, .. } = connection(request)?;
+    let refuse = |reason: &'static str, status: Status| {
+        metrics::counter!("dark_tower_refused_total", "door" => "grpc", "reason" => reason).increment(1);
+        tracing::info!(%remote, holder = ?holder.as_ref().map(|it| &it.id), reason, status = status.message(), "a call is refused");
+        Err(status)
+    };
+    if crate::clock::unix_seconds() >= *expires {
+        return refuse("expired", Status::unauthenticated("the certificate that this connection was made by has expired"));
     }
-    names
-        .iter()
-        .find_map(|name| name.parse().ok())
-        .ok_or_else(|| Status::permission_denied("the certificate has no node id among its names"))
+    match holder {
+        Err(error) => refuse("certificate", Status::permission_denied(error.to_string())),
+        Ok(holder) if holder.kind != kind => refuse(
+            "kind",
+            Status::permission_denied(format!("only a node with the name {} in its certificate may call this", kind.certificate_name())),
+        ),
+        Ok(holder) => Ok(holder.id.clone()),
+    }
 }
 
 /// [`caller`], which must be `claimed`: a node speaks for no other.
 pub fn caller_is<T>(request: &Request<T>, kind: NodeKind, claimed: &str) -> Result<NodeId, Status> {
     let caller = caller(request, kind)?;
-    if caller.as_str() == claimed { Ok(caller) } else { Err(Status::permission_denied(format!("{caller} may not speak for another node"))) }
+    if caller.as_str() == claimed {
+        return Ok(caller);
+    }
+    metrics::counter!("dark_tower_refused_total", "door" => "grpc", "reason" => "node_id").increment(1);
+    tracing::warn!(%caller, claimed = common_core::name::escape(claimed, 64), "a node speaks for another and is refused");
+    Err(Status::permission_denied(format!("{caller} may not speak for another node")))
+}
+
+/// Cancelled when the connection of `request` is to be renewed: a stream of answers ends then, and its caller asks for another.
+pub fn until_renewed<T>(request: &Request<T>) -> Result<CancellationToken, Status> {
+    Ok(connection(request)?.renewed.clone())
 }

@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod quic;
 pub mod random;
 pub mod secret;
+pub mod shares;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

@@ -3,27 +3,32 @@
 //! [`Certificate`] and [`NodeIdentity`] are values; [`LiveCertificate`] and [`LiveIdentity`] are what listeners and channels hold, so that
 //! what is replaced in them is used from the next handshake on.
 
+mod authority;
+mod identity;
 mod live;
+mod validity;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
+pub use authority::ClusterAuthority;
+pub use identity::{Holder, HolderError, NodeIdentity, NodeKind};
+pub(crate) use live::HeldIdentity;
 pub use live::{LiveCertificate, LiveIdentity};
+pub use validity::Validity;
 
 /// Life of a self-signed certificate: browsers accept pinned hashes up to 14 days, and a day is left for skewed clocks.
 const SELF_SIGNED_LIFE: Duration = Duration::from_secs(13 * 24 * 3600 - 2 * 3600);
 /// How far a certificate's life begins in the past, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_secs(3600);
-/// Life of a throw-away cluster authority and its certificates.
-const CLUSTER_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a certificate cannot be made or read.
 #[derive(Debug, Error)]
@@ -41,6 +46,17 @@ pub enum TlsError {
     /// The configuration names a certificate without a key, or a key without a certificate.
     #[error("public.certificate and public.key belong together")]
     Half,
+    /// What a file or a message held is not what it should be.
+    #[error("{what}: {reason}")]
+    Material {
+        /// What should have been there.
+        what: &'static str,
+        /// What was found.
+        reason: String,
+    },
+    /// The certificate is for nobody in a cluster.
+    #[error(transparent)]
+    Holder(#[from] HolderError),
     /// The library refuses.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -134,122 +150,16 @@ pub fn hash_base64(hash: &[u8]) -> String {
     STANDARD.encode(hash)
 }
 
+/// Lets a certificate live for `life` from now on.
 fn set_life(params: &mut CertificateParams, life: Duration) {
     let now = time::OffsetDateTime::now_utc();
     params.not_before = now - BACKDATED;
     params.not_after = now + life;
 }
 
-/// What kind of node a certificate is for; stands in it as a second name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NodeKind {
-    /// Answers the public API.
-    GlobalController,
-    /// Speaks signaling.
-    MeetingController,
-    /// Forwards media.
-    MediaHandler,
-    /// Is no node but a person, who asks the cluster how it is and tells it what to do.
-    Operator,
-}
-
-impl NodeKind {
-    /// The DNS name in the certificate of every node of this kind. No node id has a dot, so the two never meet.
-    pub const fn certificate_name(self) -> &'static str {
-        match self {
-            NodeKind::GlobalController => "global-controller.dark-tower.internal",
-            NodeKind::MeetingController => "meeting-controller.dark-tower.internal",
-            NodeKind::MediaHandler => "media-handler.dark-tower.internal",
-            NodeKind::Operator => "operator.dark-tower.internal",
-        }
-    }
-}
-
-/// What a node shows to other nodes, and whom it believes. All PEM.
-#[derive(Clone)]
-pub struct NodeIdentity {
-    /// The node's certificate: its id and kind as DNS names.
-    pub certificate_pem: String,
-    /// The certificate's key.
-    pub key_pem: String,
-    /// The cluster's authority.
-    pub authority_pem: String,
-}
-
-impl std::fmt::Debug for NodeIdentity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeIdentity").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
-    }
-}
-
-impl NodeIdentity {
-    /// Reads the three files.
-    pub fn load(certificate: &Path, key: &Path, authority: &Path) -> Result<Self, TlsError> {
-        let read = |what, path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| TlsError::File { what, path: path.into(), reason: error.to_string() })
-        };
-        Ok(Self {
-            certificate_pem: read("a node certificate", certificate)?,
-            key_pem: read("a node key", key)?,
-            authority_pem: read("the cluster's authority", authority)?,
-        })
-    }
-}
-
-/// A cluster's certificate authority.
-pub struct ClusterAuthority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate_pem: String,
-}
-
-impl ClusterAuthority {
-    /// A fresh one.
-    pub fn generate() -> Result<Self, TlsError> {
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "Dark Tower cluster");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        set_life(&mut params, CLUSTER_LIFE);
-        let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), certificate_pem })
-    }
-
-    /// A certificate for the node `id` of kind `kind`, for both ends of mTLS.
-    pub fn issue(&self, id: &common_core::NodeId, kind: NodeKind) -> Result<NodeIdentity, TlsError> {
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, id.as_str());
-        for name in [id.as_str(), kind.certificate_name()] {
-            params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
-        }
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        set_life(&mut params, CLUSTER_LIFE);
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(NodeIdentity { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), authority_pem: self.certificate_pem.clone() })
-    }
-}
-
-/// The DNS names in a certificate; empty if it cannot be parsed.
-pub fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    webpki::EndEntityCert::try_from(certificate)
-        .map(|certificate| certificate.valid_dns_names().map(str::to_owned).collect())
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn node_certificates_carry_id_and_kind() {
-        let authority = ClusterAuthority::generate().expect("an authority");
-        let id = "mc-1".parse().expect("a node id");
-        let identity = authority.issue(&id, NodeKind::MeetingController).expect("a certificate");
-        let certificate = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).expect("PEM");
-        assert_eq!(dns_names(&certificate), ["mc-1", "meeting-controller.dark-tower.internal"]);
-        assert!(!format!("{identity:?}").contains("PRIVATE"));
-    }
 
     /// A forgotten key must not turn a public service into a self-signed one.
     #[test]

@@ -19,9 +19,9 @@ use crate::events::Bell;
 use crate::http::Rates;
 use crate::keys::SigningKeys;
 use crate::revoked::Revoked;
-use crate::shares::Shares;
 use crate::store::{EventKind, Store, StoreError, UnixMillis};
 use crate::timestamp::now_millis;
+use common::shares::Shares;
 
 /// Between pulses: well inside the two seconds that count as a freeze.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);

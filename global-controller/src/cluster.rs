@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::clock::Clock;
+use common::grpc::Channel;
 use common::tls::LiveIdentity;
 use common_core::{MeetingId, Moment, NodeId};
 use global_controller_core::cluster::{
@@ -22,7 +23,6 @@ use proto::cluster::{
     MeetingConfig, MeetingParticipant, RequestMute,
 };
 use thiserror::Error;
-use tonic::transport::Channel;
 
 /// Handlers that a client is told of: one to use, two in reserve.
 const HANDLERS_MAX: usize = 3;

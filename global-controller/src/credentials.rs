@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use crate::config::LimitsConfig;
-use crate::shares::{Full, Shares};
+use common::shares::{Full, Shares};
 
 /// Longest secret that is hashed, bytes; ours have 43.
 const SECRET_BYTES_MAX: usize = 256;

@@ -20,7 +20,6 @@ mod listen;
 mod registry;
 mod revoked;
 mod service;
-mod shares;
 pub mod store;
 mod timestamp;
 mod webhooks;

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 
 use crate::admin::{AdminError, NewClient, create_client};
 use crate::app::App;
@@ -37,7 +37,9 @@ const STORE_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks for it.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 /// Calls under way at once on one node's connection: a heartbeat and a registration, with room for retries.
-const CALLS_PER_NODE: usize = 16;
+const CALLS_PER_NODE: u32 = 16;
+/// The largest message of a node: a heartbeat with 50,000 meetings, or 256 events with all that clients may say of their streams.
+const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A view that nobody touched for this long means that this process was frozen (DESIGN section 6).
 const FREEZE: Duration = Duration::from_secs(2);
 
@@ -51,13 +53,8 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The registry's listener or its TLS.
-    #[error("cannot serve the registry on {address}: {reason}")]
-    Registry {
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        reason: String,
-    },
+    #[error("cannot serve the registry: {0}")]
+    Registry(#[from] grpc::ServeError),
     /// The folder of the store's file.
     #[error("cannot make the folder {path}: {source}")]
     Folder {
@@ -310,20 +307,10 @@ async fn serve_registry(
     stop: CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<SocketAddr, StartError> {
-    let fail = |reason: String| StartError::Registry { address, reason };
-    let incoming = TcpIncoming::bind(address).map_err(|error| fail(error.to_string()))?.with_nodelay(Some(true));
-    let bound = incoming.local_addr().map_err(|error| fail(error.to_string()))?;
-    let server = tonic::transport::Server::builder()
-        .tls_config(grpc::server_tls(identity))
-        .map_err(|error| fail(error.to_string()))?
-        .timeout(grpc::CALL_TIMEOUT)
-        .concurrency_limit_per_connection(CALLS_PER_NODE)
-        .add_service(ClusterRegistryServer::new(registry));
-    tasks.spawn(async move {
-        if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
-            tracing::error!(%error, "the registry ended");
-        }
-    });
+    let listener = grpc::Listener::bind(address, identity).await?;
+    let bound = listener.local_addr();
+    let service = ClusterRegistryServer::new(registry).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    tasks.spawn(listener.serve(Routes::new(service), CALLS_PER_NODE, stop));
     Ok(bound)
 }
 

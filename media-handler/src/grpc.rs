@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use common::shares::{Share, Shares};
 use common::tls::{LiveCertificate, NodeKind};
 use common_core::{Code, Generation, MeetingId, NodeId, ParticipantId, StreamId};
 use media_handler_core::hub::{Destination, RegisterError, RouteError, StreamTelemetry};
@@ -17,7 +18,7 @@ use proto::cluster::{
 };
 use proto::convert::{self, FieldError};
 use proto::v1::ErrorCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,8 +28,14 @@ use tonic::{Request, Response, Status};
 use crate::handler::Handler;
 use crate::path::available_bitrate;
 
+/// The largest command: a route to a thousand participants with options, or a participant with 32 media streams.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Calls at once of one controller: one for each of its meetings, when many begin together, and its stream of telemetry.
+pub(crate) const CALLS_MAX: u32 = 256;
 /// Telemetry streams at a time, of all controllers together: one each, with room for those that dial anew.
 const TELEMETRY_STREAMS_MAX: usize = 256;
+/// Of these by one controller: the one in use, and those that it has lost and that are not over yet.
+const TELEMETRY_STREAMS_PER_CONTROLLER: usize = 4;
 /// Reports waiting for a controller that is slow to read; more are left out, as the next one says it again.
 const REPORTS_MAX: usize = 4;
 /// Destinations one command may name: a whole meeting.
@@ -38,13 +45,12 @@ pub(crate) struct Service {
     handler: Arc<Handler>,
     public_url: String,
     certificate: LiveCertificate,
-    telemetry_streams: Arc<Semaphore>,
-    stop: CancellationToken,
+    telemetry_streams: Shares<NodeId>,
 }
 
 impl Service {
-    pub fn new(handler: Arc<Handler>, public_url: String, certificate: LiveCertificate, stop: CancellationToken) -> Self {
-        Self { handler, public_url, certificate, telemetry_streams: Arc::new(Semaphore::new(TELEMETRY_STREAMS_MAX)), stop }
+    pub fn new(handler: Arc<Handler>, public_url: String, certificate: LiveCertificate) -> Self {
+        Self { handler, public_url, certificate, telemetry_streams: Shares::new(TELEMETRY_STREAMS_MAX, TELEMETRY_STREAMS_PER_CONTROLLER) }
     }
 }
 
@@ -131,11 +137,11 @@ impl MediaHandlerService for Service {
 
     async fn telemetry(&self, request: Request<TelemetryRequest>) -> Result<Response<Self::TelemetryStream>, Status> {
         let owner = common::grpc::caller(&request, NodeKind::MeetingController)?;
-        let permit =
-            self.telemetry_streams.clone().try_acquire_owned().map_err(|_| Status::resource_exhausted("too many telemetry streams"))?;
+        let place = self.telemetry_streams.take(owner.clone()).map_err(|_| Status::resource_exhausted("too many telemetry streams"))?;
+        let stop = common::grpc::until_renewed(&request)?;
         let (reports, stream) = mpsc::channel(REPORTS_MAX);
         let reporter = Reporter { handler: self.handler.clone(), owner, before: BTreeMap::new(), paths: BTreeMap::new() };
-        self.handler.tasks.spawn(reporter.run(reports, self.stop.clone(), permit));
+        self.handler.tasks.spawn(reporter.run(reports, stop, place));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
@@ -159,7 +165,7 @@ struct Path {
 }
 
 impl Reporter {
-    async fn run(mut self, reports: mpsc::Sender<Result<TelemetryReport, Status>>, stop: CancellationToken, _permit: OwnedSemaphorePermit) {
+    async fn run(mut self, reports: mpsc::Sender<Result<TelemetryReport, Status>>, stop: CancellationToken, _place: Share<NodeId>) {
         let interval = self.handler.limits.telemetry_interval;
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

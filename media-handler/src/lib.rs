@@ -31,10 +31,9 @@ use common_core::Code;
 use config::Config;
 use proto::cluster::media_handler_service_server::MediaHandlerServiceServer;
 use thiserror::Error;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 
 use crate::handler::Handler;
 use crate::registry::{LastBeat, Presentation, Registry};
@@ -79,8 +78,8 @@ pub enum StartError {
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
     /// gRPC does not stand.
-    #[error("cannot serve gRPC: {0}")]
-    Grpc(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Grpc(#[from] common::grpc::ServeError),
     /// A global controller cannot be called.
     #[error(transparent)]
     Dial(#[from] common::grpc::DialError),
@@ -121,9 +120,8 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     let (identity, certificate) = (identity.into(), certificate.into());
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-    let fail = |source| StartError::Bind { address: config.cluster.grpc_bind, source };
-    let grpc_listener = TcpListener::bind(config.cluster.grpc_bind).await.map_err(fail)?;
-    let grpc_address = grpc_listener.local_addr().map_err(fail)?;
+    let grpc_listener = common::grpc::Listener::bind(config.cluster.grpc_bind, &identity).await?;
+    let grpc_address = grpc_listener.local_addr();
     let mut transport = TRANSPORT.transport();
     let mut congestion = quinn::congestion::CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW_BYTES);
@@ -141,16 +139,9 @@ pub async fn start(
         start_number: common::random::number(),
     };
 
-    let service = grpc::Service::new(handler.clone(), presentation.public_url.clone(), certificate.clone(), stop.clone());
-    let server = tonic::transport::Server::builder()
-        .tls_config(common::grpc::server_tls(&identity))?
-        .add_service(MediaHandlerServiceServer::new(service));
-    let serving = server.serve_with_incoming_shutdown(TcpListenerStream::new(grpc_listener), stop.clone().cancelled_owned());
-    tasks.spawn(async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "gRPC has ended");
-        }
-    });
+    let service = grpc::Service::new(handler.clone(), presentation.public_url.clone(), certificate.clone());
+    let routes = Routes::new(MediaHandlerServiceServer::new(service).max_decoding_message_size(grpc::MESSAGE_BYTES_MAX));
+    tasks.spawn(grpc_listener.serve(routes, grpc::CALLS_MAX, stop.clone()));
 
     let origins = OriginPolicy::from_list(&config.public.origins);
     let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, limits: AcceptLimits::default() };

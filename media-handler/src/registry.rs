@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::grpc::{CALL_TIMEOUT, DialError, channel};
+use common::grpc::{CALL_TIMEOUT, Channel, DialError, channel};
 use common::tls::{LiveCertificate, LiveIdentity, NodeKind};
 use common_core::Moment;
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
 use proto::cluster::{Deregister, HandlerCapacity, HealthStatus, Heartbeat, RegisterMediaHandler};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::handler::Handler;

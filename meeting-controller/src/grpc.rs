@@ -18,6 +18,10 @@ use crate::actor::{Control, Kicked, MeetingHandle, MuteError};
 use crate::codec::meeting_participant;
 use crate::node::{AssignError, Node};
 
+/// The largest command: an assignment with as many refused subjects as a meeting remembers.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Calls at once of one global controller: the API's questions about who is in which meeting, each answered in milliseconds.
+pub(crate) const CALLS_MAX: u32 = 256;
 /// Participants of a meeting whose assignment states no number (DESIGN section 3).
 const PARTICIPANTS_DEFAULT: u32 = 100;
 /// The largest meeting (DESIGN section 3).

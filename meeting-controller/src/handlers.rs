@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use common::grpc;
+use common::grpc::Channel;
 use common::tls::LiveIdentity;
 use common_core::NodeId;
 use proto::cluster::media_handler_service_client::MediaHandlerServiceClient;
@@ -17,7 +18,6 @@ use proto::cluster::{HandlerEntry, HealthStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Channel;
 
 pub(crate) use telemetry::TelemetrySink;
 pub(crate) use worker::{Answer, HandlerQueue};

@@ -37,9 +37,9 @@ use proto::cluster::HeartbeatReply;
 use proto::cluster::meeting_controller_service_server::MeetingControllerServiceServer;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 
 use crate::handlers::Handlers;
 use crate::node::Node;
@@ -71,8 +71,8 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// gRPC does not stand.
-    #[error("cannot serve gRPC: {0}")]
-    Grpc(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Grpc(#[from] common::grpc::ServeError),
     /// A global controller cannot be called.
     #[error(transparent)]
     Dial(#[from] common::grpc::DialError),
@@ -114,8 +114,8 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     let (identity, certificate) = (identity.into(), certificate.into());
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-    let grpc_listener = bind_tcp(config.cluster.grpc_bind).await?;
-    let grpc_address = grpc_listener.local_addr().map_err(|source| StartError::Bind { address: config.cluster.grpc_bind, source })?;
+    let grpc_listener = common::grpc::Listener::bind(config.cluster.grpc_bind, &identity).await?;
+    let grpc_address = grpc_listener.local_addr();
     let (endpoint, tcp, public_address) = bind_public(config.public.bind, &certificate).await?;
 
     let handlers = Handlers::new(identity.clone(), config.region.clone(), stop.clone(), tasks.clone());
@@ -134,13 +134,8 @@ pub async fn start(
     };
 
     let service = MeetingControllerServiceServer::new(grpc::Service { node: node.clone() });
-    let server = tonic::transport::Server::builder().tls_config(common::grpc::server_tls(&identity))?.add_service(service);
-    let serving = server.serve_with_incoming_shutdown(TcpListenerStream::new(grpc_listener), stop.clone().cancelled_owned());
-    tasks.spawn(async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "gRPC has ended");
-        }
-    });
+    let routes = Routes::new(service.max_decoding_message_size(grpc::MESSAGE_BYTES_MAX));
+    tasks.spawn(grpc_listener.serve(routes, grpc::CALLS_MAX, stop.clone()));
 
     let listener = Listener { endpoint: endpoint.clone(), path: "/wt", origins: origins.clone(), limits: AcceptLimits::default() };
     let serving = node.clone();

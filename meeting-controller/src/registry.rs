@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::grpc::{CALL_TIMEOUT, DialError, channel};
+use common::grpc::{CALL_TIMEOUT, Channel, DialError, channel};
 use common::tls::{LiveCertificate, LiveIdentity, NodeKind};
 use common_core::NodeId;
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
@@ -13,7 +13,6 @@ use proto::cluster::{Deregister, HealthStatus, Heartbeat, RegisterMeetingControl
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use crate::node::Node;
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::grpc::{CALL_TIMEOUT, DialError, channel};
+use common::grpc::{CALL_TIMEOUT, Channel, DialError, channel};
 use common::tls::{LiveIdentity, NodeKind};
 use common_core::{MeetingId, NodeId};
 use meeting_controller_core::Event;
@@ -16,7 +16,6 @@ use proto::cluster::meeting_event::What;
 use proto::cluster::{MeetingEvent, ParticipantGone, ReportEvents};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::codec;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::grpc;
+use common::grpc::{self, Channel};
 use common::tls::{NodeIdentity, NodeKind};
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
 use proto::cluster::meeting_controller_service_server::{MeetingControllerService, MeetingControllerServiceServer};
@@ -15,14 +15,16 @@ use proto::cluster::{
     ListParticipants, MeetingAssigned, MeetingEnded, MuteRequested, ParticipantList, RegisterMediaHandler, RegisterMeetingController,
     RequestMute, ResumeChecked,
 };
-use tonic::transport::Channel;
-use tonic::transport::server::TcpIncoming;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 /// As in production.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// More than a run creates.
 const MEETINGS_MAX: u32 = 10_000_000;
+/// Of the one global controller.
+const CALLS_MAX: u32 = 256;
 const CONTROLLER: &str = "mc-1";
 const HANDLER: &str = "mh-1";
 
@@ -67,13 +69,10 @@ impl Nodes {
     /// Registers both, and has them beat until the process ends.
     pub async fn join(self) {
         let meetings = Arc::new(AtomicU32::new(0));
-        let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port").with_nodelay(Some(true));
-        let endpoint = incoming.local_addr().expect("an address").to_string();
-        let server = tonic::transport::Server::builder()
-            .tls_config(grpc::server_tls(&self.controller))
-            .expect("a good certificate")
-            .add_service(MeetingControllerServiceServer::new(Service(meetings.clone())));
-        tokio::spawn(server.serve_with_incoming(incoming));
+        let listener = grpc::Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), &self.controller).await.expect("a free port");
+        let endpoint = listener.local_addr().to_string();
+        let routes = Routes::new(MeetingControllerServiceServer::new(Service(meetings.clone())));
+        tokio::spawn(listener.serve(routes, CALLS_MAX, CancellationToken::new()));
 
         let capacity = move || ControllerCapacity {
             max_meetings: MEETINGS_MAX,

@@ -2,22 +2,44 @@
 //!
 //! Connections that stand are not touched by a replacement of a public certificate: TLS looks at it in the handshake alone.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio_util::sync::CancellationToken;
 
+use super::identity::Secured;
 use super::{Certificate, NodeIdentity, TlsError};
 
 /// A node's identity towards its cluster that can be replaced. Clones share it.
 #[derive(Clone, Debug)]
 pub struct LiveIdentity {
-    current: Arc<RwLock<Arc<NodeIdentity>>>,
+    current: Arc<RwLock<Arc<HeldIdentity>>>,
+}
+
+/// An identity from when it was put in until it was replaced.
+#[derive(Debug)]
+pub(crate) struct HeldIdentity {
+    identity: Arc<NodeIdentity>,
+    secured: OnceLock<Result<Secured, String>>,
+    /// Cancelled when another takes its place: connections that were made by it are to be made anew.
+    pub replaced: CancellationToken,
+}
+
+impl HeldIdentity {
+    fn new(identity: NodeIdentity) -> Arc<Self> {
+        Arc::new(Self { identity: Arc::new(identity), secured: OnceLock::new(), replaced: CancellationToken::new() })
+    }
+
+    /// As rustls takes it; the reason if it cannot serve.
+    pub fn secured(&self) -> Result<Secured, String> {
+        self.secured.get_or_init(|| self.identity.secured().map_err(|error| error.to_string())).clone()
+    }
 }
 
 impl From<NodeIdentity> for LiveIdentity {
     fn from(identity: NodeIdentity) -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::new(identity))) }
+        Self { current: Arc::new(RwLock::new(HeldIdentity::new(identity))) }
     }
 }
 
@@ -34,14 +56,28 @@ impl From<&LiveIdentity> for LiveIdentity {
 }
 
 impl LiveIdentity {
-    /// As it is now.
-    pub fn current(&self) -> Arc<NodeIdentity> {
+    pub(crate) fn held(&self) -> Arc<HeldIdentity> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Uses `identity` from now on.
-    pub fn replace(&self, identity: NodeIdentity) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+    /// As it is now.
+    pub fn current(&self) -> Arc<NodeIdentity> {
+        self.held().identity.clone()
+    }
+
+    /// Cancelled when what is [`current`](Self::current) now is replaced: what lasts longer than a call should then be begun anew.
+    pub fn replaced(&self) -> CancellationToken {
+        self.held().replaced.clone()
+    }
+
+    /// Uses `identity` from now on. New connections are made by it, and old ones are renewed (see [`crate::grpc`]). What cannot serve is
+    /// refused, and the old one goes on.
+    pub fn replace(&self, identity: NodeIdentity) -> Result<(), TlsError> {
+        identity.secured()?;
+        let fresh = HeldIdentity::new(identity);
+        let before = std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), fresh);
+        before.replaced.cancel();
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::ApiError;
 use super::meters::Meters;
 use crate::app::App;
-use crate::shares::{Full, caller_address};
+use common::shares::{Full, caller_address};
 
 /// Echoed, or made.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -28,8 +28,8 @@ use super::path::ApiPath;
 use super::query::{parameters, whole_number};
 use crate::app::App;
 use crate::events::{EventBody, Follower};
-use crate::shares::{Full, Share};
 use crate::store::Event;
+use common::shares::{Full, Share};
 
 /// Events on a page when the request does not say.
 const PAGE_DEFAULT: u32 = 50;

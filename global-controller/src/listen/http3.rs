@@ -33,7 +33,7 @@ use self::transport::{Answers, BidiStream, RecvStream, SendStream};
 use super::activity::{Activity, Watch};
 use super::http1::HEAD_LIMIT_FACTOR;
 use crate::config::LimitsConfig;
-use crate::shares::{Shares, caller_address};
+use common::shares::{Shares, caller_address};
 
 /// ALPN of HTTP/3.
 pub const ALPN: &[u8] = b"h3";

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{http1, http2};
 use crate::config::LimitsConfig;
-use crate::shares::{Shares, caller_address};
+use common::shares::{Shares, caller_address};
 
 const HTTP2: &[u8] = b"h2";
 /// ALPN of both, the better first. A client that says nothing means HTTP/1.1: HTTP/2 over TLS is chosen by ALPN (RFC 9113 section 3.2).

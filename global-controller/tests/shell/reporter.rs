@@ -1,5 +1,6 @@
 //! A controller's reports of what happens in meetings, made by hand.
 
+use common::grpc::Channel;
 use common::tls::NodeKind;
 use common_core::ParticipantId;
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
@@ -8,7 +9,6 @@ use proto::cluster::{MeetingEvent, MeetingParticipant, ParticipantGone, ReportEv
 use proto::v1::{LeaveReason, MediaStream, StreamMetadata, StreamType};
 use serde_json::{Value, json};
 use tonic::Status;
-use tonic::transport::Channel;
 
 use crate::world::World;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::clock::unix_seconds;
-use common::grpc;
+use common::grpc::{self, Channel};
 use common::tls::{Certificate, ClusterAuthority, NodeIdentity, NodeKind, install_crypto_provider};
 use common::token::TokenVerifier;
 use common_core::grant::JoinGrant;
@@ -24,8 +24,7 @@ use proto::v1;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::transport::Channel;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 const BEAT_INTERVAL: Duration = Duration::from_millis(50);
@@ -394,13 +393,10 @@ impl FakeController {
         let identity = world.identity(id, NodeKind::MeetingController);
         let told: Shared = Arc::new(Mutex::new(Told { meetings_max: 100, ..Told::default() }));
         let alive = CancellationToken::new();
-        let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        let endpoint = incoming.local_addr().expect("an address").to_string();
-        let server = tonic::transport::Server::builder()
-            .tls_config(grpc::server_tls(&identity))
-            .expect("a good certificate")
-            .add_service(MeetingControllerServiceServer::new(Service(told.clone())));
-        tokio::spawn(server.serve_with_incoming_shutdown(incoming, alive.clone().cancelled_owned()));
+        let listener = grpc::Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), &identity).await.expect("a free port");
+        let endpoint = listener.local_addr().to_string();
+        let routes = Routes::new(MeetingControllerServiceServer::new(Service(told.clone())));
+        tokio::spawn(listener.serve(routes, 64, alive.clone()));
         let mut registry = world.registry(&identity);
         let register = RegisterMeetingController {
             controller_id: id.into(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::grpc::Channel;
 use common::quic::TransportLimits;
 use common::tls::{Certificate, ClusterAuthority, NodeKind};
 use common_core::{MeetingId, ParticipantId, StreamId};
@@ -13,7 +14,6 @@ use proto::cluster::media_handler_service_client::MediaHandlerServiceClient;
 use proto::cluster::{RegisterParticipant, RouteDestination, RouteMediaCommand, TelemetryRequest};
 use proto::v1;
 use tonic::Status;
-use tonic::transport::Channel;
 use web_transport_quinn::Session;
 
 use crate::client::Client;

@@ -40,7 +40,11 @@ async fn listen(handlers: Arc<Handlers>, id: NodeId, stop: CancellationToken) {
         let Some(handler) = handlers.find(&id) else { return };
         tokio::select! {
             () = stop.cancelled() => return,
-            reason = listen_once(&handlers, &handler) => {
+            end = listen_once(&handlers, &handler) => {
+                let reason = match end {
+                    End::Renewal => continue,
+                    End::Broken(reason) => reason,
+                };
                 let was_reachable = handler.is_reachable();
                 handler.note(false);
                 if was_reachable {
@@ -56,17 +60,33 @@ async fn listen(handlers: Arc<Handlers>, id: NodeId, stop: CancellationToken) {
     }
 }
 
-/// Listens until the stream ends; says why.
-async fn listen_once(handlers: &Handlers, handler: &Handler) -> String {
+/// How a stream of reports ended.
+enum End {
+    /// In order, after reports: one of the two ends makes its connections anew. The next stream begins at once.
+    Renewal,
+    /// Otherwise, and why.
+    Broken(String),
+}
+
+/// Listens until the stream ends.
+async fn listen_once(handlers: &Handlers, handler: &Handler) -> End {
+    // Of the connection that the stream is about to take: when we get another identity, it has no more than a few seconds.
+    let renewed = handlers.identity.replaced();
     let mut client = handler.client.clone();
     let mut reports = match tokio::time::timeout(SILENCE_MAX, client.telemetry(TelemetryRequest {})).await {
         Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return status.to_string(),
-        Err(_) => return "no answer".to_owned(),
+        Ok(Err(status)) => return End::Broken(status.to_string()),
+        Err(_) => return End::Broken("no answer".to_owned()),
     };
+    let mut has_reported = false;
     loop {
-        match tokio::time::timeout(SILENCE_MAX, reports.message()).await {
+        let next = tokio::select! {
+            () = renewed.cancelled() => return End::Renewal,
+            next = tokio::time::timeout(SILENCE_MAX, reports.message()) => next,
+        };
+        match next {
             Ok(Ok(Some(report))) => {
+                has_reported = true;
                 if !handler.is_reachable() {
                     handler.note(true);
                     handlers.changed();
@@ -79,9 +99,10 @@ async fn listen_once(handlers: &Handlers, handler: &Handler) -> String {
                     by_meeting.into_iter().for_each(|(meeting_id, figures)| sink.figures(meeting_id, figures));
                 }
             }
-            Ok(Ok(None)) => return "the handler ended it".to_owned(),
-            Ok(Err(status)) => return status.to_string(),
-            Err(_) => return "no report".to_owned(),
+            Ok(Ok(None)) if has_reported => return End::Renewal,
+            Ok(Ok(None)) => return End::Broken("the handler ended it".to_owned()),
+            Ok(Err(status)) => return End::Broken(status.to_string()),
+            Err(_) => return End::Broken("no report".to_owned()),
         }
     }
 }

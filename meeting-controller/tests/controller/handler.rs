@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use common::grpc::{caller, server_tls};
+use common::grpc::{Listener, caller};
 use common::tls::{ClusterAuthority, NodeKind};
 use proto::cluster::media_handler_service_server::{MediaHandlerService, MediaHandlerServiceServer};
 use proto::cluster::{
@@ -14,8 +14,9 @@ use proto::cluster::{
     RouteMediaCommand, TelemetryReport, TelemetryRequest, UnrouteMedia,
 };
 use tokio::sync::broadcast;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 /// What the handler knows.
@@ -60,15 +61,12 @@ impl TestHandler {
         let (known, reports) = (Arc::new(Mutex::new(Known::default())), broadcast::Sender::new(64));
         let url = format!("https://{id}.test/media");
         let service = Service { known: known.clone(), reports: reports.clone(), url: url.clone() };
-        let server = tonic::transport::Server::builder()
-            .tls_config(server_tls(&identity))
-            .expect("the identity serves")
-            .add_service(MediaHandlerServiceServer::new(service));
+        let routes = Routes::new(MediaHandlerServiceServer::new(service));
         // On a runtime of its own, which takes every connection along when it dies.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("it is a socket");
-            server.serve_with_incoming(TcpListenerStream::new(listener)).await
+            Listener::new(listener, identity).expect("the identity serves").serve(routes, 64, CancellationToken::new()).await;
         });
         Self { id, known, reports, address, url, start_number: 1, runtime: Some(runtime) }
     }

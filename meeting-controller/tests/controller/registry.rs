@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use common::grpc::{caller_is, server_tls};
+use common::grpc::{Listener, caller_is};
 use common::tls::{Certificate, ClusterAuthority, NodeKind};
 use common::token::TokenSigner;
 use proto::cluster::cluster_registry_server::{ClusterRegistry, ClusterRegistryServer};
@@ -12,7 +12,8 @@ use proto::cluster::{
     Deregister, Deregistered, EventsReported, Heartbeat, HeartbeatReply, MeetingEvent, RegisterMediaHandler, RegisterMeetingController,
     Registered, ReportEvents, TokenKey,
 };
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::world::{config, eventually};
@@ -62,14 +63,10 @@ impl TestFront {
     pub async fn start(authority: &ClusterAuthority, reply: HeartbeatReply) -> Self {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let registry = Registry { heard: heard.clone(), reply };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
         let identity = authority.issue(&"gc-1".parse().expect("a node id"), NodeKind::GlobalController).expect("a certificate");
-        let server = tonic::transport::Server::builder()
-            .tls_config(server_tls(&identity))
-            .expect("the identity serves")
-            .add_service(ClusterRegistryServer::new(registry));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), identity).await.expect("a free port");
+        let address = listener.local_addr();
+        tokio::spawn(listener.serve(Routes::new(ClusterRegistryServer::new(registry)), 64, CancellationToken::new()));
         Self { address, heard }
     }
 

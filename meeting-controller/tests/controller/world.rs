@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use common::clock::unix_seconds;
+use common::grpc::Channel;
 use common::tls::{Certificate, ClusterAuthority, NodeKind};
 use common::token::{ISSUER, JOIN_AUDIENCE, JoinClaims, TokenSigner};
 use meeting_controller::Running;
 use meeting_controller::config::Config;
 use proto::cluster::meeting_controller_service_client::MeetingControllerServiceClient;
 use proto::cluster::{AssignMeeting, EndMeeting, HeartbeatReply, MeetingConfig, TokenKey};
-use tonic::transport::Channel;
 
 use crate::client::Client;
 use crate::handler::TestHandler;
