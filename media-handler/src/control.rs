@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::webtransport::{MessageReader, MessageWriter, ReadMessageError};
 use common_core::Code;
+use common_core::authority::Denied;
 use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
 use media_handler_core::{Control, Fate, Report};
 use prost::Message as _;
@@ -64,7 +65,7 @@ impl Speaker {
             Err(ending) => return Err(speaker.last_word(ending).await),
         };
         let Some(Said::Hello(hello)) = body else {
-            return Err(Some(speaker.refuse(Code::InvalidRequest, "the first control message must be a hello").await));
+            return Err(Some(speaker.refuse(Denied::NO_HELLO.code, Denied::NO_HELLO.reason).await));
         };
         let hash = crate::token_hash(&hello.connection_token);
         let now = visitor.handler.now();
@@ -119,12 +120,13 @@ impl Speaker {
             }
             Said::KeyFrame(request) => {
                 let now = visitor.handler.now();
-                let known =
-                    request.stream_id.parse().is_ok_and(|id| visitor.handler.with(|hub| hub.request_key_frame(now, visitor.key, id)));
-                if known {
-                    return Ok(());
+                // What is no id is nobody's.
+                let asked = request.stream_id.parse().map_err(|_| Denied::NO_SUBSCRIPTION);
+                let answer = asked.and_then(|id| visitor.handler.with(|hub| hub.request_key_frame(now, visitor.key, id)));
+                match answer {
+                    Ok(()) => Ok(()),
+                    Err(denied) => self.say(visitor, Body::Error(error_message(denied.code, denied.reason))).await,
                 }
-                self.say(visitor, Body::Error(error_message(Code::NotFound, "you subscribe to no media stream of that id"))).await
             }
         }
     }

@@ -397,6 +397,10 @@ impl Actor {
                 metrics::counter!("dark_tower_controller_left_total", "reason" => reason.name()).increment(1);
                 tracing::info!(%meeting, participant = %attendance.participant.participant_id, reason = reason.name(), "left");
             }
+            Event::Denied { participant_id, action, relation, code } => {
+                metrics::counter!("dark_tower_controller_denied_total", "action" => action.name(), "code" => code.name()).increment(1);
+                tracing::debug!(%meeting, participant = %participant_id, action = action.name(), named = relation.name(), %code, "denied");
+            }
             Event::Published(it) => tracing::debug!(%meeting, participant = %it.participant_id, stream = %it.stream_id, "published"),
             Event::Unpublished(it) => tracing::debug!(%meeting, participant = %it.participant_id, stream = %it.stream_id, "unpublished"),
             Event::HandlerFailed { reason } => tracing::warn!(%meeting, reason, "the handler did not do it"),

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use common::Secret;
+use common_core::authority::Denied;
 use common_core::{Code, MeetingId};
 use meeting_controller_core::message::{
     Capabilities, JoinAnswer, LeaveReason, MediaServer, Message, Participant, Refusal, Request, ServerMessage, StateChange, StreamQuality,
@@ -96,7 +97,7 @@ fn request(body: v1::client_message::Body) -> Result<Request, FieldError> {
     // The meeting fills in who publishes.
     let nobody = common_core::ParticipantId::from_bytes([0; 16]);
     Ok(match body {
-        Wire::Join(_) => Request::Invalid(Refusal::new(Code::InvalidRequest, "this session has joined already")),
+        Wire::Join(_) => Request::Invalid(Denied::JOINED_ALREADY.into()),
         Wire::Publish(it) => Request::Publish(convert::media_stream(nobody, &it.stream_id, it.stream_type, it.metadata)?),
         Wire::Unpublish(it) => Request::Unpublish(convert::id("stream_id", &it.stream_id)?),
         Wire::Subscribe(it) => Request::Subscribe(convert::id("stream_id", &it.stream_id)?, convert::subscription_options(it.options)?),

@@ -142,7 +142,7 @@ fn what(event: &Event) -> Option<What> {
         })),
         Event::Published(media_stream) => Some(What::StreamPublished(media_stream.as_ref().into())),
         Event::Unpublished(media_stream) => Some(What::StreamUnpublished(media_stream.as_ref().into())),
-        Event::Resumed { .. } | Event::JoinRefused { .. } | Event::Lost { .. } | Event::HandlerFailed { .. } => None,
+        Event::Resumed { .. } | Event::JoinRefused { .. } | Event::Lost { .. } | Event::Denied { .. } | Event::HandlerFailed { .. } => None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common_core::authority::{Action, Denied, Relation, permit};
 use common_core::{Code, MeetingId, Moment, NodeId};
 use meeting_controller_core::message::{Refusal, SessionKey};
 use meeting_controller_core::{Credential, Join, ResumeToken, TokenHash};
@@ -123,15 +124,11 @@ impl Reader {
                 Err(refusal) => self.refuse(request_id, refusal),
             },
             (Stage::Waiting(_), Body::Join(Err(refusal))) => self.refuse(request_id, refusal),
-            (Stage::Waiting(_), Body::Request(_)) => {
-                self.refuse(request_id, Refusal::new(Code::InvalidRequest, "the first message must be a JoinRequest"))
-            }
+            (Stage::Waiting(_), Body::Request(request)) => self.refuse(request_id, request.denied_to_strangers().into()),
             (Stage::Handed(meeting), body) => {
                 let request = match body {
                     Body::Request(request) => request,
-                    Body::Join(_) => {
-                        meeting_controller_core::Request::Invalid(Refusal::new(Code::InvalidRequest, "this session has joined already"))
-                    }
+                    Body::Join(_) => meeting_controller_core::Request::Invalid(Denied::JOINED_ALREADY.into()),
                 };
                 let command = Command::Request { session: self.key(), request_id, request, stamp: self.node.stamp() };
                 // Waiting here holds back this client alone. A meeting that is over closes the session by itself.
@@ -156,10 +153,13 @@ impl Reader {
 
     fn join(&mut self, request_id: u64, wish: JoinWish) -> Result<(MeetingHandle, Command), Refusal> {
         let (credential, handlers) = self.credential(&wish)?;
-        if matches!(credential, Credential::Resume(_)) && self.node.meeting(wish.meeting_id).is_none() && self.node.sleeps(wish.meeting_id)
+        if matches!(credential, Credential::Resume(_))
+            && self.node.meeting(wish.meeting_id).is_none()
+            && !self.node.has_ended(wish.meeting_id)
         {
-            // Nobody is expected back in a meeting that sleeps, and whoever guesses does not wake it.
-            return Err(Refusal::new(Code::Unauthorized, "the resume token is not good (any more); join with a new token from the API"));
+            // Nobody is expected back in a meeting that sleeps, and whoever guesses does not wake it. One that is not here at all
+            // is answered alike, so that nobody learns which meetings are.
+            return Err(Denied::NO_PLACE.into());
         }
         let meeting = self.meeting(wish.meeting_id)?;
         // Who comes back has its place already.
@@ -194,9 +194,8 @@ impl Reader {
             return Err(Refusal::new(Code::Unavailable, "this controller has no keys to judge tokens with yet; try again"));
         }
         let grant = verifier.verify_join(wish.join_token.expose()).map_err(|error| Refusal::new(Code::Unauthorized, error.to_string()))?;
-        if grant.meeting_id != wish.meeting_id {
-            return Err(Refusal::new(Code::Unauthorized, "the token is not valid here"));
-        }
+        let relation = if grant.meeting_id == wish.meeting_id { Relation::SameMeeting } else { Relation::OtherMeeting };
+        permit(grant.role, Action::Join, relation)?;
         let (until, handlers) = (self.spent_until(grant.expires_at), grant.handlers.clone());
         Ok((Credential::Grant(grant, until), handlers))
     }

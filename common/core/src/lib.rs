@@ -5,6 +5,7 @@
 #![deny(clippy::iter_over_hash_type)]
 #![warn(missing_docs)]
 
+pub mod authority;
 pub mod code;
 pub mod frame;
 pub mod frame_reader;

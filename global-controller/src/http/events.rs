@@ -15,6 +15,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use common_core::MeetingId;
+use common_core::authority::Action;
 use global_controller_core::Scope;
 use serde::Serialize;
 use tokio::time::{Instant, Interval};
@@ -23,7 +24,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiError;
 use super::caller::{Bearer, Caller};
 use super::context;
-use super::meetings::find_seen;
+use super::meetings::find_for;
 use super::path::ApiPath;
 use super::query::{parameters, whole_number};
 use crate::app::App;
@@ -109,7 +110,7 @@ pub async fn feed(
         None => after,
     };
     let limit = limit.as_deref().map_or(Ok(u64::from(PAGE_DEFAULT)), |text| whole_number("limit", text, 1, u64::from(PAGE_MAX)))?;
-    let meeting = find_seen(&app, &caller, &asked).await?;
+    let meeting = find_for(&app, &caller, Action::ListParticipants, &asked).await?;
     if !wants_stream(&headers) {
         let events = app.store.events(meeting.id, after, u32::try_from(limit).unwrap_or(PAGE_MAX)).await?;
         let last_sequence = events.last().map_or(after, |event| event.sequence);

@@ -8,6 +8,7 @@ use axum::extract::State;
 use common::tls::hash_base64;
 use common::token::{ISSUER, JOIN_AUDIENCE, JoinClaims};
 use common_core::MeetingId;
+use common_core::authority::{Action, Actor, Relation, permit};
 use common_core::grant::Role;
 use global_controller_core::Scope;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use utoipa::ToSchema;
 use super::body::Unread;
 use super::caller::Caller;
 use super::idempotency::{self, Repeatable};
-use super::meetings::{SettingsAnswer, display_name, find, find_seen, region, user_id};
+use super::meetings::{SettingsAnswer, display_name, find, find_for, region, user_id};
 use super::path::ApiPath;
 use super::{ApiError, ErrorCode};
 use crate::app::App;
@@ -144,7 +145,7 @@ pub async fn join(
     };
     let asked = path.read()?;
     let meeting = match &caller {
-        Caller::Bearer(_) => find_seen(&app, &caller, &asked).await?,
+        Caller::Bearer(_) => find_for(&app, &caller, Action::Invite, &asked).await?,
         // Without a bearer one comes by the link alone, as far as the meeting lets one.
         Caller::Anonymous => find(&app, &asked).await?,
     };
@@ -224,10 +225,9 @@ async fn come_back(app: &App, meeting: &Meeting, token: &str, besides: Option<&s
 
 /// Lets in everybody but those who were removed from the meeting.
 pub async fn let_in(app: &App, meeting: &Meeting, subject: &str) -> Result<(), ApiError> {
-    if app.store.is_refused(meeting.id, subject).await? {
-        return Err(ApiError::forbidden("who was removed from this meeting cannot join it again"));
-    }
-    Ok(())
+    let actor = if app.store.is_refused(meeting.id, subject).await? { Actor::Removed } else { Actor::Stranger };
+    permit(actor, Action::Invite, Relation::SameMeeting)
+        .map_err(|_| ApiError::forbidden("who was removed from this meeting cannot join it again"))
 }
 
 /// A join token and the way to the meeting.

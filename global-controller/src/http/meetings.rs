@@ -8,8 +8,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
-use common_core::MeetingId;
+use common_core::authority::{Action, Actor, Relation, permit};
 use common_core::name::parse_name;
+use common_core::{Code, MeetingId};
 use global_controller_core::{MeetingCode, Scope};
 
 use self::shapes::{CreateAnswer, CreateBody, EndAnswer, MeetingAnswer, SettingsBody};
@@ -183,7 +184,7 @@ pub async fn show(State(app): State<Arc<App>>, caller: Caller, path: ApiPath<Str
 pub async fn end(State(app): State<Arc<App>>, caller: Caller, path: ApiPath<String>) -> Result<Json<EndAnswer>, ApiError> {
     caller.permit(&app, Scope::EndMeetings)?;
     let asked = path.read()?;
-    let meeting = find_seen(&app, &caller, &asked).await?;
+    let meeting = find_for(&app, &caller, Action::EndMeeting, &asked).await?;
     let ended = app.store.end_meeting(meeting.id, now_millis()).await?.ok_or_else(|| ApiError::meeting_not_found(&asked))?;
     if !ended.already {
         tracing::info!(meeting = %meeting.id, "meeting ended");
@@ -201,10 +202,15 @@ pub async fn find(app: &App, asked: &str) -> Result<Meeting, ApiError> {
     app.store.meeting(key).await?.ok_or_else(|| ApiError::meeting_not_found(asked))
 }
 
-/// A meeting that the caller may know of; another tenant's looks like none.
-pub async fn find_seen(app: &App, caller: &Caller, asked: &str) -> Result<Meeting, ApiError> {
+/// A meeting with which a caller may do `action`, whose scope it has; another tenant's looks like none.
+pub async fn find_for(app: &App, caller: &Caller, action: Action, asked: &str) -> Result<Meeting, ApiError> {
     let meeting = find(app, asked).await?;
-    if caller.sees(app, meeting.tenant) { Ok(meeting) } else { Err(ApiError::meeting_not_found(asked)) }
+    let relation = if caller.sees(app, meeting.tenant) { Relation::SameMeeting } else { Relation::OtherMeeting };
+    permit(Actor::Application, action, relation).map_err(|denied| match denied.code {
+        Code::NotFound => ApiError::meeting_not_found(asked),
+        _ => ApiError::forbidden(denied.reason),
+    })?;
+    Ok(meeting)
 }
 
 /// Ids and codes are the same in capitals.

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use common_core::ParticipantId;
+use common_core::authority::{Action, Actor, Relation, permit};
 use common_core::name::escape;
 use global_controller_core::Scope;
 use proto::cluster::MeetingParticipant;
@@ -16,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::body::Unread;
 use super::caller::Caller;
-use super::meetings::find_seen;
+use super::meetings::find_for;
 use super::path::ApiPath;
 use super::{ApiError, ErrorCode};
 use crate::app::App;
@@ -125,7 +126,7 @@ pub struct MuteBody {
 )]
 pub async fn list(State(app): State<Arc<App>>, caller: Caller, path: ApiPath<String>) -> Result<Json<ListAnswer>, ApiError> {
     caller.permit(&app, Scope::ReadMeetings)?;
-    let meeting = find_seen(&app, &caller, &path.read()?).await?;
+    let meeting = find_for(&app, &caller, Action::ListParticipants, &path.read()?).await?;
     let participants: Vec<_> = present(&app, &meeting).await?.into_iter().filter_map(answer).collect();
     Ok(Json(ListAnswer { meeting_id: meeting.id.to_string(), total: participants.len(), participants }))
 }
@@ -147,10 +148,10 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, path: ApiPath<Str
 pub async fn remove(State(app): State<Arc<App>>, caller: Caller, path: ApiPath<(String, String)>) -> Result<Json<RemoveAnswer>, ApiError> {
     caller.permit(&app, Scope::ManageParticipants)?;
     let (asked, participant) = path.read()?;
-    let meeting = find_seen(&app, &caller, &asked).await?;
+    let meeting = find_for(&app, &caller, Action::Kick, &asked).await?;
     let id = participant_id(&participant)?;
     let present = present(&app, &meeting).await?;
-    let found = present.into_iter().find(|one| has_id(one, id)).ok_or_else(|| no_participant(&participant))?;
+    let found = among(present.into_iter().find(|one| has_id(one, id)), Action::Kick, &participant)?;
     // First what lasts: a controller that is told and dies would take the removal with it.
     app.store.refuse_subject(meeting.id, &found.subject, now_millis()).await?;
     let removed = attendance::kick(&app.cluster, &meeting, id, &found.subject).await?;
@@ -182,13 +183,13 @@ pub async fn mute(
     caller.permit(&app, Scope::ManageParticipants)?;
     let (asked, participant) = path.read()?;
     let wish = wish(body.json(&app).await?)?;
-    let meeting = find_seen(&app, &caller, &asked).await?;
+    let meeting = find_for(&app, &caller, Action::AskToMute, &asked).await?;
     let id = participant_id(&participant)?;
     let found = match meeting.ended_at {
         Some(_) => None,
         None => attendance::mute(&app.cluster, &meeting, id, wish).await.map_err(not_asked)?,
     };
-    let answer = found.and_then(answer).ok_or_else(|| no_participant(&participant))?;
+    let answer = answer(among(found, Action::AskToMute, &participant)?).ok_or_else(|| no_participant(&participant))?;
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
@@ -208,6 +209,13 @@ async fn present(app: &App, meeting: &Meeting) -> Result<Vec<MeetingParticipant>
         return Ok(Vec::new());
     }
     Ok(attendance::participants(&app.cluster, meeting).await?)
+}
+
+/// A participant with whom an application may do `action`: one who is in the meeting that it named.
+fn among(found: Option<MeetingParticipant>, action: Action, asked: &str) -> Result<MeetingParticipant, ApiError> {
+    let relation = found.as_ref().map_or(Relation::OtherMeeting, |_| Relation::SameMeeting);
+    permit(Actor::Application, action, relation).map_err(|_| no_participant(asked))?;
+    found.ok_or_else(|| no_participant(asked))
 }
 
 /// Case-blind, as meetings' ids are; what is no id is no participant's.

@@ -4,6 +4,7 @@
 //! farewell, `report` what is told of it all. Every operation answers at once; tasks to be woken are left in
 //! [`Hub::take_wakes`], so that the shell wakes them after it has let go of its lock.
 
+mod access;
 mod control;
 mod deliver;
 mod ingest;
@@ -65,10 +66,11 @@ type Address = (MeetingId, ParticipantId);
 pub struct Hub {
     limits: Limits,
     participants: BTreeMap<Address, Participant>,
-    /// Who publishes a media stream. Looked up, never walked.
-    media_streams: HashMap<StreamId, Address>,
-    /// What arrives under a frame id. Looked up, never walked.
-    frame_ids: HashMap<StreamId, Key<Source>>,
+    /// Who publishes a media stream. Looked up, never walked. Ids are unique in a meeting and found in it alone: what another meeting
+    /// has is not there.
+    media_streams: HashMap<(MeetingId, StreamId), ParticipantId>,
+    /// What arrives under a frame id, by the same rule.
+    frame_ids: HashMap<(MeetingId, StreamId), Key<Source>>,
     sources: Arena<Source>,
     subscriptions: Arena<Subscription>,
     sessions: Arena<Session>,
@@ -197,19 +199,20 @@ impl Hub {
         if let Some(participant) = self.participants.get_mut(&(subscription.meeting, subscription.participant)) {
             participant.subscriptions.remove(&subscription.media_stream);
         }
-        for source in self.sources_of(subscription.media_stream) {
+        for source in self.sources_of(subscription.meeting, subscription.media_stream) {
             if let Some(source) = self.sources.get_mut(source) {
                 source.listeners.retain(|listener| *listener != key);
             }
         }
     }
 
-    fn sources_of(&self, media_stream: StreamId) -> Vec<Key<Source>> {
-        self.published(media_stream).map(|published| published.sources.clone()).unwrap_or_default()
+    fn sources_of(&self, meeting: MeetingId, media_stream: StreamId) -> Vec<Key<Source>> {
+        self.published(meeting, media_stream).map(|published| published.sources.clone()).unwrap_or_default()
     }
 
-    fn published(&self, media_stream: StreamId) -> Option<&Published> {
-        self.participants.get(self.media_streams.get(&media_stream)?)?.streams.get(&media_stream)
+    fn published(&self, meeting: MeetingId, media_stream: StreamId) -> Option<&Published> {
+        let publisher = self.media_streams.get(&(meeting, media_stream))?;
+        self.participants.get(&(meeting, *publisher))?.streams.get(&media_stream)
     }
 
     fn release(&mut self, key: Key<Source>, now: Moment) {

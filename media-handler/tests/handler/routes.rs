@@ -38,7 +38,13 @@ async fn a_controller_speaks_for_its_own_participants() {
         Grpc::NotFound,
         "absent and another meeting's"
     );
-    assert_eq!(grpc_code(world.controller.register(elsewhere, nobody, 1, vec![camera(id)]).await), Grpc::AlreadyExists);
+    let same_id = vec![camera(id)];
+    world
+        .controller
+        .register(elsewhere, nobody, 1, same_id.clone())
+        .await
+        .expect("ids are unique in a meeting, and mean nothing in another");
+    assert_eq!(grpc_code(world.controller.register(meeting, nobody, 1, same_id).await), Grpc::AlreadyExists);
     assert_eq!(grpc_code(world.controller.register(meeting, ana.id, 0, vec![camera(id)]).await), Grpc::FailedPrecondition);
 
     for options in [RoutingOptions { transcode: true, ..Default::default() }, RoutingOptions { mix_audio: true, ..Default::default() }] {

@@ -1,5 +1,6 @@
 //! The state machine of one meeting: takes inputs, keeps the sub-machines in step, and says what must happen.
 
+mod access;
 mod control;
 mod join;
 mod people;
@@ -143,7 +144,7 @@ impl Meeting {
     fn request(&mut self, now: Moment, reply: Reply, request: Request, stamp: Stamp) {
         let Some(participant_id) = self.roster.on_session(reply.session) else {
             // A join under way, or a session that the meeting has closed: the shell has not heard yet.
-            self.refuse(reply, Refusal::new(Code::InvalidRequest, "nothing may be asked for before the join is answered"));
+            self.refuse(reply, request.denied_to_strangers().into());
             return;
         };
         self.resume.confirm(participant_id);
@@ -162,6 +163,10 @@ impl Meeting {
                 self.session_ended(now, reply.session);
                 return;
             }
+        }
+        if let Err(denied) = self.may(participant_id, &request) {
+            self.refuse(reply, denied.into());
+            return;
         }
         match request {
             Request::Publish(media_stream) => self.publish(reply, participant_id, media_stream),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use common_core::authority::{Action, Actor, Denied, Relation, permit};
 use common_core::grant::Role;
 use common_core::id::MessageId;
 use common_core::media::{MediaStream, SubscriptionOptions};
@@ -103,6 +104,31 @@ pub enum Request {
 }
 
 impl Request {
+    /// What it asks for; `None`: nothing that is known here. A request that is added says here what it does, or does not compile.
+    pub const fn action(&self) -> Option<Action> {
+        Some(match self {
+            Request::Publish(_) => Action::Publish,
+            Request::Unpublish(_) => Action::Unpublish,
+            Request::Subscribe(..) => Action::Subscribe,
+            Request::Unsubscribe(_) => Action::Unsubscribe,
+            Request::Quality(_) => Action::ReportQuality,
+            Request::Chat { .. } => Action::Chat,
+            Request::State(_) => Action::ChangeState,
+            Request::Leave => Action::Leave,
+            Request::Ping { .. } => Action::Ping,
+            Request::Kick(_) => Action::Kick,
+            Request::Relay { .. } => Action::Relay,
+            Request::MediaServer { .. } => Action::RequestMediaServer,
+            Request::Invalid(_) => return None,
+        })
+    }
+
+    /// What a session hears that nobody has joined on. What is wrong in itself is told like any other request.
+    pub fn denied_to_strangers(&self) -> Denied {
+        let denied = self.action().and_then(|action| permit(Actor::Stranger, action, Relation::OtherMeeting).err());
+        denied.unwrap_or(Denied::NOT_JOINED)
+    }
+
     /// The request's name, for metrics.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! What a meeting wants to happen, and what it tells of itself.
 
+use common_core::authority::{Action, Relation};
 use common_core::media::MediaStream;
 use common_core::{Code, ParticipantId};
 
@@ -99,6 +100,17 @@ pub enum Event {
         reason: LeaveReason,
         /// Its subject may not come back. A host's own other device that it removed may.
         is_kept_out: bool,
+    },
+    /// It asked for what it may not do, or for what is not in this meeting.
+    Denied {
+        /// Who asked.
+        participant_id: ParticipantId,
+        /// For what.
+        action: Action,
+        /// What it named.
+        relation: Relation,
+        /// The answer.
+        code: Code,
     },
     /// Everyone may take it. It goes before its publisher does.
     Published(Box<MediaStream>),

@@ -94,7 +94,7 @@ impl Hub {
         let mut again: Vec<(StreamId, Destination)> = Vec::new();
         for media_stream in gone {
             if streams.iter().any(|stream| stream.stream_id == media_stream) {
-                again.extend(self.destinations(media_stream).into_iter().map(|destination| (media_stream, destination)));
+                again.extend(self.destinations(address.0, media_stream).into_iter().map(|destination| (media_stream, destination)));
             }
             self.remove_media_stream(address, media_stream);
         }
@@ -150,7 +150,7 @@ impl Hub {
         media_stream: StreamId,
         destinations: Vec<Destination>,
     ) -> Result<(), RouteError> {
-        if self.media_streams.get(&media_stream).is_none_or(|(published_in, _)| *published_in != meeting) {
+        if !self.media_streams.contains_key(&(meeting, media_stream)) {
             return Err(RouteError::UnknownStream(media_stream));
         }
         for (participant, _) in &destinations {
@@ -199,9 +199,8 @@ impl Hub {
         for stream in streams {
             let layers = stream.frame_ids().into_iter().filter(|id| *id != stream.stream_id);
             for id in std::iter::once(stream.stream_id).chain(layers) {
-                let publisher =
-                    self.frame_ids.get(&id).and_then(|source| self.sources.get(*source)).map(|source| (source.meeting, source.publisher));
-                let taken = publisher.or(self.media_streams.get(&id).copied()).is_some_and(|by| by != address);
+                let publisher = self.frame_owner(address.0, id).or(self.media_streams.get(&(address.0, id)).copied());
+                let taken = publisher.is_some_and(|by| by != address.1);
                 if taken || !seen.insert(id) {
                     return Err(RegisterError::Taken(id));
                 }
@@ -220,10 +219,10 @@ impl Hub {
         let mut sources = Vec::new();
         for frame_id in stream.frame_ids() {
             let key = self.sources.insert(source(frame_id));
-            self.frame_ids.insert(frame_id, key);
+            self.frame_ids.insert((address.0, frame_id), key);
             sources.push(key);
         }
-        self.media_streams.insert(stream.stream_id, address);
+        self.media_streams.insert((address.0, stream.stream_id), address.1);
         participant.streams.insert(stream.stream_id, Published { stream, sources });
     }
 
@@ -232,35 +231,35 @@ impl Hub {
             return;
         };
         let sources = published.sources.clone();
-        for subscription in self.listeners(media_stream) {
+        for subscription in self.listeners(address.0, media_stream) {
             self.remove_subscription(subscription, Code::StreamError);
         }
         for key in sources {
             if let Some(source) = self.sources.remove(key) {
-                self.frame_ids.remove(&source.frame_id);
+                self.frame_ids.remove(&(source.meeting, source.frame_id));
                 self.totals.bytes_received += source.bytes_received;
             }
             self.wanting.remove(&key);
             self.sounding.remove(&key);
         }
-        self.media_streams.remove(&media_stream);
+        self.media_streams.remove(&(address.0, media_stream));
         if let Some(participant) = self.participants.get_mut(&address) {
             participant.streams.remove(&media_stream);
         }
     }
 
-    fn listeners(&self, media_stream: StreamId) -> Vec<Key<Subscription>> {
-        let source = self.published(media_stream).and_then(|published| self.sources.get(*published.sources.first()?));
+    fn listeners(&self, meeting: MeetingId, media_stream: StreamId) -> Vec<Key<Subscription>> {
+        let source = self.published(meeting, media_stream).and_then(|published| self.sources.get(*published.sources.first()?));
         source.map(|source| source.listeners.clone()).unwrap_or_default()
     }
 
-    fn destinations(&self, media_stream: StreamId) -> Vec<Destination> {
-        let subscriptions = self.listeners(media_stream).into_iter().filter_map(|key| self.subscriptions.get(key));
+    fn destinations(&self, meeting: MeetingId, media_stream: StreamId) -> Vec<Destination> {
+        let subscriptions = self.listeners(meeting, media_stream).into_iter().filter_map(|key| self.subscriptions.get(key));
         subscriptions.map(|subscription| (subscription.participant, subscription.options.clone())).collect()
     }
 
     fn subscribe(&mut self, now: Moment, address: Address, media_stream: StreamId, options: SubscriptionOptions) {
-        let Some(published) = self.published(media_stream) else { return };
+        let Some(published) = self.published(address.0, media_stream) else { return };
         let Some(source) = published.choose(&options) else { return };
         let (sources, is_audio) = (published.sources.clone(), published.stream.stream_type.is_audio());
         let budget = options.latency_budget();

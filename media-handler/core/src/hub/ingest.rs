@@ -154,17 +154,9 @@ impl Hub {
         {
             return check_kind(source, header).map(|()| index);
         }
-        let sender = self.sessions.get(ingress.session).and_then(|session| session.participant).ok_or(Refusal::Unknown)?;
-        let key = *self.frame_ids.get(&header.stream_id).ok_or(Refusal::Unknown)?;
-        let source = self.sources.get(key).ok_or(Refusal::Unknown)?;
-        if source.meeting != sender.0 {
-            // Absent, as far as another meeting can tell.
-            return Err(Refusal::Stop(Code::NotFound));
-        }
-        if source.publisher != sender.1 {
-            return Err(Refusal::Stop(Code::Forbidden));
-        }
-        check_kind(source, header)?;
+        // A track is that permission: it stands as long as its source does, which goes with its publisher and its publication.
+        let key = self.may_send(ingress.session, header.stream_id)?;
+        check_kind(self.sources.get(key).ok_or(Refusal::Unknown)?, header)?;
         let track = Track {
             frame_id: header.stream_id,
             source: key,

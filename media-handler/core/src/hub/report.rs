@@ -148,7 +148,7 @@ impl Hub {
     }
 
     fn report(&self, subscription: &Subscription, limiter: Limiter) -> Report {
-        let published = self.published(subscription.media_stream);
+        let published = self.published(subscription.meeting, subscription.media_stream);
         let layer = published.and_then(|published| {
             let at = published.sources.iter().position(|source| *source == subscription.source)?;
             Some(published.stream.video.as_ref()?.layers.get(at)?.layer_id.clone())

@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use common_core::authority::Denied;
 use common_core::{Code, MeetingId, Moment, ParticipantId, StreamId};
 use thiserror::Error;
 
@@ -23,9 +24,9 @@ pub(super) struct Token {
 /// Why a hello is refused. All causes look alike to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HelloError {
-    /// Unknown, spent, past its time, or its participant is gone.
-    #[error("the connection token is not good here; ask for a new one over signaling")]
-    Token,
+    /// The token is unknown, spent, past its time, or its participant is gone.
+    #[error("{}", .0.reason)]
+    Denied(#[from] Denied),
     /// This session has said hello before.
     #[error("hello is said once")]
     Twice,
@@ -54,12 +55,9 @@ impl Hub {
         if self.sessions.get(key).is_none_or(|session| session.participant.is_some()) {
             return Err(HelloError::Twice);
         }
-        let token = self.tokens.remove(hash).ok_or(HelloError::Token)?;
-        if now.since(token.issued_at) >= self.limits.token_life {
-            return Err(HelloError::Token);
-        }
-        let address = token.address;
-        let participant = self.participants.get_mut(&address).ok_or(HelloError::Token)?;
+        let token = self.tokens.remove(hash).filter(|token| now.since(token.issued_at) < self.limits.token_life);
+        let address = self.may_open(token.map(|token| token.address))?;
+        let participant = self.participants.get_mut(&address).ok_or(Denied::NO_CONNECTION)?;
         participant.sessions.push(key);
         let surplus = participant.sessions.len().saturating_sub(self.limits.sessions_per_participant_max);
         let oldest: Vec<_> = participant.sessions.drain(..surplus).collect();
@@ -116,16 +114,13 @@ impl Hub {
         Poll::Pending
     }
 
-    /// A subscriber asks for a key frame of a media stream; `false` if it is not subscribed to one of that id.
-    pub fn request_key_frame(&mut self, now: Moment, key: Key<Session>, media_stream: StreamId) -> bool {
-        let address = self.sessions.get(key).and_then(|session| session.participant);
-        let participant = address.and_then(|address| self.participants.get(&address));
-        let subscription = participant.and_then(|participant| participant.subscriptions.get(&media_stream));
-        let Some(subscription) = subscription.and_then(|subscription| self.subscriptions.get(*subscription)) else { return false };
-        if !subscription.is_audio {
+    /// A subscriber asks for a key frame of a media stream.
+    pub fn request_key_frame(&mut self, now: Moment, key: Key<Session>, media_stream: StreamId) -> Result<(), Denied> {
+        let subscription = self.may_request_key_frame(key, media_stream)?;
+        if let Some(subscription) = self.subscriptions.get(subscription).filter(|subscription| !subscription.is_audio) {
             self.want_key_frame(subscription.source, now);
         }
-        true
+        Ok(())
     }
 
     /// Closes every session, as when the process ends.

@@ -1,5 +1,6 @@
 //! What is asked of a meeting from outside of it: who is there, who must go and stay out, who should be quiet.
 
+use common_core::authority::{Action, Actor, Denied, Relation, permit};
 use common_core::{Code, ParticipantId};
 
 use super::Meeting;
@@ -8,9 +9,6 @@ use crate::handler::Purpose;
 use crate::message::{Message, MuteWish, Refusal, SessionKey};
 use crate::output::Attendance;
 use crate::roster::{Member, Presence};
-
-/// What somebody reads whose subject is kept out.
-pub(super) const REFUSED: &str = "removed from this meeting";
 
 impl Meeting {
     /// Everyone, in the order of joins, lost ones included.
@@ -46,7 +44,7 @@ impl Meeting {
 
     pub(super) fn refuse_subjects(&mut self, subjects: Vec<String>) {
         for subject in subjects {
-            self.refuse_subject(&subject, REFUSED);
+            self.refuse_subject(&subject, Denied::REMOVED.reason);
             let here: Vec<ParticipantId> = self
                 .roster
                 .by_arrival()
@@ -55,7 +53,7 @@ impl Meeting {
                 .map(|member| member.participant_id)
                 .collect();
             for participant_id in here {
-                self.remove(participant_id, REFUSED, Purpose::Quiet);
+                self.remove(participant_id, Denied::REMOVED.reason, Purpose::Quiet);
             }
         }
     }
@@ -74,7 +72,10 @@ impl Meeting {
     }
 
     pub(super) fn ask_to_mute(&mut self, participant_id: ParticipantId, wish: MuteWish) {
-        if let Some(session) = self.roster.session_of(participant_id) {
+        let relation = self.roster.find(participant_id).map_or(Relation::OtherMeeting, |_| Relation::SameMeeting);
+        if permit(Actor::Application, Action::AskToMute, relation).is_ok()
+            && let Some(session) = self.roster.session_of(participant_id)
+        {
             self.send(vec![session], 0, Message::MuteRequest(wish));
         }
     }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use common_core::authority::{Action, Actor, Denied, Relation, permit};
 use common_core::grant::{JoinGrant, Role};
 use common_core::media::SubscriptionOptions;
 use common_core::name::{NameError, parse_name};
 use common_core::{Code, Generation, Moment, ParticipantId, StreamId};
 
 use super::Meeting;
-use super::control::REFUSED;
 use crate::credentials::{ResumeToken, SpendError, TokenHash};
 use crate::handler::{HandlerAnswer, HandlerCommand, HandlerFailure, Mark, Purpose, Reply};
 use crate::input::{Credential, Join};
@@ -82,7 +82,7 @@ impl Meeting {
     pub(super) fn join(&mut self, now: Moment, join: Join) {
         let (session, request_id) = (join.session, join.request_id);
         if self.joins.contains_key(&session) || self.roster.on_session(session).is_some() {
-            self.refuse(Reply { session, request_id }, Refusal::new(Code::InvalidRequest, "this session has joined already"));
+            self.refuse(Reply { session, request_id }, Denied::JOINED_ALREADY.into());
             return;
         }
         let outcome = match join.credential.clone() {
@@ -95,9 +95,9 @@ impl Meeting {
     }
 
     fn begin_join(&mut self, now: Moment, join: Join, grant: JoinGrant, spent_until: Moment) -> Result<(), Refusal> {
-        if self.memory.refused.contains(&grant.subject) {
-            return Err(Refusal::new(Code::Forbidden, REFUSED));
-        }
+        let actor = if self.memory.refused.contains(&grant.subject) { Actor::Removed } else { grant.role.into() };
+        // The shell has seen that the token is of this meeting.
+        permit(actor, Action::Join, Relation::SameMeeting)?;
         self.memory.spent.take(now, &grant.token_id, spent_until).map_err(|error| match error {
             SpendError::Spent => Refusal::new(Code::Unauthorized, "this token is spent; ask the API for a new one"),
             SpendError::Full => Refusal::new(Code::CapacityExceeded, "too many joins in too short a time"),
@@ -137,9 +137,11 @@ impl Meeting {
     }
 
     fn begin_resume(&mut self, now: Moment, join: &Join, used: TokenHash) -> Result<(), Refusal> {
-        let participant_id = self.resume.find(used).ok_or_else(|| {
-            Refusal::new(Code::Unauthorized, "the resume token is not good (any more); join with a new token from the API")
-        })?;
+        // Whoever holds a token of a place here is the one whose place it is; any other token is a stranger's.
+        let place = self.resume.find(used).and_then(|participant_id| self.roster.find(participant_id));
+        let (actor, relation) = place.map_or((Actor::Stranger, Relation::OtherMeeting), |member| (member.role.into(), Relation::Own));
+        permit(actor, Action::Resume, relation)?;
+        let participant_id = place.map(|member| member.participant_id).ok_or(Denied::NO_PLACE)?;
         self.come_back(now, join, participant_id, Returning { good: Some(used), token_id: None })
     }
 

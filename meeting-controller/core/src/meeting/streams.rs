@@ -57,10 +57,6 @@ impl Meeting {
     }
 
     pub(super) fn unpublish(&mut self, reply: Reply, participant_id: ParticipantId, stream_id: StreamId) {
-        if self.media.any(stream_id).is_none_or(|media_stream| media_stream.participant_id != participant_id) {
-            self.refuse(reply, not_found("no such media stream of yours"));
-            return;
-        }
         let was_live = self.media.live(stream_id).is_some();
         let withdrawn = self.media.withdraw(stream_id);
         self.quality.forget_stream(stream_id);
@@ -72,14 +68,6 @@ impl Meeting {
     }
 
     pub(super) fn subscribe(&mut self, reply: Reply, participant_id: ParticipantId, stream_id: StreamId, options: SubscriptionOptions) {
-        let Some(media_stream) = self.media.live(stream_id) else {
-            self.refuse(reply, not_found("no such media stream in this meeting"));
-            return;
-        };
-        if media_stream.participant_id == participant_id {
-            self.refuse(reply, Refusal::new(Code::InvalidRequest, "this media stream is your own"));
-            return;
-        }
         let before = self.media.subscribe(stream_id, participant_id, options.clone());
         let command = HandlerCommand::Route { stream_id, destinations: vec![(participant_id, options)] };
         self.operations.issue(command, Purpose::Subscribe { reply, participant_id, stream_id, before });
@@ -111,12 +99,9 @@ impl Meeting {
     }
 
     pub(super) fn unsubscribe(&mut self, reply: Reply, participant_id: ParticipantId, stream_id: StreamId) {
-        if self.media.unsubscribe(stream_id, participant_id) {
-            let command = HandlerCommand::Unroute { stream_id, participants: vec![participant_id] };
-            self.operations.issue(command, Purpose::Acknowledge(reply));
-        } else {
-            self.refuse(reply, not_found("no such subscription of yours"));
-        }
+        self.media.unsubscribe(stream_id, participant_id);
+        let command = HandlerCommand::Unroute { stream_id, participants: vec![participant_id] };
+        self.operations.issue(command, Purpose::Acknowledge(reply));
     }
 
     pub(super) fn issue_media_server(&mut self, reply: Reply, participant_id: ParticipantId) {
@@ -127,20 +112,13 @@ impl Meeting {
     pub(super) fn report_quality(&mut self, now: Moment, reply: Reply, participant_id: ParticipantId, quality: StreamQuality) {
         let stream_id = quality.stream_id;
         let publisher = self.media.live(stream_id).map(|media_stream| media_stream.participant_id);
-        let subscribes = self.media.subscription(stream_id, participant_id).is_some();
-        match publisher {
-            Some(publisher) if subscribes => {
-                let key = Key { stream_id, to: publisher, reported: true };
-                if let Some(session) = self.roster.session_of(publisher)
-                    && self.quality.passes(now, key, quality)
-                {
-                    self.send(vec![session], 0, Message::Quality(quality));
-                }
-                self.answer(reply, Message::Ack);
-            }
-            Some(publisher) if publisher == participant_id => self.answer(reply, Message::Ack),
-            _ => self.refuse(reply, not_found("no such subscription or media stream of yours")),
+        if let Some(publisher) = publisher.filter(|publisher| *publisher != participant_id)
+            && let Some(session) = self.roster.session_of(publisher)
+            && self.quality.passes(now, Key { stream_id, to: publisher, reported: true }, quality)
+        {
+            self.send(vec![session], 0, Message::Quality(quality));
         }
+        self.answer(reply, Message::Ack);
     }
 
     /// Figures of the handler, for a media stream that the participant publishes or takes.

@@ -166,7 +166,8 @@ impl World {
                 let (_, streams) = self.reported.get_mut(&stream.participant_id).expect("its publisher is there");
                 assert!(streams.remove(&stream.stream_id), "what goes was there");
             }
-            Event::Resumed { .. } | Event::JoinRefused { .. } | Event::Lost { .. } | Event::HandlerFailed { .. } => {}
+            Event::Resumed { .. } | Event::JoinRefused { .. } | Event::Lost { .. } | Event::Denied { .. } | Event::HandlerFailed { .. } => {
+            }
         }
     }
 
