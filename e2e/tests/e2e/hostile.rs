@@ -52,19 +52,19 @@ async fn refused_as_first(what: &str, expected: Code, invitation: &Invitation, b
 }
 /// Sends `bytes` on a stream of `peer`'s media session; that stream must be stopped, and the session must go on.
 async fn stopped_with(peer: &Peer, what: &str, expected: Code, bytes: &[u8]) -> anyhow::Result<()> {
-    let session = peer.media.web_transport_quinn()?;
-    let mut stream = session.open_uni().await?;
-    refused(what, expected, async {
-        // The stop may come while bytes are still being written.
-        let written = stream.write_all(bytes).await;
-        let number = match written {
-            Err(web_transport_quinn::WriteError::Stopped(number)) => Some(number),
-            Err(error) => return Err(error.into()),
-            Ok(()) => stream.stopped().await?,
-        };
-        Code::from_number(number.context("the stream was taken as a whole")?).context("a code of the contract")
-    })
-    .await?;
-    ensure!(session.close_reason().is_none(), "{what}: the whole session ended");
+    refused(what, expected, stopped(peer, bytes)).await?;
+    ensure!(peer.media.web_transport_quinn()?.close_reason().is_none(), "{what}: the whole session ended");
     Ok(())
+}
+
+/// Sends `bytes` on a stream of `peer`'s media session; the code with which it is stopped.
+async fn stopped(peer: &Peer, bytes: &[u8]) -> anyhow::Result<Code> {
+    let mut stream = peer.media.web_transport_quinn()?.open_uni().await?;
+    // The stop may come while bytes are still being written.
+    let number = match stream.write_all(bytes).await {
+        Err(web_transport_quinn::WriteError::Stopped(number)) => Some(number),
+        Err(error) => return Err(error.into()),
+        Ok(()) => stream.stopped().await?,
+    };
+    Code::from_number(number.context("the stream was taken as a whole")?).context("a code of the contract")
 }
