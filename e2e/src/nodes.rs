@@ -99,7 +99,21 @@ impl Nodes {
         for (id, ..) in plans {
             nodes.ready(id).await?;
         }
+        for id in nodes.ids(NodeKind::MeetingController, None) {
+            nodes.knows_handlers(&id).await?;
+        }
         Ok(nodes)
+    }
+
+    /// Waits until a controller knows every handler there is: it is ready with the first one, and hears of the others with its heartbeats.
+    pub async fn knows_handlers(&self, controller: &str) -> anyhow::Result<()> {
+        let wanted = self.ids(NodeKind::MediaHandler, None).len();
+        eventually(&format!("{controller} knows {wanted} handlers"), READY_LIMIT, || async {
+            let known = self.metrics(controller).await?.sum("dark_tower_controller_handlers");
+            ensure!(known == wanted as f64, "it knows {known}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await
     }
 
     /// Writes the files of a further node and starts it. No other node is told of it.

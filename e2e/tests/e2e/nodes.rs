@@ -73,7 +73,9 @@ async fn couples_on_each(nodes: &Nodes, region: &str) -> anyhow::Result<Vec<Coup
         // The emptier of two takes the next one; a controller that has just started hears of its handlers first.
         let meeting = nodes.api.create_meeting_in(region).await?;
         let controller = nodes.at(&meeting.meeting_controller_url)?;
-        if couples.iter().all(|couple| couple.controller != controller) {
+        let placed = nodes.log("gc-1")?.into_iter().rev().find(|line| line["meeting"] == meeting.meeting_id.as_str());
+        let is_degraded = placed.is_none_or(|line| line["placement"].as_str().is_none_or(|reason| reason.contains("degraded")));
+        if !is_degraded && couples.iter().all(|couple| couple.controller != controller) {
             couples.push(Couple::meet_in(nodes, &meeting.meeting_id).await?);
         }
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use common::tls::NodeKind;
+use e2e::eventually;
 use e2e::nodes::Nodes;
-use e2e::{eventually, within};
 
 use super::{Couple, SEE_LIMIT, couples_on_each, is_joinable, leads_elsewhere};
 
@@ -61,7 +61,8 @@ async fn the_global_controller_may_restart() -> anyhow::Result<()> {
         eprintln!("the global controller ({how:?}) serves joins {:?} after its start", started.elapsed());
         for meeting_id in &created {
             nodes.api.meeting(meeting_id).await?;
-            within(FRONT_LIMIT, "a meeting that was acknowledged can be joined", is_joinable(&nodes.api, meeting_id)).await?;
+            // Until its controller has registered again the answer is 503, in words.
+            eventually("a meeting that was acknowledged can be joined", FRONT_LIMIT, || is_joinable(&nodes.api, meeting_id)).await?;
         }
         for couple in &couples {
             couple.see_each_other(SEE_LIMIT).await?;
