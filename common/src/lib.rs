@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod door;
 pub mod grpc;
 pub mod quic;
 pub mod random;

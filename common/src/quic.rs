@@ -14,6 +14,15 @@ use crate::tls::{LiveCertificate, TlsError};
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between keep-alives (DESIGN section 4).
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Received and not yet read of a connection whose session does not stand, or whose client is not known: the largest HEADERS and
+/// SETTINGS frames that are read (16 and 64 KiB), and a first message or the beginning of a key frame right behind them.
+pub const OPENING_RECEIVE_WINDOW: u32 = 128 * 1024;
+/// First packets of connections that nobody has looked at yet: the accept loop looks at once, unless it gets no turn.
+const INCOMING_MAX: usize = 1024;
+/// What is kept of each of these meanwhile: a large ClientHello is three packets.
+const INCOMING_BYTES_MAX: u64 = 16 * 1024;
+/// And of all of them.
+const INCOMING_BYTES_ALL_MAX: u64 = 4 * 1024 * 1024;
 /// What the kernel holds for a socket, each way: a key frame's burst to a hundred subscribers.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -54,16 +63,34 @@ pub struct TransportLimits {
 }
 
 impl TransportLimits {
-    /// For a session that carries messages: signaling, HTTP/3.
+    /// For a session that carries messages: signaling. With the 4 MiB that may wait to be written, a client that reads nothing
+    /// costs less than 6 MiB.
     pub const SIGNALING: TransportLimits = TransportLimits {
-        receive_window: 1024 * 1024,
-        stream_receive_window: 256 * 1024,
-        send_window: 4 * 1024 * 1024,
+        // Four of a client's largest messages: it is read as fast as a meeting takes them.
+        receive_window: 256 * 1024,
+        stream_receive_window: 128 * 1024,
+        // 80 Mb/s at 100 ms: a roster of a thousand is there in half a second.
+        send_window: 1024 * 1024,
+        // HTTP/3's CONNECT, signaling, and a few that are refused.
         bidirectional_streams: 16,
+        // HTTP/3 itself uses three, and clients may try others (RFC 9114 section 6.2.3).
         unidirectional_streams: 16,
-        // WebTransport needs datagrams to be negotiated (draft-ietf-webtrans-http3, section 3.1), whether used or not.
-        datagram_receive_buffer: Some(64 * 1024),
+        // WebTransport needs datagrams to be negotiated (draft-ietf-webtrans-http3, section 3.1), whether used or not: nobody asked for
+        // any, so there is room for one.
+        datagram_receive_buffer: Some(2 * 1024),
     };
+
+    /// The quinn configuration of these limits for connections of strangers: little is held of each until [`grow`](Self::grow).
+    pub fn opening(&self) -> TransportConfig {
+        let mut config = self.transport();
+        config.receive_window(VarInt::from_u32(self.receive_window.min(OPENING_RECEIVE_WINDOW)));
+        config
+    }
+
+    /// The client is known: from now on all of the receive window is its.
+    pub fn grow(&self, connection: &quinn::Connection) {
+        connection.set_receive_window(VarInt::from_u32(self.receive_window));
+    }
 
     /// The quinn configuration of these limits.
     pub fn transport(&self) -> TransportConfig {
@@ -91,7 +118,11 @@ pub fn server_config(
     let mut tls = certificate.server_config(alpn)?;
     tls.max_early_data_size = 0;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-    config.transport_config(Arc::new(transport));
+    config
+        .transport_config(Arc::new(transport))
+        .max_incoming(INCOMING_MAX)
+        .incoming_buffer_size(INCOMING_BYTES_MAX)
+        .incoming_buffer_size_total(INCOMING_BYTES_ALL_MAX);
     Ok(config)
 }
 

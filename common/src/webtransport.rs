@@ -1,19 +1,20 @@
 //! WebTransport sessions: a bounded accept loop, and messages behind a length on streams.
 //!
-//! The accept loop is our own because the library's keeps an unbounded set of pending handshakes.
+//! The accept loop is our own because the library's keeps an unbounded set of pending handshakes. What the library reads before a session
+//! stands it bounds itself: SETTINGS and unknown frames of 64 KiB, HEADERS of 16 KiB also when decoded (no dynamic table), and later
+//! capsules of 64 KiB. It does not bound how many frames it skips: that is done here, by time and bytes.
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::door::{Arrival, DoorKeeper, Ticket, count_refusal};
 use bytes::Bytes;
 use common_core::Code;
 use common_core::length_prefix::{LengthError, LengthPrefixed};
 use http::StatusCode;
 use quinn::Incoming;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web_transport_quinn::{ReadError, RecvStream, Request, SendStream, Session, WriteError};
@@ -22,25 +23,16 @@ use web_transport_quinn::{ReadError, RecvStream, Request, SendStream, Session, W
 pub const ALPN: &[u8] = b"h3";
 /// How much of a message stream is read at a time.
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// Up to here a message and its length are written in one.
+const SMALL_BYTES_MAX: usize = 16 * 1024;
 /// How long a refusal may take to reach its client before the connection is dropped.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What strangers may cost before they are known.
-#[derive(Clone, Copy, Debug)]
-pub struct AcceptLimits {
-    /// Handshakes and CONNECT requests under way; one more is refused.
-    pub pending_max: usize,
-    /// From this many on, addresses must prove themselves first (RFC 9000 section 8.1.2).
-    pub retry_from: usize,
-    /// From the first packet to the CONNECT request.
-    pub handshake_timeout: Duration,
-}
-
-impl Default for AcceptLimits {
-    fn default() -> Self {
-        Self { pending_max: 512, retry_from: 128, handshake_timeout: Duration::from_secs(5) }
-    }
-}
+/// What a client may send, in all packets together, until its CONNECT request is there: a handshake with SETTINGS and the largest HEADERS
+/// is a third of it.
+const CONNECT_BYTES_MAX: u64 = 128 * 1024;
+/// Between two looks at how much it was.
+const CONNECT_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Who may open a session from a browser. A request without `Origin` is a native client, which needs its token all the same.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +65,8 @@ pub struct Accepted {
     pub session: Session,
     /// By the first packet; a client's address may change.
     pub remote: SocketAddr,
+    /// Its place at the door; to be kept until the session is over.
+    pub ticket: Ticket,
 }
 
 /// What an accept loop serves.
@@ -83,8 +77,10 @@ pub struct Listener {
     pub path: &'static str,
     /// See [`OriginPolicy`].
     pub origins: OriginPolicy,
-    /// See [`AcceptLimits`].
-    pub limits: AcceptLimits,
+    /// Who is let in.
+    pub keeper: DoorKeeper,
+    /// What the door is called in metrics: `wt`, `media`.
+    pub door: &'static str,
 }
 
 impl Listener {
@@ -95,7 +91,7 @@ impl Listener {
         F: Fn(Accepted) -> S + Clone + Send + Sync + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
-        let pending = Arc::new(Semaphore::new(self.limits.pending_max));
+        let count = |outcome| metrics::counter!("dark_tower_handshakes_total", "path" => self.path, "outcome" => outcome).increment(1);
         loop {
             let incoming = tokio::select! {
                 () = stop.cancelled() => return,
@@ -104,40 +100,64 @@ impl Listener {
                     None => return,
                 },
             };
-            let Ok(permit) = pending.clone().try_acquire_owned() else {
-                metrics::counter!("dark_tower_handshakes_total", "path" => self.path, "outcome" => "refused").increment(1);
-                incoming.refuse();
-                continue;
+            // An address that cannot be asked to prove itself is taken for proven: it has shown a token of ours.
+            let is_proven = incoming.remote_address_validated() || !incoming.may_retry();
+            let ticket = match self.keeper.arrive(self.door, incoming.remote_address(), is_proven) {
+                Arrival::Admitted(ticket) => ticket,
+                Arrival::MustProve => {
+                    count("retry");
+                    // The address was not validated and a Retry is allowed, so this cannot fail.
+                    let _ = incoming.retry();
+                    continue;
+                }
+                Arrival::Refused(refusal) => {
+                    count("refused");
+                    tracing::debug!(remote = %incoming.remote_address(), ?refusal, "turned away");
+                    incoming.refuse();
+                    continue;
+                }
             };
-            let under_way = self.limits.pending_max - pending.available_permits();
-            if under_way > self.limits.retry_from && !incoming.remote_address_validated() && incoming.may_retry() {
-                metrics::counter!("dark_tower_handshakes_total", "path" => self.path, "outcome" => "retry").increment(1);
-                // The address was not validated and a Retry is allowed, so this cannot fail.
-                let _ = incoming.retry();
-                continue;
-            }
-            let (path, origins, limits, serve) = (self.path, self.origins.clone(), self.limits, serve.clone());
+            let newcomer = Newcomer { path: self.path, door: self.door, origins: self.origins.clone(), ticket };
+            let (timeout, serve) = (self.keeper.config().handshake_timeout, serve.clone());
             tasks.spawn(async move {
-                let remote = incoming.remote_address();
-                let outcome = tokio::time::timeout(limits.handshake_timeout, handshake(incoming, path, &origins)).await;
-                drop(permit);
-                let (label, session) = match outcome {
-                    Ok(Ok(session)) => ("accepted", Some(session)),
-                    Ok(Err(error)) => {
-                        tracing::debug!(%remote, %error, "no session");
-                        ("failed", None)
-                    }
-                    Err(_) => {
-                        tracing::debug!(%remote, "no session: handshake and CONNECT took too long");
-                        ("timeout", None)
-                    }
-                };
-                metrics::counter!("dark_tower_handshakes_total", "path" => path, "outcome" => label).increment(1);
-                if let Some(session) = session {
-                    serve(Accepted { session, remote }).await;
+                if let Some(accepted) = newcomer.enter(incoming, timeout).await {
+                    serve(accepted).await;
                 }
             });
         }
+    }
+}
+
+/// Somebody who was let in to begin a handshake.
+struct Newcomer {
+    path: &'static str,
+    door: &'static str,
+    origins: OriginPolicy,
+    ticket: Ticket,
+}
+
+impl Newcomer {
+    /// The session, if one comes to stand within `timeout` and before this one has to give way.
+    async fn enter(self, incoming: Incoming, timeout: Duration) -> Option<Accepted> {
+        let (path, remote) = (self.path, incoming.remote_address());
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(timeout, handshake(incoming, self.path, &self.origins)) => outcome.unwrap_or(Err(HandshakeError::Timeout)),
+            () = self.ticket.broken_off() => Err(HandshakeError::GaveWay),
+        };
+        let (label, session) = match outcome {
+            Ok(session) => ("accepted", Some(session)),
+            Err(error) => {
+                tracing::debug!(%remote, %error, "no session");
+                if let Some(reason) = error.refusal() {
+                    count_refusal(self.door, reason);
+                }
+                (if matches!(error, HandshakeError::Timeout) { "timeout" } else { "failed" }, None)
+            }
+        };
+        metrics::counter!("dark_tower_handshakes_total", "path" => path, "outcome" => label).increment(1);
+        let session = session?;
+        self.ticket.stands();
+        Some(Accepted { session, remote, ticket: self.ticket })
     }
 }
 
@@ -151,6 +171,27 @@ enum HandshakeError {
     Path(String),
     #[error("the origin {0} is not on the list")]
     Origin(String),
+    #[error("{0} bytes came before the CONNECT request")]
+    Greedy(u64),
+    #[error("handshake and CONNECT took too long")]
+    Timeout,
+    #[error("it was the oldest under way when there was no room")]
+    GaveWay,
+}
+
+impl HandshakeError {
+    /// For metrics, if it was refused and did not just fail.
+    fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Connection(_) => None,
+            Self::Http(_) => Some("http3"),
+            Self::Path(_) => Some("path"),
+            Self::Origin(_) => Some("origin"),
+            Self::Greedy(_) => Some("connect_bytes"),
+            Self::Timeout => Some("handshake_timeout"),
+            Self::GaveWay => Some("gave_way"),
+        }
+    }
 }
 
 async fn handshake(incoming: Incoming, path: &str, origins: &OriginPolicy) -> Result<Session, HandshakeError> {
@@ -160,7 +201,10 @@ async fn handshake(incoming: Incoming, path: &str, origins: &OriginPolicy) -> Re
         Ok((connection, _accepted)) => connection,
         Err(connecting) => connecting.await?,
     };
-    let request = Request::accept(connection.clone()).await?;
+    let request = tokio::select! {
+        request = Request::accept(connection.clone()) => request?,
+        bytes = too_much(&connection) => return Err(HandshakeError::Greedy(bytes)),
+    };
     if request.url.path() != path {
         let found = common_core::name::escape(request.url.path(), 64);
         request.reject(StatusCode::NOT_FOUND).await?;
@@ -174,6 +218,19 @@ async fn handshake(incoming: Incoming, path: &str, origins: &OriginPolicy) -> Re
         return Err(HandshakeError::Origin(common_core::name::escape(&origin.unwrap_or_default(), 128)));
     }
     Ok(request.ok().await?)
+}
+
+/// Resolves when more has come than a CONNECT request takes: the library skips frames it does not know, however many.
+async fn too_much(connection: &quinn::Connection) -> u64 {
+    let mut looks = tokio::time::interval(CONNECT_LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let bytes = connection.stats().udp_rx.bytes;
+        if bytes > CONNECT_BYTES_MAX {
+            return bytes;
+        }
+    }
 }
 
 /// Waits until the client has read its refusal and gone: dropping the connection would drop the answer with it.
@@ -248,9 +305,14 @@ impl MessageWriter {
         Self { stream }
     }
 
-    /// Writes one message.
+    /// Writes one message. It is copied as the send window takes it: what QUIC holds is never more than the window, however large the
+    /// message that it is a part of.
     pub async fn send(&mut self, message: &[u8]) -> Result<(), WriteError> {
-        self.stream.write_chunk(LengthPrefixed::frame(message)).await
+        if message.len() <= SMALL_BYTES_MAX {
+            return self.stream.write_all(&LengthPrefixed::frame(message)).await;
+        }
+        self.stream.write_all(&LengthPrefixed::prefix(message)).await?;
+        self.stream.write_all(message).await
     }
 
     /// Ends the stream.

@@ -121,8 +121,9 @@ impl Session {
 mod tests {
     use std::time::Duration;
 
+    use common::door::{DoorConfig, DoorKeeper};
     use common::tls::Certificate;
-    use common::webtransport::{ALPN, AcceptLimits, Accepted, Listener, OriginPolicy};
+    use common::webtransport::{ALPN, Accepted, Listener, OriginPolicy};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
@@ -133,7 +134,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     /// Says on a stream of its own what it reads on the first of the client's, and closes when that ends.
-    async fn repeat(Accepted { session, .. }: Accepted) {
+    async fn repeat(Accepted { session, ticket: _ticket, .. }: Accepted) {
         let (_, mut from) = session.accept_bi().await.expect("the client opens a stream");
         let mut to = session.open_uni().await.expect("the client allows streams");
         tokio::io::copy(&mut from, &mut to).await.expect("the client ends its stream");
@@ -150,7 +151,8 @@ mod tests {
         let config = common::quic::server_config(&certificate.clone().into(), &[ALPN], limits.transport()).expect("a configuration");
         let endpoint = common::quic::server_endpoint("127.0.0.1:0".parse().expect("an address"), config).expect("a free port");
         let url = format!("https://{}/repeat", endpoint.local_addr().expect("it is bound"));
-        let listener = Listener { endpoint, path: "/repeat", origins: OriginPolicy::Any, limits: AcceptLimits::default() };
+        let keeper = DoorKeeper::new(DoorConfig::default());
+        let listener = Listener { endpoint, path: "/repeat", origins: OriginPolicy::Any, keeper, door: "wt" };
         tokio::spawn(listener.accept(stop.clone(), TaskTracker::new(), repeat));
         (url, certificate.sha256().to_vec())
     }

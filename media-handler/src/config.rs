@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::config::millis;
+use common::door::DoorConfig;
 use common::telemetry::LogConfig;
 use common_core::NodeId;
 use common_core::frame::PAYLOAD_BYTES_MAX;
@@ -111,6 +112,8 @@ impl Default for PublicConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
+    /// Who is let in at all. See [`DoorConfig`].
+    pub door: DoorConfig,
     /// Participants registered at a time.
     pub max_participants: u32,
     /// Media sessions, hello said or not.
@@ -140,6 +143,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         let core = media_handler_core::Limits::default();
         Self {
+            door: DoorConfig::default(),
             max_participants: 10_000,
             // Twice the participants: each may hold two while it moves.
             max_sessions: 20_000,

@@ -22,11 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::admin::{self, Readiness};
+use common::door::DoorKeeper;
 use common::quic::{EndpointError, TransportLimits, server_config, server_endpoint};
 use common::shutdown::Shutdown;
 use common::telemetry::init_metrics;
 use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
-use common::webtransport::{ALPN, AcceptLimits, Listener, OriginPolicy};
+use common::webtransport::{ALPN, Listener, OriginPolicy};
 use common_core::Code;
 use config::Config;
 use proto::cluster::media_handler_service_server::MediaHandlerServiceServer;
@@ -122,7 +123,7 @@ pub async fn start(
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let grpc_listener = common::grpc::Listener::bind(config.cluster.grpc_bind, &identity).await?;
     let grpc_address = grpc_listener.local_addr();
-    let mut transport = TRANSPORT.transport();
+    let mut transport = TRANSPORT.opening();
     let mut congestion = quinn::congestion::CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW_BYTES);
     transport.congestion_controller_factory(Arc::new(congestion));
@@ -144,7 +145,8 @@ pub async fn start(
     tasks.spawn(grpc_listener.serve(routes, grpc::CALLS_MAX, stop.clone()));
 
     let origins = OriginPolicy::from_list(&config.public.origins);
-    let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, limits: AcceptLimits::default() };
+    let keeper = DoorKeeper::new(config.limits.door);
+    let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, keeper, door: "media" };
     let serving = handler.clone();
     tasks.spawn(listener.accept(accepting.clone(), tasks.clone(), move |accepted| session::serve(serving.clone(), accepted)));
     tasks.spawn(upkeep::run(handler.clone(), stop.clone()));

@@ -87,7 +87,8 @@ impl Drop for Departure {
 
 /// Serves a session until it is over.
 pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
-    let Accepted { session, remote } = accepted;
+    // The ticket is held until the session is over.
+    let Accepted { session, remote, ticket: _ticket } = accepted;
     let key = handler.with(|hub| (hub.session_count() < handler.limits.max_sessions).then(|| hub.open_session()));
     let Some(key) = key else {
         common::webtransport::close(&session, Code::CapacityExceeded, "this handler serves no more sessions");
@@ -154,6 +155,7 @@ async fn talk(visitor: &Arc<Visitor>, mut controls: mpsc::Receiver<ControlStream
         Err(_) => return Some(Ending::new(Code::Unauthorized, "no hello came in time")),
     };
     visitor.said_hello.send_replace(true);
+    crate::TRANSPORT.grow(&visitor.session);
     visitor.handler.changed();
     let delivery = visitor.handler.tasks.spawn(Egress::new(visitor.handler.clone(), visitor.key, visitor.session.clone()));
     let ending = tokio::select! {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::config::millis;
+use common::door::DoorConfig;
 use common::telemetry::LogConfig;
 use common_core::NodeId;
 use serde::Deserialize;
@@ -113,6 +114,8 @@ impl Default for PublicConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
+    /// Who is let in at all. See [`DoorConfig`].
+    pub door: DoorConfig,
     /// Meetings assigned at a time.
     pub max_meetings: u32,
     /// Participants of all meetings together.
@@ -145,6 +148,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         let core = meeting_controller_core::Limits::default();
         Self {
+            door: DoorConfig::default(),
             max_meetings: 1000,
             max_participants: 5000,
             // Twice the participants: each may be replaced by a newer session.

@@ -27,11 +27,12 @@ use std::time::Duration;
 
 use axum::Router;
 use common::admin::{self, Readiness};
+use common::door::DoorKeeper;
 use common::quic::{EndpointError, TransportLimits, server_config, server_endpoint};
 use common::shutdown::Shutdown;
 use common::telemetry::init_metrics;
 use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
-use common::webtransport::{ALPN, AcceptLimits, Listener, OriginPolicy};
+use common::webtransport::{ALPN, Listener, OriginPolicy};
 use config::Config;
 use proto::cluster::HeartbeatReply;
 use proto::cluster::meeting_controller_service_server::MeetingControllerServiceServer;
@@ -137,11 +138,13 @@ pub async fn start(
     let routes = Routes::new(service.max_decoding_message_size(grpc::MESSAGE_BYTES_MAX));
     tasks.spawn(grpc_listener.serve(routes, grpc::CALLS_MAX, stop.clone()));
 
-    let listener = Listener { endpoint: endpoint.clone(), path: "/wt", origins: origins.clone(), limits: AcceptLimits::default() };
+    // One for both doors: whoever comes by the one has no further share of the other.
+    let keeper = DoorKeeper::new(config.limits.door);
+    let listener = Listener { endpoint: endpoint.clone(), path: "/wt", origins: origins.clone(), keeper: keeper.clone(), door: "wt" };
     let serving = node.clone();
     tasks.spawn(listener.accept(accepting.clone(), tasks.clone(), move |accepted| webtransport::serve(serving.clone(), accepted)));
     let router = websocket::router(node.clone(), origins.clone());
-    tasks.spawn(door::serve(tcp, certificate.server_config(&[b"http/1.1"])?, router, accepting.clone(), tasks.clone()));
+    tasks.spawn(door::serve(tcp, certificate.server_config(&[b"http/1.1"])?, router, keeper, accepting.clone(), tasks.clone()));
 
     let reporter = Reporter::new(reports, (config.node_id.clone(), presentation.start_number), &identity, global_controllers)?;
     // Until the very end: it reports what the end of this node does to its meetings.
@@ -176,7 +179,7 @@ async fn bind_public(address: SocketAddr, certificate: &LiveCertificate) -> Resu
     loop {
         let tcp = bind_tcp(address).await?;
         let bound = tcp.local_addr().map_err(|source| StartError::Bind { address, source })?;
-        let config = server_config(certificate, &[ALPN], TransportLimits::SIGNALING.transport())?;
+        let config = server_config(certificate, &[ALPN], TransportLimits::SIGNALING.opening())?;
         match server_endpoint(bound, config) {
             Ok(endpoint) => return Ok((endpoint, tcp, bound)),
             Err(error) if attempt == attempts => return Err(error.into()),

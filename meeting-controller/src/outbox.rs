@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Messages that may wait: a meeting of a thousand that all come at once.
 const MESSAGES_MAX: usize = 1024;
-/// Bytes that may wait besides the message that is being written: one largest server message.
-const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that may wait, the message that is being written included: one largest server message, and what comes while it is on its way.
+/// With QUIC's windows for a signaling session, a client that reads nothing costs less than 6 MiB.
+const BYTES_MAX: usize = common_core::length_prefix::SERVER_MESSAGE_BYTES_MAX + 256 * 1024;
 
 /// How long what was said last may take to arrive before a session is closed: what was said is worth a round trip or two,
 /// and a kick must be over within a second.
@@ -84,6 +85,8 @@ impl End {
 #[derive(Debug)]
 pub(crate) struct Outgoings {
     queue: mpsc::Receiver<Outgoing>,
+    /// Of the message that is being written.
+    writing: usize,
     bytes: Arc<AtomicUsize>,
     end: Arc<End>,
 }
@@ -100,7 +103,7 @@ pub(crate) struct WeakOutbox {
 pub(crate) fn outbox() -> (Outbox, Outgoings) {
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
     let (bytes, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(End::default()));
-    (Outbox { queue: sender, bytes: bytes.clone(), end: end.clone() }, Outgoings { queue: receiver, bytes, end })
+    (Outbox { queue: sender, bytes: bytes.clone(), end: end.clone() }, Outgoings { queue: receiver, writing: 0, bytes, end })
 }
 
 impl Outbox {
@@ -146,8 +149,10 @@ impl WeakOutbox {
 }
 
 impl Outgoings {
-    /// The next thing to write. Cancel-safe. A session that does not read, and one that is dropped, end here too.
+    /// The next thing to write; the one before has been written. Cancel-safe. A session that does not read, and one that is dropped, end
+    /// here too.
     pub async fn next(&mut self) -> Outgoing {
+        self.bytes.fetch_sub(std::mem::take(&mut self.writing), Ordering::Relaxed);
         tokio::select! {
             biased;
             () = self.end.overflow.cancelled() => {
@@ -161,7 +166,7 @@ impl Outgoings {
                     reason: "the meeting broke off".to_owned(),
                 });
                 if let Outgoing::Message(message) = &outgoing {
-                    self.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+                    self.writing = message.len();
                 }
                 outgoing
             }
@@ -193,6 +198,14 @@ mod tests {
         let large = Bytes::from(vec![0; BYTES_MAX + 1]);
         outbox.send(large.clone());
         assert!(matches!(outgoings.next().await, Outgoing::Message(message) if message == large));
+        // While it is being written it still counts; when it is written, the next may be as large.
+        outbox.send(Bytes::from_static(b"x"));
+        assert!(matches!(outgoings.next().await, Outgoing::Close { code: Code::Unavailable, .. }));
+
+        let (outbox, mut outgoings) = super::outbox();
+        outbox.send(large.clone());
+        assert!(matches!(outgoings.next().await, Outgoing::Message(_)));
+        assert!(tokio::time::timeout(FAREWELL_TIMEOUT, outgoings.next()).await.is_err());
         outbox.send(large);
         outbox.send(Bytes::from_static(b"x"));
         assert!(matches!(outgoings.next().await, Outgoing::Close { code: Code::Unavailable, .. }));

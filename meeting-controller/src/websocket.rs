@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use common::door::{Ticket, count_refusal};
 use common::webtransport::OriginPolicy;
 use common_core::Code;
 use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::codec;
+use crate::door::DOOR;
 use crate::node::{Node, OpenSession};
 use crate::outbox::{FAREWELL_TIMEOUT, Outgoing, Outgoings, outbox};
 use crate::session::{Next, Reader, pongs};
@@ -28,6 +31,12 @@ use crate::session::{Next, Reader, pongs};
 const SUBPROTOCOL: &str = "darktower.v1";
 /// What the library refuses by itself; up to here we say what is wrong in our own words.
 const FRAME_BYTES_MAX: usize = 2 * CLIENT_MESSAGE_BYTES_MAX;
+/// What the library reads at a time.
+const READ_BYTES: usize = 16 * 1024;
+/// Pings and pongs of a client in [`CONTROL_WINDOW`]: it answers ours, one a second, and may send its own.
+const CONTROL_FRAMES_MAX: u32 = 100;
+/// See [`CONTROL_FRAMES_MAX`].
+const CONTROL_WINDOW: Duration = Duration::from_secs(10);
 /// What the library may hold unwritten: one largest server message and its frame.
 const WRITE_BYTES_MAX: usize = common_core::length_prefix::SERVER_MESSAGE_BYTES_MAX + 1024;
 /// A close reason's room in its frame (RFC 6455, section 5.5: 125 bytes with the code).
@@ -40,9 +49,16 @@ pub(crate) fn router(node: Arc<Node>, origins: OriginPolicy) -> Router {
 
 type Shared = (Arc<Node>, Arc<OriginPolicy>);
 
-async fn upgrade(State((node, origins)): State<Shared>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+/// The ticket is held until the session is over. A plain door of this machine alone gives none.
+async fn upgrade(
+    State((node, origins)): State<Shared>,
+    ticket: Option<Extension<Arc<Ticket>>>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let origin = headers.get(header::ORIGIN).map(|value| String::from_utf8_lossy(value.as_bytes()));
     if !origins.allows(origin.as_deref()) {
+        count_refusal(DOOR, "origin");
         return (StatusCode::FORBIDDEN, "this origin is not on the list\n").into_response();
     }
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
@@ -52,7 +68,15 @@ async fn upgrade(State((node, origins)): State<Shared>, headers: HeaderMap, upgr
     let Some(open) = node.open_session() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "this controller is full\n").into_response();
     };
-    upgrade.max_write_buffer_size(WRITE_BYTES_MAX).on_upgrade(move |socket| serve(node, open, socket))
+    // The upgrade is a task of the library's: whoever waits for ours to end waits for it too.
+    let token = node.tasks.token();
+    upgrade.read_buffer_size(READ_BYTES).max_write_buffer_size(WRITE_BYTES_MAX).on_upgrade(move |socket| async move {
+        if let Some(Extension(ticket)) = &ticket {
+            ticket.stands();
+        }
+        serve(node, open, socket).await;
+        drop((ticket, token));
+    })
 }
 
 async fn serve(node: Arc<Node>, open: OpenSession, socket: WebSocket) {
@@ -69,6 +93,7 @@ async fn serve(node: Arc<Node>, open: OpenSession, socket: WebSocket) {
 
 async fn read(mut reader: Reader, mut stream: SplitStream<WebSocket>, written: &CancellationToken, silence_max: Duration) {
     let mut heard = Instant::now();
+    let (mut control_frames, mut control_since) = (0, heard);
     let mut next = Next::Read;
     while next == Next::Read {
         next = tokio::select! {
@@ -81,7 +106,18 @@ async fn read(mut reader: Reader, mut stream: SplitStream<WebSocket>, written: &
                     }
                     Some(Ok(Message::Binary(bytes))) => reader.message(bytes).await,
                     Some(Ok(Message::Text(_))) => reader.refuse(0, invalid("messages of darktower.v1 are binary")),
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => Next::Read,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                        if control_since.elapsed() >= CONTROL_WINDOW {
+                            (control_frames, control_since) = (0, heard);
+                        }
+                        control_frames += 1;
+                        if control_frames > CONTROL_FRAMES_MAX {
+                            count_refusal(DOOR, "control_flood");
+                            reader.refuse(0, Refusal::new(Code::RateLimited, "too many pings"))
+                        } else {
+                            Next::Read
+                        }
+                    }
                     Some(Ok(Message::Close(_))) | None => break,
                     // Too long for the library, or broken; who is gone hears nothing of it.
                     Some(Err(error)) => reader.refuse(0, invalid(&error.to_string())),

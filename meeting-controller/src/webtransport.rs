@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use common::door::count_refusal;
+use common::quic::TransportLimits;
 use common::webtransport::{Accepted, MessageReader, MessageWriter, ReadMessageError, close};
 use common_core::Code;
 use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
@@ -15,9 +17,16 @@ use crate::node::Node;
 use crate::outbox::{FAREWELL_TIMEOUT, Outgoing, Outgoings, outbox};
 use crate::session::{LIFE_INTERVAL, Next, Reader, pongs};
 
+/// Streams besides signaling that are stopped one by one; a client that opens more does so on purpose.
+const STREAMS_REFUSED_MAX: u32 = 32;
+/// Frames between two looks ([`LIFE_INTERVAL`]) that reset or stop a stream, probe a path or only keep alive. An honest session has one
+/// stream and sends a few in its whole life.
+const IDLE_FRAMES_MAX: u64 = 200;
+
 /// Serves one session until it is over.
 pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
-    let Accepted { session, remote } = accepted;
+    // The ticket is held until the session is over.
+    let Accepted { session, remote, ticket: _ticket } = accepted;
     let Some(open) = node.open_session() else {
         dismiss(&session, Code::CapacityExceeded, "this controller is full").await;
         return;
@@ -54,9 +63,14 @@ async fn read(
     silence_max: std::time::Duration,
 ) {
     let mut life = Life::new(session.clone(), silence_max);
+    let mut others = Others { session, refused: 0 };
     let key = reader.key();
+    let mut has_grown = false;
     let mut next = Next::Read;
     while next == Next::Read {
+        if reader.is_handed() && !std::mem::replace(&mut has_grown, true) {
+            TransportLimits::SIGNALING.grow(session);
+        }
         next = tokio::select! {
             message = messages.next() => match message {
                 Ok(Some(bytes)) => reader.message(bytes).await,
@@ -74,12 +88,22 @@ async fn read(
                 }
             },
             refusal = reader.join_overdue() => reader.refuse(0, refusal),
-            () = refuse_other_streams(session) => break,
-            () = life.lost() => {
-                tracing::debug!(session = %key, "the session is silent");
-                close(session, Code::Unavailable, "no packet came for too long");
-                break;
-            }
+            ending = others.refuse() => match ending {
+                Some(refusal) => reader.refuse(0, refusal),
+                None => break,
+            },
+            verdict = life.over() => match verdict {
+                Verdict::Silent => {
+                    tracing::debug!(session = %key, "the session is silent");
+                    close(session, Code::Unavailable, "no packet came for too long");
+                    break;
+                }
+                Verdict::Flood(frames) => {
+                    tracing::info!(session = %key, frames, "the session floods us with resets");
+                    count_refusal("wt", "frame_flood");
+                    reader.refuse(0, Refusal::new(Code::RateLimited, "too many streams are opened and given up"))
+                }
+            },
             () = written.cancelled() => break,
         };
     }
@@ -88,22 +112,35 @@ async fn read(
     written.cancelled().await;
 }
 
-/// Stops every further stream of the client; returns when the session is gone. Cancel-safe: accepting is.
-async fn refuse_other_streams(session: &Session) {
-    loop {
-        let refused = tokio::select! {
-            streams = session.accept_bi() => streams.map(|(mut send, mut receive)| {
-                // Errors mean that the stream is over already.
-                let _ = send.reset(Code::InvalidRequest.number());
-                let _ = receive.stop(Code::InvalidRequest.number());
-            }),
-            stream = session.accept_uni() => stream.map(|mut receive| {
-                // As above.
-                let _ = receive.stop(Code::InvalidRequest.number());
-            }),
-        };
-        if refused.is_err() {
-            return;
+/// The client's streams besides signaling: there are none, so each is stopped.
+struct Others<'a> {
+    session: &'a Session,
+    refused: u32,
+}
+
+impl Others<'_> {
+    /// Stops every further stream; returns when the session is gone, or why it has to end. Cancel-safe: accepting is.
+    async fn refuse(&mut self) -> Option<Refusal> {
+        loop {
+            let refused = tokio::select! {
+                streams = self.session.accept_bi() => streams.map(|(mut send, mut receive)| {
+                    // Errors mean that the stream is over already.
+                    let _ = send.reset(Code::InvalidRequest.number());
+                    let _ = receive.stop(Code::InvalidRequest.number());
+                }),
+                stream = self.session.accept_uni() => stream.map(|mut receive| {
+                    // As above.
+                    let _ = receive.stop(Code::InvalidRequest.number());
+                }),
+            };
+            if refused.is_err() {
+                return None;
+            }
+            count_refusal("wt", "stream");
+            self.refused += 1;
+            if self.refused > STREAMS_REFUSED_MAX {
+                return Some(Refusal::new(Code::InvalidRequest, "a signaling session has one stream"));
+            }
         }
     }
 }
@@ -151,11 +188,21 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, wri
     written.cancel();
 }
 
-/// Watches whether packets still come: clients keep QUIC alive each second, and acknowledge what we send.
+/// What a look at a session's life tells.
+enum Verdict {
+    /// Nothing has come for too long.
+    Silent,
+    /// So many frames that cost work and say nothing have come since the last look.
+    Flood(u64),
+}
+
+/// Watches whether packets still come: clients keep QUIC alive each second, and acknowledge what we send. And whether too many come
+/// that open streams only to give them up, which the library takes care of without telling.
 struct Life {
     session: Session,
     silence_max: std::time::Duration,
     datagrams: u64,
+    idle_frames: u64,
     heard: Instant,
     looks: tokio::time::Interval,
 }
@@ -164,18 +211,24 @@ impl Life {
     fn new(session: Session, silence_max: std::time::Duration) -> Self {
         let mut looks = tokio::time::interval(LIFE_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { session, silence_max, datagrams: 0, heard: Instant::now(), looks }
+        Self { session, silence_max, datagrams: 0, idle_frames: 0, heard: Instant::now(), looks }
     }
 
-    /// Resolves when nothing has come for too long. Cancel-safe.
-    async fn lost(&mut self) {
+    /// Resolves when the session has to end. Cancel-safe.
+    async fn over(&mut self) -> Verdict {
         loop {
             self.looks.tick().await;
-            let datagrams = quinn::Connection::stats(&self.session).udp_rx.datagrams;
-            if datagrams != self.datagrams {
-                (self.datagrams, self.heard) = (datagrams, Instant::now());
+            let stats = quinn::Connection::stats(&self.session);
+            let frames = &stats.frame_rx;
+            let idle_frames = frames.reset_stream + frames.stop_sending + frames.path_challenge + frames.ping;
+            let flood = idle_frames - std::mem::replace(&mut self.idle_frames, idle_frames);
+            if flood > IDLE_FRAMES_MAX {
+                return Verdict::Flood(flood);
+            }
+            if stats.udp_rx.datagrams != self.datagrams {
+                (self.datagrams, self.heard) = (stats.udp_rx.datagrams, Instant::now());
             } else if self.heard.elapsed() >= self.silence_max {
-                return;
+                return Verdict::Silent;
             }
         }
     }

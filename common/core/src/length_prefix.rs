@@ -70,11 +70,15 @@ impl LengthPrefixed {
         !self.buffer.is_empty()
     }
 
-    /// `message` with its length before it. Panics over 4 GiB, which no caller's limit allows.
+    /// The length to be written before `message`. Panics over 4 GiB, which no caller's limit allows.
+    pub fn prefix(message: &[u8]) -> [u8; LENGTH_BYTES] {
+        u32::try_from(message.len()).expect("messages are bounded far below 4 GiB by their senders").to_be_bytes()
+    }
+
+    /// `message` with its length before it. Panics as [`prefix`](Self::prefix) does.
     pub fn frame(message: &[u8]) -> Bytes {
-        let length = u32::try_from(message.len()).expect("messages are bounded far below 4 GiB by their senders");
         let mut out = BytesMut::with_capacity(LENGTH_BYTES + message.len());
-        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&Self::prefix(message));
         out.extend_from_slice(message);
         out.freeze()
     }

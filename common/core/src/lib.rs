@@ -9,6 +9,7 @@ pub mod authority;
 pub mod code;
 pub mod frame;
 pub mod frame_reader;
+pub mod gate;
 pub mod grant;
 pub mod id;
 pub mod length_prefix;
