@@ -15,9 +15,12 @@ pub fn number() -> u64 {
     u64::from_be_bytes(bytes())
 }
 
-/// A token of 256 random bits: 43 characters of base64url (RFC 4648 section 5).
+/// How every [`token`] begins, so that one in the wrong place can be told: by [`crate::telemetry`] in a log, by scanners in a repository.
+pub const TOKEN_PREFIX: &str = "dt_";
+
+/// A token of 256 random bits: [`TOKEN_PREFIX`] and 43 characters of base64url (RFC 4648 section 5).
 pub fn token() -> String {
-    URL_SAFE_NO_PAD.encode(bytes::<32>())
+    format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes::<32>()))
 }
 
 /// A random (version 4) UUID.

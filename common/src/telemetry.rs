@@ -1,11 +1,26 @@
 //! Logs and metrics of a process, set up once by its main.
+//!
+//! In: what is logged at whatever level, by us and by libraries. Out: lines that hold no secret and fool nobody: [`caps`] keep libraries from
+//! printing what they carry, [`lines`] escapes, cuts and takes out what got past.
 
-use std::io::IsTerminal;
+mod caps;
+mod lines;
+mod redact;
+
+use std::io::{IsTerminal, Write};
+use std::panic::PanicHookInfo;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
+use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use caps::CAPS;
+pub use lines::{LINE_BYTES_MAX, Look};
+pub use redact::{MARK, Shape, redact};
 
 /// Between two times that measurements are summed up: until then each takes its place in memory, whether or not somebody reads the metrics.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -43,20 +58,61 @@ impl Default for LogConfig {
     }
 }
 
-/// Starts logging to standard error. A second call changes nothing.
+/// Longest message of a panic that is logged, and longest way to it where `RUST_BACKTRACE` asks for one, characters.
+const PANIC_CHARS_MAX: usize = 1000;
+const BACKTRACE_CHARS_MAX: usize = 6000;
+
+/// Starts logging to standard error, panics included. A second call changes nothing.
 pub fn init_logging(config: &LogConfig) {
-    let filter = EnvFilter::try_new(with_quiet_libraries(&config.filter)).unwrap_or_else(|error| {
-        eprintln!("log.filter {:?} is not understood ({error}); using info", config.filter);
+    let is_terminal = std::io::stderr().is_terminal();
+    let look = match config.format {
+        LogFormat::Json => Look::Json,
+        LogFormat::Auto if !is_terminal => Look::Json,
+        _ if is_terminal => Look::Coloured,
+        _ => Look::Plain,
+    };
+    // An error means that logging was started already.
+    if subscriber(&config.filter, look, std::io::stderr).try_init().is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Everything between an event and its line, which goes to what `sink` gives in one piece.
+pub fn subscriber<F, W>(filter: &str, look: Look, sink: F) -> Dispatch
+where
+    F: Fn() -> W + Send + Sync + 'static,
+    W: Write + 'static,
+{
+    let filter = EnvFilter::try_new(with_quiet_libraries(filter)).unwrap_or_else(|error| {
+        eprintln!("log.filter {filter:?} is not understood ({error}); using info");
         EnvFilter::new("info")
     });
-    let human = match config.format {
-        LogFormat::Auto => std::io::stderr().is_terminal(),
-        LogFormat::Human => true,
-        LogFormat::Json => false,
-    };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // An error means that logging was started already.
-    let _ = if human { builder.try_init() } else { builder.json().flatten_event(true).with_current_span(false).try_init() };
+    let format = tracing_subscriber::fmt::layer().with_ansi(look == Look::Coloured);
+    let lines = lines::Lines::new(look, sink);
+    match look {
+        Look::Json => {
+            let format = format.json().flatten_event(true).with_current_span(false).with_writer(lines);
+            Dispatch::new(tracing_subscriber::registry().with(format).with(filter).with(caps::Caps))
+        }
+        Look::Plain | Look::Coloured => {
+            Dispatch::new(tracing_subscriber::registry().with(format.with_writer(lines)).with(filter).with(caps::Caps))
+        }
+    }
+}
+
+/// A panic is a bug of ours, told where everything else is.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    metrics::counter!("dark_tower_panics_total").increment(1);
+    let message = common_core::name::escape(panic.payload_as_str().unwrap_or("no message"), PANIC_CHARS_MAX);
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    let way = std::backtrace::Backtrace::capture();
+    if way.status() == std::backtrace::BacktraceStatus::Captured {
+        let way: String = way.to_string().chars().take(BACKTRACE_CHARS_MAX).collect();
+        tracing::error!(panic = message, place, thread, way, "panicked");
+    } else {
+        tracing::error!(panic = message, place, thread, "panicked");
+    }
 }
 
 /// The filter, with libraries held back that strangers can make talk. Whoever asks for more than `info` gets everything.

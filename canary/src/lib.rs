@@ -1,0 +1,178 @@
+//! Secrets that sing: what a test knows to be secret is looked for in everything that its processes print, at `trace`.
+//!
+//! In: secrets, as tests come to know them ([`keep`]); lines, from the test's own process ([`watch`]) and from its children ([`Watcher`]). Out:
+//! nothing, or, at the first leak, the line without the secret, and the end of the test's process with [`EXIT_CODE`]: a task that panics
+//! would be restarted or forgotten, a process that has ended has failed. For tests alone; nothing is stored beyond a bounded history, in which
+//! secrets are looked for that a server has made before the test heard of them.
+
+#![warn(missing_docs)]
+
+mod forms;
+mod history;
+
+use std::io::{self, Write};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use common::telemetry::{Look, MARK, subscriber};
+
+use forms::Forms;
+use history::History;
+
+/// Of a test whose secret was printed; the same as of one that panicked.
+pub const EXIT_CODE: i32 = 101;
+/// Secrets of one kind that are remembered, the first ones: a kind leaks by a line of code, and with the first as with the thousandth. Tokens
+/// are told by their shape besides, each of them.
+const SECRETS_PER_KIND_MAX: usize = 32;
+/// What is shown of a line around a leak, bytes to either side.
+const SHOWN_BYTES: usize = 160;
+
+/// A secret in a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leak {
+    /// What was said of it when it was registered, or what its shape says.
+    pub kind: String,
+    /// How it stood there: `text`, `hex`, `numbers`, `base64`, `redacted`.
+    pub form: &'static str,
+    /// Where it was found, with the secret taken out.
+    pub around: String,
+}
+
+#[derive(Default)]
+struct Known {
+    forms: Forms,
+    secrets: Vec<(&'static str, Vec<u8>)>,
+}
+
+static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
+static HISTORIES: Mutex<Vec<std::sync::Weak<Mutex<History>>>> = Mutex::new(Vec::new());
+static LAST_RITES: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is kept here is whole between two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on nobody may print `secret`; what was printed lately is looked through as well.
+pub fn keep(kind: &'static str, secret: impl AsRef<[u8]>) {
+    let secret = secret.as_ref();
+    {
+        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+        let of_kind = known.secrets.iter().filter(|(other, _)| *other == kind).count();
+        let is_known = known.secrets.iter().any(|(_, other)| other == secret);
+        if secret.len() < forms::BYTES_MIN || of_kind >= SECRETS_PER_KIND_MAX || is_known {
+            return;
+        }
+        known.secrets.push((kind, secret.to_owned()));
+        known.forms = Forms::of(&known.secrets);
+    }
+    let forms = Forms::of(&[(kind, secret.to_owned())]);
+    let histories: Vec<_> = lock(&HISTORIES).iter().filter_map(std::sync::Weak::upgrade).collect();
+    for history in histories {
+        let leak = lock(&history).find(|bytes| forms.find(bytes));
+        if let Some((source, leak)) = leak {
+            report(&source, &leak);
+        }
+    }
+}
+
+/// The first secret in `bytes`, if there is one.
+pub fn find(bytes: &[u8]) -> Option<Leak> {
+    KNOWN.read().unwrap_or_else(PoisonError::into_inner).forms.find(bytes)
+}
+
+/// Ends the test if `bytes`, which came from `source`, hold a secret: for what is no log, such as a page of metrics or somebody's error.
+pub fn inspect(source: &str, bytes: impl AsRef<[u8]>) {
+    if let Some(leak) = find(bytes.as_ref()) {
+        report(source, &leak);
+    }
+}
+
+/// What is done before the test's process ends for a leak: children of it are to end as well. The first to say so is heard.
+pub fn before_the_end(last_rites: impl Fn() + Send + Sync + 'static) {
+    let _ = LAST_RITES.set(Box::new(last_rites));
+}
+
+fn report(source: &str, leak: &Leak) -> ! {
+    // Past the capture of the test harness, whose words would be lost with the process.
+    let words = format!("LEAK: {} as {} in {source}: {}\n", leak.kind, leak.form, leak.around);
+    let _ = io::stderr().write_all(words.as_bytes());
+    if let Some(last_rites) = LAST_RITES.get() {
+        last_rites();
+    }
+    std::process::exit(EXIT_CODE)
+}
+
+/// Looks through what one process says, line by line.
+pub struct Watcher {
+    history: Arc<Mutex<History>>,
+}
+
+impl Watcher {
+    /// Of what `source` says.
+    pub fn new(source: &str) -> Self {
+        let history = Arc::new(Mutex::new(History::new(source)));
+        let mut histories = lock(&HISTORIES);
+        histories.retain(|history| history.strong_count() > 0);
+        histories.push(Arc::downgrade(&history));
+        Self { history }
+    }
+
+    /// Takes a line; ends the test if there is a secret in it.
+    pub fn line(&self, line: &[u8]) {
+        // In the history first: a secret that is registered meanwhile is looked for by one of the two.
+        let source = {
+            let mut history = lock(&self.history);
+            history.add(line);
+            history.source()
+        };
+        inspect(&source, line);
+    }
+}
+
+/// Has this process log at `trace` into a watcher, for as long as it lives. Every test that starts a service or client calls it; the first call
+/// counts.
+pub fn watch() {
+    static WATCHED: OnceLock<()> = OnceLock::new();
+    WATCHED.get_or_init(|| {
+        let watcher = Arc::new(Watcher::new("the test's own log"));
+        let dispatch = subscriber("trace", Look::Json, move || Sink(watcher.clone()));
+        // An error means that the test logs for itself already; what it does not pass on here it does not have watched.
+        let _ = tracing_subscriber::util::SubscriberInitExt::try_init(dispatch);
+    });
+}
+
+struct Sink(Arc<Watcher>);
+
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.line(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What stands around `from..to`, with stars in its place.
+fn around(bytes: &[u8], from: usize, to: usize) -> String {
+    let before = String::from_utf8_lossy(&bytes[from.saturating_sub(SHOWN_BYTES)..from]);
+    let after = String::from_utf8_lossy(&bytes[to..bytes.len().min(to + SHOWN_BYTES)]);
+    // The rest of the secret as well: a piece of it was found.
+    let rest = |c: char| c.is_ascii_alphanumeric() || "-_.+/=, ".contains(c);
+    let before = before.trim_end_matches(rest);
+    let after = after.trim_start_matches(rest);
+    common_escape(&format!("{before}***{after}"))
+}
+
+fn common_escape(text: &str) -> String {
+    text.chars().flat_map(char::escape_debug).collect()
+}
+
+/// What the redacting writer left in a line is a leak that nobody else has caught.
+fn redacted(bytes: &[u8], at: usize) -> Leak {
+    let rest = &bytes[at + MARK.len()..];
+    let shape = rest.split(|&byte| byte == b']').next().unwrap_or_default();
+    let end = at + MARK.len() + shape.len();
+    Leak { kind: String::from_utf8_lossy(shape).into_owned(), form: "redacted", around: around(bytes, at, end.min(bytes.len())) }
+}
