@@ -13,6 +13,8 @@ mod history;
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use serde_json::Value;
+
 use common::telemetry::{Look, MARK, subscriber};
 
 use forms::Forms;
@@ -43,6 +45,13 @@ struct Known {
     secrets: Vec<(&'static str, Vec<u8>)>,
 }
 
+impl Known {
+    fn has_room_for(&self, kind: &str, secret: &[u8]) -> bool {
+        let of_kind = self.secrets.iter().filter(|(other, _)| *other == kind).count();
+        of_kind < SECRETS_PER_KIND_MAX && !self.secrets.iter().any(|(_, other)| other == secret)
+    }
+}
+
 static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
 static HISTORIES: Mutex<Vec<std::sync::Weak<Mutex<History>>>> = Mutex::new(Vec::new());
 static LAST_RITES: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
@@ -55,13 +64,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// From now on nobody may print `secret`; what was printed lately is looked through as well.
 pub fn keep(kind: &'static str, secret: impl AsRef<[u8]>) {
     let secret = secret.as_ref();
+    if secret.len() < forms::BYTES_MIN || !KNOWN.read().unwrap_or_else(PoisonError::into_inner).has_room_for(kind, secret) {
+        return;
+    }
     {
         let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-        let of_kind = known.secrets.iter().filter(|(other, _)| *other == kind).count();
-        let is_known = known.secrets.iter().any(|(_, other)| other == secret);
-        if secret.len() < forms::BYTES_MIN || of_kind >= SECRETS_PER_KIND_MAX || is_known {
-            return;
-        }
         known.secrets.push((kind, secret.to_owned()));
         known.forms = Forms::of(&known.secrets);
     }
@@ -72,6 +79,25 @@ pub fn keep(kind: &'static str, secret: impl AsRef<[u8]>) {
         if let Some((source, leak)) = leak {
             report(&source, &leak);
         }
+    }
+}
+
+/// Fields of answers that are secrets, by their names in the contract.
+const SECRET_FIELDS: [&str; 6] = ["access_token", "client_secret", "connection_token", "join_token", "resume_token", "secret"];
+
+/// [`keep`] for every secret in an answer of the API.
+pub fn keep_answer(answer: &Value) {
+    match answer {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (SECRET_FIELDS.iter().find(|field| *field == name), value.as_str()) {
+                    (Some(kind), Some(secret)) => keep(kind, secret),
+                    _ => keep_answer(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(keep_answer),
+        _ => {}
     }
 }
 

@@ -18,6 +18,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 const ANA: &str = "550e8400-e29b-41d4-a716-446655440001";
 const BEN: &str = "550e8400-e29b-41d4-a716-446655440002";
+/// Which the client never prints, whatever its log filter.
+const JOIN_TOKEN: &str = "a join token of this test";
+const RESUME_TOKEN: &str = "the first resume token of this test";
 const CAM: &str = "550e8400-e29b-41d4-a716-446655440003";
 
 /// Everything here takes milliseconds; what takes longer never comes.
@@ -30,12 +33,15 @@ struct Door(TcpListener);
 
 impl Door {
     async fn open() -> Self {
+        canary::watch();
+        canary::keep("join_token", JOIN_TOKEN);
+        canary::keep("resume_token", RESUME_TOKEN);
         Self(TcpListener::bind("127.0.0.1:0").await.expect("a port is free"))
     }
 
     fn options(&self) -> JoinOptions {
         let url = format!("ws://{}/ws", self.0.local_addr().expect("it is bound"));
-        JoinOptions { name: "Ana".into(), ..JoinOptions::new(url, "550e8400-e29b-41d4-a716-446655440000", "token") }
+        JoinOptions { name: "Ana".into(), ..JoinOptions::new(url, "550e8400-e29b-41d4-a716-446655440000", JOIN_TOKEN) }
     }
 
     /// The next session, and its first message, which must be a `JoinRequest`.
@@ -96,7 +102,7 @@ async fn join(door: &Door, response: v1::JoinResponse) -> (Joined, Controller) {
     let client = Client::new().expect("a UDP port is free");
     let (joined, controller) = tokio::join!(client.join(door.options()), async {
         let (mut controller, request_id, join) = door.accept().await;
-        assert_eq!((join.participant_name.as_str(), join.join_token.as_str(), join.auto_subscribe), ("Ana", "token", true));
+        assert_eq!((join.participant_name.as_str(), join.join_token.as_str(), join.auto_subscribe), ("Ana", JOIN_TOKEN, true));
         controller.let_in(request_id, response).await;
         controller
     });
@@ -140,7 +146,7 @@ async fn a_loss_costs_nothing_that_was_said() {
     let door = Door::open().await;
     let response = v1::JoinResponse {
         existing_participants: vec![ben(false)],
-        resume_token: "first".into(),
+        resume_token: RESUME_TOKEN.into(),
         chat: vec![chat(1, "")],
         ..Default::default()
     };
@@ -151,7 +157,7 @@ async fn a_loss_costs_nothing_that_was_said() {
     drop(controller);
 
     let (mut controller, request_id, resume) = door.accept().await;
-    assert_eq!((resume.resume_token.as_str(), resume.join_token.as_str(), resume.chat_after_sequence), ("first", "", 1));
+    assert_eq!((resume.resume_token.as_str(), resume.join_token.as_str(), resume.chat_after_sequence), (RESUME_TOKEN, "", 1));
     let myself = v1::Participant { participant_id: ANA.into(), ..Default::default() };
     let response = v1::JoinResponse {
         existing_participants: vec![myself],
@@ -222,9 +228,9 @@ async fn a_kick_is_final() {
 #[tokio::test]
 async fn silence_is_answered_by_a_second_session() {
     let door = Door::open().await;
-    let (mut ana, silent) = join(&door, v1::JoinResponse { resume_token: "first".into(), ..Default::default() }).await;
+    let (mut ana, silent) = join(&door, v1::JoinResponse { resume_token: RESUME_TOKEN.into(), ..Default::default() }).await;
     let (mut controller, request_id, resume) = door.accept().await;
-    assert_eq!(resume.resume_token, "first");
+    assert_eq!(resume.resume_token, RESUME_TOKEN);
     controller.let_in(request_id, v1::JoinResponse::default()).await;
     assert!(matches!(soon(ana.events.next()).await, Some(Event::Reconnecting { .. })));
     assert_eq!(soon(ana.events.next()).await, Some(Event::Resumed));

@@ -67,7 +67,7 @@ pub struct DevArgs {
     #[arg(long, default_value = "data", value_name = "DIR")]
     data_dir: PathBuf,
     /// What is logged, such as info or info,media_handler=debug.
-    #[arg(long, default_value = "info", value_name = "FILTER")]
+    #[arg(long, default_value = "info", value_name = "FILTER", env = "DARK_TOWER__LOG__FILTER", hide_env_values = true)]
     log: String,
 }
 

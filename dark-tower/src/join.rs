@@ -77,7 +77,7 @@ pub struct JoinArgs {
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
     latency: u32,
     /// What is logged to standard error, such as warn or dark_tower_client=debug.
-    #[arg(long, default_value = LOG_DEFAULT, value_name = "FILTER")]
+    #[arg(long, default_value = LOG_DEFAULT, value_name = "FILTER", env = "DARK_TOWER__LOG__FILTER", hide_env_values = true)]
     log: String,
 }
 

@@ -60,17 +60,17 @@ impl Invitation {
 impl Api {
     /// A client of the API at `base`. Certificates are not looked at: what a test proves about them, it proves elsewhere.
     pub fn new(base: impl Into<String>) -> anyhow::Result<Self> {
-        common::tls::install_crypto_provider();
         Self::with(reqwest::Client::builder(), base)
     }
 
     /// The same with a connection of its own for each request: none is left behind that would count among those of a server.
     pub fn without_pool(base: impl Into<String>) -> anyhow::Result<Self> {
-        common::tls::install_crypto_provider();
         Self::with(reqwest::Client::builder().pool_max_idle_per_host(0), base)
     }
 
     fn with(builder: reqwest::ClientBuilder, base: impl Into<String>) -> anyhow::Result<Self> {
+        common::tls::install_crypto_provider();
+        canary::watch();
         Ok(Self { http: builder.tls_danger_accept_invalid_certs(true).build()?, base: base.into() })
     }
 
@@ -127,6 +127,12 @@ impl Api {
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
         let answer = self.request(reqwest::Method::POST, path).json(body).send().await?;
         let status = answer.status().as_u16();
-        Ok((status, answer.json().await.with_context(|| format!("POST {path} ({status}) answered no JSON"))?))
+        let answer: Value = answer.json().await.with_context(|| format!("POST {path} ({status}) answered no JSON"))?;
+        canary::keep_answer(&answer);
+        if status >= 400 {
+            // A refusal has no secrets to tell, whoever's.
+            canary::inspect(&format!("the answer {status} to POST {path}"), answer.to_string());
+        }
+        Ok((status, answer))
     }
 }

@@ -80,6 +80,7 @@ impl Dev {
         let path = data_dir.path().join("dev.json");
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let file: DevFile = serde_json::from_str(&text).with_context(|| format!("{} is not as agreed", path.display()))?;
+        canary::keep("client_secret", &file.client_secret);
         let api = Api::new(&file.http_url)?;
         Ok(Self { file, api, process, data_dir })
     }
@@ -99,8 +100,16 @@ impl Dev {
         self.process.lines()
     }
 
+    /// What operators read of it, which must hold no secret that this test knows.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let metrics = Api::without_pool(&self.file.admin_url)?.request(reqwest::Method::GET, "/metrics").send().await?.text().await?;
+        canary::inspect("metrics", &metrics);
+        Ok(metrics)
+    }
+
     /// Sends SIGTERM and waits for the end; says how it ended and how long that took.
     pub async fn stop(mut self) -> anyhow::Result<(ExitStatus, Duration)> {
+        self.metrics().await?;
         self.process.terminate()?;
         self.process.ended(STOP_LIMIT).await
     }

@@ -53,6 +53,7 @@ impl InProcess {
     /// Starts one and waits until it is ready.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         common::tls::install_crypto_provider();
+        canary::watch();
         let data_dir = tempfile::tempdir()?;
         let authority = ClusterAuthority::generate()?;
         let certificate = Certificate::self_signed(&["localhost".into(), "127.0.0.1".into()])?;

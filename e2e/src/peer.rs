@@ -136,10 +136,12 @@ impl Peer {
             other => bail!("instead of a JoinResponse came {other:?}"),
         };
         let participant_id = ParticipantId::from_str(&welcome.participant_id)?;
+        canary::keep("resume_token", &welcome.resume_token);
         let mut info = welcome.media_server.clone().context("the JoinResponse names no media server")?;
         if let Some(url) = &invitation.media_url_instead {
             info.media_handler_url.clone_from(url);
         }
+        canary::keep("connection_token", &info.connection_token);
         let media = dial_media(stack, &info).await?;
         let control = hello(&media, &info.connection_token).await?;
         let (sender, records) = mpsc::channel(RECORDS_MAX);

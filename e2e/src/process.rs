@@ -1,18 +1,28 @@
 //! Child processes of tests: found, started, listened to line by line, ended by pid, and never left behind.
+//!
+//! Ours log at `trace`, and every line is looked through for secrets that the test knows, as are their command lines and environments.
 
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Lines of standard output that are kept; a child of a test says far less.
 const LINES_MAX: usize = 100_000;
+/// What a child logs, unless its test says otherwise.
+const LOG_FILTER: (&str, &str) = ("DARK_TOWER__LOG__FILTER", "trace");
+/// Read from a child's standard error at once: it is never to wait for us.
+const READ_BYTES: usize = 1024 * 1024;
+/// What a child has still to say when it has ended is there at once.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
 /// `target/debug/deps`, `target/debug` and `target` itself.
 const FOLDERS_TO_TARGET: usize = 3;
 /// How much of standard error an error shows.
@@ -49,15 +59,34 @@ pub struct Process {
     name: String,
     lines: watch::Receiver<Vec<String>>,
     error_log: PathBuf,
+    heard_out: Option<oneshot::Receiver<()>>,
+    id: Option<Pid>,
     _reading: AbortOnDropHandle<()>,
 }
 
 impl Process {
-    /// Starts `command`; standard error goes to `error_log`.
+    /// Starts `command`; of its standard error what people would read goes to `error_log`, without `DEBUG` and `TRACE`.
     pub fn start(mut command: Command, error_log: &Path) -> anyhow::Result<Self> {
         let name = format!("{:?}", command.as_std());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(error_log)?).kill_on_drop(true);
+        if !command.as_std().get_envs().any(|(name, _)| name == LOG_FILTER.0) {
+            command.env(LOG_FILTER.0, LOG_FILTER.1);
+        }
+        let said = canary::Watcher::new(&format!("what {:?} says", command.as_std().get_program()));
+        look_at_start(command.as_std());
+        let (errors, write_errors) = std::io::pipe()?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(write_errors).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        // Our end of what it writes to, so that its end is the end.
+        drop(command);
+        let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        end_with_this_test(id);
+        let (heard, heard_out) = oneshot::channel();
+        let mut log = std::fs::File::create(error_log)?;
+        std::thread::Builder::new().name("errors of a child".to_owned()).spawn(move || {
+            listen(errors, &said, &mut log);
+            // Nobody waits where the child was dropped.
+            let _ = heard.send(());
+        })?;
         let stdout = child.stdout.take().context("standard output is piped")?;
         let input = child.stdin.take();
         let (sender, lines) = watch::channel(Vec::new());
@@ -71,7 +100,7 @@ impl Process {
                 });
             }
         });
-        Ok(Self { child, input, name, lines, error_log: error_log.into(), _reading: AbortOnDropHandle::new(reading) })
+        Ok(Self { child, input, name, lines, error_log: error_log.into(), heard_out: Some(heard_out), id, _reading: AbortOnDropHandle::new(reading) })
     }
 
     /// Its process id, while it runs.
@@ -150,8 +179,66 @@ impl Process {
     pub async fn ended(&mut self, within: Duration) -> anyhow::Result<(ExitStatus, Duration)> {
         let started = Instant::now();
         match tokio::time::timeout(within, self.child.wait()).await {
-            Ok(status) => Ok((status?, started.elapsed())),
+            Ok(status) => {
+                let elapsed = started.elapsed();
+                if let Some(heard_out) = self.heard_out.take() {
+                    // A child of its own may hold the pipe.
+                    let _ = tokio::time::timeout(LAST_WORDS_LIMIT, heard_out).await;
+                }
+                Ok((status?, elapsed))
+            }
             Err(_) => bail!("{} still runs after {within:?}; {}", self.name, self.last_words()),
         }
     }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain(|child| Some(*child) != self.id);
+    }
+}
+
+/// Those that run.
+static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// A test that ends for a leak drops nothing, so its children are ended for it.
+fn end_with_this_test(child: Option<Pid>) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        canary::before_the_end(|| {
+            for child in CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                // It may have ended by itself.
+                let _ = kill_process(*child, Signal::KILL);
+            }
+        });
+    });
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).extend(child);
+}
+
+/// Anybody on the machine reads a command line, and whoever may debug a process its environment.
+fn look_at_start(command: &std::process::Command) {
+    let seen = canary::Watcher::new("a command line or environment");
+    command.get_args().for_each(|argument| seen.line(argument.as_encoded_bytes()));
+    command.get_envs().filter_map(|(_, value)| value).for_each(|value| seen.line(value.as_encoded_bytes()));
+}
+
+/// Reads what a child says to its end; on a thread, since a child that nobody listens to stands still.
+fn listen(errors: impl Read, said: &canary::Watcher, log: &mut impl Write) {
+    let mut reader = std::io::BufReader::with_capacity(READ_BYTES, errors);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        said.line(&line);
+        if !is_detail(&line) {
+            // A folder that is gone belongs to a test that is over.
+            let _ = log.write_all(&line);
+        }
+        line.clear();
+    }
+}
+
+/// A line at `debug` or `trace`, as our log in JSON begins.
+fn is_detail(line: &[u8]) -> bool {
+    let start = &line[..line.len().min(80)];
+    line.starts_with(b"{\"timestamp\"") && [&b"\"level\":\"TRACE\""[..], b"\"level\":\"DEBUG\""].iter().any(|level| start.windows(level.len()).any(|it| it == *level))
 }

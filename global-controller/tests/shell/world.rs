@@ -61,6 +61,7 @@ impl World {
     /// Nobody but the global controller.
     pub async fn start(adjust: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
         install_crypto_provider();
+        canary::watch();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = ClusterAuthority::generate().expect("an authority");
         let certificate = Certificate::self_signed(&["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a certificate");
@@ -116,6 +117,7 @@ impl World {
     pub async fn api_client(&self, scopes: &str) -> (ClientCredentials, String) {
         let scopes: Scopes = scopes.parse().expect("known scopes");
         let credentials = self.global_controller.create_client("a test", scopes).await.expect("a client");
+        canary::keep("client_secret", credentials.client_secret.expose());
         let asked = json!({
             "grant_type": "client_credentials",
             "client_id": credentials.client_id, "client_secret": credentials.client_secret.expose(),
@@ -158,6 +160,7 @@ impl World {
 
     /// A POST under an idempotency key.
     pub async fn post_once(&self, path: &str, bearer: Option<&str>, key: &str, body: Value) -> Answer {
+        canary::keep("idempotency key", key);
         let mut request = self.http.post(self.url(path)).header("idempotency-key", key).json(&body);
         if let Some(token) = bearer {
             request = request.bearer_auth(token);
@@ -225,7 +228,15 @@ impl Answer {
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
-        Self { status, headers, text: response.text().await.expect("a text") }
+        let text = response.text().await.expect("a text");
+        match serde_json::from_str::<Value>(&text) {
+            Ok(answer) if status.is_success() => canary::keep_answer(&answer),
+            _ => {}
+        }
+        if status.is_client_error() || status.is_server_error() {
+            canary::inspect(&format!("the answer {status}"), &text);
+        }
+        Self { status, headers, text }
     }
 
     /// The body, if the status is `status`.

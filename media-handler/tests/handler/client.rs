@@ -54,6 +54,7 @@ impl Client {
     }
 
     pub async fn say_hello(&mut self, token: &str) {
+        canary::keep("connection_token", token);
         self.open_control(&[0]).await;
         self.say(Say::Hello(MediaHello { connection_token: token.to_owned(), datagrams: false })).await;
     }

@@ -64,6 +64,7 @@ impl World {
     /// With `limits.NAME = VALUE` laid over the defaults.
     pub async fn with_limits(limits: &[(&str, &str)]) -> Self {
         common::tls::install_crypto_provider();
+        canary::watch();
         let authority = ClusterAuthority::generate().expect("an authority");
         let certificate = Certificate::self_signed(&["127.0.0.1".into()]).expect("a certificate");
         let flags = limits.iter().map(|(name, value)| (format!("limits.{name}"), (*value).to_owned()));

@@ -204,9 +204,11 @@ impl Client {
     }
 
     pub async fn try_join(&mut self, request: v1::JoinRequest) -> Result<(), v1::ErrorCode> {
+        canary::keep("join_token", &request.join_token);
         match self.call(Ask::Join(request)).await {
             Say::Join(joined) => {
                 self.id.clone_from(&joined.participant_id);
+                canary::keep("resume_token", &joined.resume_token);
                 self.resume_token.clone_from(&joined.resume_token);
                 self.joined = joined;
                 Ok(())

@@ -50,6 +50,7 @@ impl World {
 
     pub async fn start_with(config: Config) -> Self {
         common::tls::install_crypto_provider();
+        canary::watch();
         let authority = ClusterAuthority::generate().expect("an authority");
         Self::start_in(authority, config).await
     }
@@ -57,6 +58,7 @@ impl World {
     /// With so many global controllers that are reported to.
     pub async fn start_reporting<const FRONTS: usize>(mut config: Config) -> (Self, [TestFront; FRONTS]) {
         common::tls::install_crypto_provider();
+        canary::watch();
         let authority = ClusterAuthority::generate().expect("an authority");
         let mut fronts = Vec::new();
         for _ in 0..FRONTS {
