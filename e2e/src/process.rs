@@ -100,7 +100,16 @@ impl Process {
                 });
             }
         });
-        Ok(Self { child, input, name, lines, error_log: error_log.into(), heard_out: Some(heard_out), id, _reading: AbortOnDropHandle::new(reading) })
+        Ok(Self {
+            child,
+            input,
+            name,
+            lines,
+            error_log: error_log.into(),
+            heard_out: Some(heard_out),
+            id,
+            _reading: AbortOnDropHandle::new(reading),
+        })
     }
 
     /// Its process id, while it runs.
@@ -240,5 +249,6 @@ fn listen(errors: impl Read, said: &canary::Watcher, log: &mut impl Write) {
 /// A line at `debug` or `trace`, as our log in JSON begins.
 fn is_detail(line: &[u8]) -> bool {
     let start = &line[..line.len().min(80)];
-    line.starts_with(b"{\"timestamp\"") && [&b"\"level\":\"TRACE\""[..], b"\"level\":\"DEBUG\""].iter().any(|level| start.windows(level.len()).any(|it| it == *level))
+    line.starts_with(b"{\"timestamp\"")
+        && [&b"\"level\":\"TRACE\""[..], b"\"level\":\"DEBUG\""].iter().any(|level| start.windows(level.len()).any(|it| it == *level))
 }

@@ -118,7 +118,18 @@ mod tests {
 
     #[test]
     fn what_nobody_sees_is_no_name() {
-        let unseen = ["", " \t", "\u{200b}", "\u{200b} \u{feff}", "\u{2060}\u{200d}", "\u{ad}", "\u{3164}\u{115f}", "\u{2800}", "\u{fe0f}", "\u{e0041}"];
+        let unseen = [
+            "",
+            " \t",
+            "\u{200b}",
+            "\u{200b} \u{feff}",
+            "\u{2060}\u{200d}",
+            "\u{ad}",
+            "\u{3164}\u{115f}",
+            "\u{2800}",
+            "\u{fe0f}",
+            "\u{e0041}",
+        ];
         for name in unseen {
             assert_eq!(parse_name(name), Err(NameError::Empty), "{name:?}");
         }
@@ -128,7 +139,9 @@ mod tests {
     fn every_script_makes_names() {
         let families = "👨\u{200d}👩\u{200d}👧";
         let flag = "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}";
-        for name in ["Grüße", "李雷", "محمد", "نامه\u{200c}ها", "יעל\u{200f}", "Zoë", "e\u{301}", families, flag, "O'Neil \"Jr\"", "❤\u{fe0f}"] {
+        for name in
+            ["Grüße", "李雷", "محمد", "نامه\u{200c}ها", "יעל\u{200f}", "Zoë", "e\u{301}", families, flag, "O'Neil \"Jr\"", "❤\u{fe0f}"]
+        {
             assert_eq!(parse_name(name), Ok(name), "{name:?}");
         }
     }

