@@ -158,7 +158,7 @@ mod tests {
         check(&format!("{{\"x\":\"{token}\"}}"), "{\"x\":\"[redacted token]\"}");
         check("t=eyJ0eXAiOiJkdC1qb2luK2p3dCJ9.eyJqdGkiOiJ4In0.c2ln, u", "t=[redacted jwt], u");
         check("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw!", "[redacted webhook_secret]!");
-        let begin = concat!("-----BEGIN ", "PRIVATE KEY-----");
+        let begin = "-----BEGIN ".to_owned() + STARTS[3].0;
         check(&format!("{begin}\\nMC4CAQAw\n"), &format!("{begin}[redacted private_key]\n"));
         check("postgres://tower:secret:x@db/x failed", "postgres://tower:[redacted password]@db/x failed");
         check("https://a/m/abc#k=0123456789abcdefghij) x", "https://a/m/abc#k=[redacted meeting_key]) x");
