@@ -4,8 +4,10 @@
 //! what is replaced in them is used from the next handshake on.
 
 mod authority;
+mod files;
 mod identity;
 mod live;
+mod upkeep;
 mod validity;
 
 use std::path::{Path, PathBuf};
@@ -14,19 +16,20 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DnType, KeyPair};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
 pub use authority::ClusterAuthority;
+pub use files::IdentityFiles;
 pub use identity::{Holder, HolderError, NodeIdentity, NodeKind};
 pub(crate) use live::HeldIdentity;
 pub use live::{LiveCertificate, LiveIdentity};
+pub use upkeep::{PublicSource, Upkeep, moment};
 pub use validity::Validity;
 
 /// Life of a self-signed certificate: browsers accept pinned hashes up to 14 days, and a day is left for skewed clocks.
-const SELF_SIGNED_LIFE: Duration = Duration::from_secs(13 * 24 * 3600 - 2 * 3600);
+pub const SELF_SIGNED_LIFE: Duration = Duration::from_secs(13 * 24 * 3600 - 2 * 3600);
 /// How far a certificate's life begins in the past, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_secs(3600);
 
@@ -43,6 +46,17 @@ pub enum TlsError {
         /// Why not.
         reason: String,
     },
+    /// A file can be read, and what it holds does not serve.
+    #[error("{path}: {reason}")]
+    Wrong {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Browsers would refuse a certificate of such a life, or it would end at once.
+    #[error("public.self_signed_life_ms is {}: between 1000 and {} is possible", .0.as_millis(), SELF_SIGNED_LIFE.as_millis())]
+    Life(Duration),
     /// The configuration names a certificate without a key, or a key without a certificate.
     #[error("public.certificate and public.key belong together")]
     Half,
@@ -92,10 +106,15 @@ impl Certificate {
     /// A fresh self-signed ECDSA P-256 certificate for `names` (DNS names or IP addresses), good for 13 days: what
     /// `serverCertificateHashes` of the WebTransport API accepts.
     pub fn self_signed(names: &[String]) -> Result<Self, TlsError> {
+        Self::self_signed_for(names, SELF_SIGNED_LIFE, time::OffsetDateTime::now_utc())
+    }
+
+    /// [`self_signed`](Self::self_signed), for `life` from `now` on.
+    fn self_signed_for(names: &[String], life: Duration, now: time::OffsetDateTime) -> Result<Self, TlsError> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(names.to_vec())?;
         params.distinguished_name.push(DnType::CommonName, "Dark Tower");
-        set_life(&mut params, SELF_SIGNED_LIFE);
+        (params.not_before, params.not_after) = (now - BACKDATED, now + life);
         let certificate = params.self_signed(&key)?;
         Ok(Self {
             chain: vec![certificate.der().clone()],
@@ -111,19 +130,6 @@ impl Certificate {
             (None, None) => Self::self_signed(names),
             _ => Err(TlsError::Half),
         }
-    }
-
-    /// Reads a PEM chain (leaf first) and a PEM key, as a public authority hands them out.
-    pub fn load(chain_path: &Path, key_path: &Path) -> Result<Self, TlsError> {
-        let fail = |what, path: &Path, reason: String| TlsError::File { what, path: path.into(), reason };
-        let chain = CertificateDer::pem_file_iter(chain_path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| fail("a certificate chain", chain_path, error.to_string()))?;
-        if chain.is_empty() {
-            return Err(fail("a certificate chain", chain_path, "no certificate in it".to_owned()));
-        }
-        let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| fail("a private key", key_path, error.to_string()))?;
-        Ok(Self { chain, key, self_signed: false })
     }
 
     /// SHA-256 of the leaf, for `serverCertificateHashes`; `None` under a public authority.
@@ -166,9 +172,9 @@ mod tests {
     fn half_a_certificate_is_refused() {
         let names = ["localhost".to_owned()];
         let file = Some(Path::new("/nowhere/file.pem"));
-        assert!(matches!(Certificate::configured(file, None, &names), Err(TlsError::Half)));
-        assert!(matches!(Certificate::configured(None, file, &names), Err(TlsError::Half)));
-        assert!(Certificate::configured(None, None, &names).is_ok_and(|certificate| certificate.self_signed));
+        assert!(matches!(PublicSource::configured(file, None, &names, SELF_SIGNED_LIFE), Err(TlsError::Half)));
+        assert!(matches!(PublicSource::configured(None, file, &names, SELF_SIGNED_LIFE), Err(TlsError::Half)));
+        assert!(matches!(PublicSource::configured(None, None, &names, SELF_SIGNED_LIFE), Ok(PublicSource::SelfSigned { .. })));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use common::Secret;
 use common::admin::{self, Readiness};
 use common::shutdown::Shutdown;
 use common::telemetry::{LogConfig, init_logging, init_metrics};
-use common::tls::{Certificate, ClusterAuthority, NodeKind, hash_base64};
+use common::tls::{ClusterAuthority, NodeKind, PublicSource, SELF_SIGNED_LIFE, Upkeep, hash_base64};
 use global_controller::{ClientCredentials, Scopes};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -98,7 +98,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
 
     let authority = ClusterAuthority::generate()?;
     let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
-    let certificate = Certificate::self_signed(&names)?;
+    let source = PublicSource::SelfSigned { names: names.to_vec(), life: SELF_SIGNED_LIFE };
+    let upkeep = Upkeep::of_public(source)?;
+    let certificate = upkeep.certificate();
     let grpc_bind = SocketAddr::new(LOOPBACK, 0);
 
     let mut config = config(&args.data_dir)?;
@@ -125,6 +127,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let identity = authority.issue(&config.node_id, NodeKind::MeetingController)?;
     let controller = meeting_controller::start(config, identity, certificate.clone()).await?;
 
+    tokio::spawn(upkeep.run(shutdown.now.clone()));
     let readiness: Vec<Readiness> = [front.readiness(), handler.readiness(), controller.readiness()].concat();
     wait_until_ready(&readiness).await?;
     tokio::spawn(admin::serve(admin_listener, admin::router(metrics, readiness), shutdown.now.clone()));
@@ -139,7 +142,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         signaling_url: controller.public_url(),
         media_url: handler.public_url(),
         admin_url: &admin_url,
-        certificate_sha256: &hash_base64(&certificate.sha256()),
+        certificate_sha256: &hash_base64(&certificate.current().sha256()),
         client_id: &credentials.client_id,
         client_secret: credentials.client_secret.expose(),
     };

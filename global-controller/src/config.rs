@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::Secret;
 use common::config::millis;
 use common::telemetry::LogConfig;
+use common::tls::SELF_SIGNED_LIFE;
 use common::token::{ACCESS_LIFE_MAX, JOIN_LIFE_MAX};
 use common_core::NodeId;
 use serde::Deserialize;
@@ -124,6 +125,9 @@ pub struct PublicConfig {
     pub key: Option<PathBuf>,
     /// Names in a self-signed certificate.
     pub names: Vec<String>,
+    /// Life of a self-signed certificate; the next one is known for about half of it before it is used.
+    #[serde(rename = "self_signed_life_ms", deserialize_with = "millis::deserialize")]
+    pub self_signed_life: Duration,
     /// Origins of pages, other than our own, that may call the API (CORS).
     pub origins: Vec<String>,
     /// Host names (without port) that requests may be addressed to; empty: any.
@@ -138,6 +142,7 @@ impl Default for PublicConfig {
             certificate: None,
             key: None,
             names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            self_signed_life: SELF_SIGNED_LIFE,
             origins: Vec::new(),
             hosts: Vec::new(),
         }

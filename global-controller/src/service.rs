@@ -8,7 +8,7 @@ use axum::Router;
 use common::admin::{self, Readiness};
 use common::quic::EndpointError;
 use common::shutdown::Shutdown;
-use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
+use common::tls::{Holder, IdentityFiles, LiveCertificate, LiveIdentity, NodeKind, PublicSource, TlsError, Upkeep};
 use common::{Secret, grpc};
 use global_controller_core::{Rules, Scopes};
 use proto::cluster::cluster_registry_server::ClusterRegistryServer;
@@ -246,13 +246,17 @@ impl Running {
 /// Runs a global controller by its configuration until `shutdown`.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let metrics = common::telemetry::init_metrics();
-    let identity = NodeIdentity::load(&config.cluster.certificate, &config.cluster.key, &config.cluster.authority)?;
-    let public = &config.public;
-    let certificate = Certificate::configured(public.certificate.as_deref(), public.key.as_deref(), &public.names)?;
+    let (cluster, public) = (&config.cluster, &config.public);
+    let files = IdentityFiles { certificate: cluster.certificate.clone(), key: cluster.key.clone(), authority: cluster.authority.clone() };
+    let holder = Holder { id: config.node_id.clone(), kind: NodeKind::GlobalController };
+    let source = PublicSource::configured(public.certificate.as_deref(), public.key.as_deref(), &public.names, public.self_signed_life)?;
+    let (upkeep, identity) = Upkeep::of_node(files, holder, source)?;
     let admin_listener = admin::bind(config.admin_bind).await?;
-    let running = start(config, identity, certificate).await?;
+    let running = start(config, identity, upkeep.certificate()).await?;
+    let readiness = [running.readiness(), upkeep.readiness()].concat();
+    tokio::spawn(upkeep.run(shutdown.now.clone()));
     let stop_admin = CancellationToken::new();
-    let admin_router = admin::router(metrics, running.readiness());
+    let admin_router = admin::router(metrics, readiness);
     let admin_task = tokio::spawn(admin::serve(admin_listener, admin_router, stop_admin.clone()));
     tokio::select! {
         () = shutdown.drain.cancelled() => {}

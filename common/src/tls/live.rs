@@ -3,13 +3,16 @@
 //! Connections that stand are not touched by a replacement of a public certificate: TLS looks at it in the handshake alone.
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::identity::Secured;
 use super::{Certificate, NodeIdentity, TlsError};
+use crate::clock::unix_seconds;
 
 /// A node's identity towards its cluster that can be replaced. Clones share it.
 #[derive(Clone, Debug)]
@@ -90,8 +93,23 @@ pub struct LiveCertificate {
 #[derive(Debug)]
 struct Held {
     current: Usable,
-    /// Published before it is used, so that whoever was told of a hash a while ago still gets in when it is.
-    next: Option<Usable>,
+    /// Published before it is used, so that whoever was told of a hash a while ago still gets in when it is; and when it was made, in
+    /// seconds since the epoch.
+    next: Option<(Usable, u64)>,
+}
+
+impl Held {
+    fn self_signed(names: &[String], life: Duration, now: u64) -> Result<Self, TlsError> {
+        let (current, _) = Self::fresh(names, life, now)?;
+        Ok(Self { current, next: Some(Self::fresh(names, life, now)?) })
+    }
+
+    /// With the moment of its making.
+    fn fresh(names: &[String], life: Duration, now: u64) -> Result<(Usable, u64), TlsError> {
+        let at = i64::try_from(now).ok().and_then(|now| OffsetDateTime::from_unix_timestamp(now).ok());
+        let at = at.ok_or(TlsError::Material { what: "the clock", reason: format!("{now} seconds since the epoch are no date") })?;
+        Ok((Usable::new(Certificate::self_signed_for(names, life, at)?), now))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -128,7 +146,7 @@ impl LiveCertificate {
     /// SHA-256 of the current and the next self-signed certificate, for `serverCertificateHashes`; empty under a public authority.
     pub fn hashes(&self) -> Vec<[u8; 32]> {
         let held = self.read();
-        std::iter::once(&held.current).chain(&held.next).filter_map(|it| it.certificate.pinned_hash()).collect()
+        std::iter::once(&held.current).chain(held.next.iter().map(|(next, _)| next)).filter_map(|it| it.certificate.pinned_hash()).collect()
     }
 
     /// [`hashes`](Self::hashes) as messages carry them.
@@ -141,6 +159,31 @@ impl LiveCertificate {
         certificate.certified()?;
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held { current: Usable::new(certificate), next: None };
         Ok(())
+    }
+
+    /// A fresh self-signed certificate for `names` and the one that will follow it, each good for `life`.
+    pub fn self_signed(names: &[String], life: Duration) -> Result<Self, TlsError> {
+        let held = Held::self_signed(names, life, unix_seconds())?;
+        Ok(Self { held: Arc::new(RwLock::new(held)) })
+    }
+
+    /// Lets the next self-signed certificate take over when it was published for six thirteenths of its life, and makes another to follow
+    /// it: of thirteen days each one is known for six, used for six, and then there is a day left. Whether it has taken over.
+    pub(super) fn renew(&self, names: &[String], life: Duration, now: u64) -> Result<bool, TlsError> {
+        let published = life * 6 / 13;
+        let fresh = {
+            let held = self.read();
+            match &held.next {
+                Some((_, made)) if now < made + published.as_secs() => return Ok(false),
+                Some((next, made)) if now < made + (life - published).as_secs() => {
+                    Held { current: next.clone(), next: Some(Held::fresh(names, life, now)?) }
+                }
+                // This process slept through it all, or clocks were set.
+                _ => Held::self_signed(names, life, now)?,
+            }
+        };
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(true)
     }
 
     /// A rustls server configuration without client authentication that offers `alpn`, first liked best, and looks here at each handshake.
