@@ -16,15 +16,16 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DnType, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
 pub use authority::ClusterAuthority;
 pub use files::IdentityFiles;
-pub use identity::{Holder, HolderError, NodeIdentity, NodeKind};
+pub use identity::{Holder, HolderError, NodeIdentity, NodeKind, pem_certificates};
 pub(crate) use live::HeldIdentity;
 pub use live::{LiveCertificate, LiveIdentity};
+pub use rustls::pki_types::CertificateDer;
 pub use upkeep::{PublicSource, Upkeep, moment};
 pub use validity::Validity;
 

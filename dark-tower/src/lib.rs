@@ -1,5 +1,6 @@
 //! What the `dark-tower` command is made of; the binary only parses arguments.
 
+pub mod certs;
 pub mod clients;
 pub mod dev;
 pub mod join;

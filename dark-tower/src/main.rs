@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use common::config::load_from_environment;
 use common::shutdown::Shutdown;
 use common::telemetry::init_logging;
-use dark_tower::{clients, dev, join, keys};
+use dark_tower::{certs, clients, dev, join, keys};
 
 /// A video-meeting cluster for which QUIC is native.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Join(join::JoinArgs),
     /// Makes, lists and shuts out API clients.
     Client(clients::ClientArgs),
+    /// Makes the cluster's authority; issues and renews certificates of nodes and operators.
+    Certs(certs::CertsArgs),
     /// Rotates and lists the keys that sign tokens.
     Keys(keys::KeysArgs),
     /// Runs a global controller: the public API and the cluster's registry.
@@ -57,6 +59,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dev(args) => dev::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Join(args) => join::run(args).await,
         Command::Client(args) => clients::run(args).await,
+        Command::Certs(args) => certs::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::GlobalController(args) => {
             let config: global_controller::config::Config = load_from_environment(args.config.as_deref(), [])?;

@@ -138,12 +138,12 @@ impl NodeIdentity {
 
     /// The chain, leaf first, not empty.
     pub fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        certificates("the node certificate", &self.certificate_pem)
+        pem_certificates("the node certificate", &self.certificate_pem)
     }
 
     /// The authorities, at least one.
     pub fn authorities(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        certificates("the cluster's authority", &self.authority_pem)
+        pem_certificates("the cluster's authority", &self.authority_pem)
     }
 
     /// Whom it is for.
@@ -208,7 +208,8 @@ pub(crate) struct Secured {
     pub client: Arc<ClientConfig>,
 }
 
-fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates in a PEM text, at least one.
+pub fn pem_certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fail = |reason: String| TlsError::Material { what, reason };
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|error| fail(error.to_string()))?;
     if all.is_empty() { Err(fail("no certificate in it".to_owned())) } else { Ok(all) }

@@ -14,6 +14,10 @@ pub struct Validity {
     pub not_after: u64,
     /// The serial number, as hexadecimal bytes with colons between.
     pub serial: String,
+    /// Whom it is for, as its distinguished name says.
+    pub subject: String,
+    /// Who has signed it, likewise.
+    pub issuer: String,
 }
 
 impl Validity {
@@ -26,7 +30,13 @@ impl Validity {
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(fail)?;
         let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default();
         let validity = parsed.validity();
-        Ok(Self { not_before: seconds(validity.not_before), not_after: seconds(validity.not_after), serial: parsed.raw_serial_as_string() })
+        Ok(Self {
+            not_before: seconds(validity.not_before),
+            not_after: seconds(validity.not_after),
+            serial: parsed.raw_serial_as_string(),
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
+        })
     }
 }
 

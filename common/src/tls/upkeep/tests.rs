@@ -150,7 +150,7 @@ fn readiness_tells_of_what_has_expired() {
     let upkeep = files.upkeep(Files::self_signed());
     let checks = upkeep.readiness();
     assert!(checks.len() == 3 && checks.iter().all(|it| (it.check)().is_ok()));
-    let ended = Validity { not_before: 0, not_after: 1_700_000_000, serial: String::new() };
+    let ended = Validity { not_before: 0, not_after: 1_700_000_000, serial: String::new(), subject: String::new(), issuer: String::new() };
     assert_eq!(good(Ok(ended)), Err("expired at 2023-11-14T22:13:20Z".to_owned()));
     let life = PublicSource::configured(None, None, &[], Duration::from_secs(15 * DAY));
     assert!(life.is_err_and(|error| error.to_string().contains("self_signed_life_ms")));
