@@ -2,11 +2,15 @@
 //!
 //! In: a type with serde defaults and `deny_unknown_fields`. Out: a value of it, or an error that names file and line.
 
+mod checks;
+
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use toml::{Table, Value};
+
+pub use checks::{Checks, Validate};
 
 /// Before every variable that is configuration.
 pub const ENVIRONMENT_PREFIX: &str = "DARK_TOWER__";
@@ -33,6 +37,9 @@ pub enum ConfigError {
     /// The environment or a flag does.
     #[error("in the environment ({ENVIRONMENT_PREFIX}SECTION__KEY) or a flag: {0}")]
     Overlay(String),
+    /// Values that make no sense, wherever they came from.
+    #[error("{0}")]
+    Values(String),
 }
 
 /// Reads `file` if given, lays `environment` over it (pairs of name and value; others than ours are passed over), then

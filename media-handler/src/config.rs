@@ -1,15 +1,16 @@
 //! Configuration: see `common::config` for the layers. Lengths of time are whole milliseconds.
 
+mod limits;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use common::config::millis;
-use common::door::DoorConfig;
+use common::config::{Checks, Validate};
 use common::telemetry::LogConfig;
 use common_core::NodeId;
-use common_core::frame::PAYLOAD_BYTES_MAX;
 use serde::Deserialize;
+
+pub use limits::LimitsConfig;
 
 /// Everything a media handler can be told.
 #[derive(Clone, Debug, Deserialize)]
@@ -108,72 +109,26 @@ impl Default for PublicConfig {
     }
 }
 
-/// Capacities, rates and lengths of time.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsConfig {
-    /// Who is let in at all. See [`DoorConfig`].
-    pub door: DoorConfig,
-    /// Participants registered at a time.
-    pub max_participants: u32,
-    /// Media sessions, hello said or not.
-    pub max_sessions: usize,
-    /// Largest payload of a record, in bytes.
-    pub max_payload_bytes: u32,
-    /// What one media session may send, in bits per second; more is read later.
-    pub max_ingress_bitrate: u64,
-    /// From the session to its hello.
-    #[serde(rename = "hello_timeout_ms", deserialize_with = "millis::deserialize")]
-    pub hello_timeout: Duration,
-    /// How long frames of an unknown id are held, from the hello on.
-    #[serde(rename = "unknown_stream_timeout_ms", deserialize_with = "millis::deserialize")]
-    pub unknown_stream_timeout: Duration,
-    /// How long an unspent connection token is good.
-    #[serde(rename = "token_life_ms", deserialize_with = "millis::deserialize")]
-    pub token_life: Duration,
-    /// A subscriber that takes nothing is closed after this.
-    #[serde(rename = "stall_timeout_ms", deserialize_with = "millis::deserialize")]
-    pub stall_timeout: Duration,
-    /// Between reports to controllers.
-    #[serde(rename = "telemetry_interval_ms", deserialize_with = "millis::deserialize")]
-    pub telemetry_interval: Duration,
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        let core = media_handler_core::Limits::default();
-        Self {
-            door: DoorConfig::default(),
-            max_participants: 10_000,
-            // Twice the participants: each may hold two while it moves.
-            max_sessions: 20_000,
-            max_payload_bytes: PAYLOAD_BYTES_MAX,
-            // Several times what the best camera and a screen together take.
-            max_ingress_bitrate: 100_000_000,
-            hello_timeout: Duration::from_secs(10),
-            unknown_stream_timeout: Duration::from_secs(2),
-            token_life: core.token_life,
-            stall_timeout: core.stall_max,
-            telemetry_interval: Duration::from_secs(1),
-        }
-    }
-}
-
-impl LimitsConfig {
-    /// What the forwarding itself keeps to.
-    pub(crate) fn core(&self) -> media_handler_core::Limits {
-        media_handler_core::Limits {
-            participants_max: usize::try_from(self.max_participants).unwrap_or(usize::MAX),
-            token_life: self.token_life,
-            stall_max: self.stall_timeout,
-            ..Default::default()
-        }
+impl Validate for Config {
+    fn check(&self, checks: &mut Checks) {
+        self.limits.check(checks);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn absurd_values_are_refused_by_their_keys() {
+        let told = |limits: LimitsConfig| Config { limits, ..Config::default() }.validate().expect_err("it is absurd").to_string();
+        let absurd = told(LimitsConfig { telemetry_interval: Duration::ZERO, max_sessions: 9, ..LimitsConfig::default() });
+        assert!(absurd.contains("limits.telemetry_interval_ms = 0: must be from"), "{absurd}");
+        assert!(absurd.contains("limits.max_sessions: must be at least limits.max_participants"), "{absurd}");
+        assert!(Config::default().validate().is_ok());
+    }
 
     #[test]
     fn flags_reach_every_section() {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::webtransport::{MessageReader, MessageWriter, ReadMessageError};
-use common_core::Code;
 use common_core::authority::Denied;
 use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
-use media_handler_core::{Control, Fate, Report};
+use common_core::{Code, MeetingId, ParticipantId};
+use media_handler_core::hub::HelloError;
+use media_handler_core::{Control, Fate, Pace, Report};
 use prost::Message as _;
 use proto::convert::error_message;
 use proto::v1::media_client_message::Body as Said;
@@ -17,12 +18,18 @@ use proto::v1::{ErrorMessage, MediaClientMessage, MediaServerMessage, MediaWelco
 use tokio::sync::mpsc;
 use web_transport_quinn::{ReadError, RecvStream, SendStream};
 
+use crate::handler::refused;
 use crate::session::{Visitor, close_order, next_control};
 
 /// A client that does not read a control message for so long reads nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The last word is not waited for: a client that is to go goes within a second.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Control messages at once: all pictures of a large page ask for a key frame, and again.
+const MESSAGES_BURST: u64 = 256;
+/// Messages over the rate that are answered with `RATE_LIMITED` and not looked at; who goes on is closed.
+const EXCESS_MAX: u32 = 256;
 
 /// A stream that began as a control stream does.
 pub(crate) struct ControlStream {
@@ -50,15 +57,20 @@ pub(crate) struct Speaker {
     writer: MessageWriter,
     /// The client has finished its half.
     is_silent: bool,
+    /// What the client says.
+    messages: Pace,
+    /// Messages over the rate, in a row.
+    excess: u32,
 }
 
 impl Speaker {
-    /// Hears the hello and answers it. An error is `Some` if the session is to be closed with it, `None` if it is gone.
-    pub async fn greet(visitor: &Arc<Visitor>, stream: ControlStream) -> Result<Self, Option<Ending>> {
+    /// Hears the hello and answers it; whose it was. An error is `Some` if the session is to be closed with it, `None` if it is gone.
+    pub async fn greet(visitor: &Arc<Visitor>, stream: ControlStream) -> Result<(Self, (MeetingId, ParticipantId)), Option<Ending>> {
         // An error means that the stream is over already: the next read will tell.
         let _ = stream.send.set_priority(i32::MAX);
         let reader = MessageReader::new(stream.receive, CLIENT_MESSAGE_BYTES_MAX, &stream.rest);
-        let mut speaker = Self { reader, writer: MessageWriter::new(stream.send), is_silent: false };
+        let messages = Pace::new(visitor.handler.limits.max_control_messages, MESSAGES_BURST);
+        let mut speaker = Self { reader, writer: MessageWriter::new(stream.send), is_silent: false, messages, excess: 0 };
         let body = match speaker.hear().await {
             Ok(Some(body)) => body,
             Ok(None) => return Err(Some(speaker.refuse(Code::InvalidRequest, "the control stream ended before a hello").await)),
@@ -70,12 +82,15 @@ impl Speaker {
         let hash = crate::token_hash(&hello.connection_token);
         let now = visitor.handler.now();
         match visitor.handler.with(|hub| hub.hello(now, visitor.key, &hash)) {
-            Ok((_, participant)) => {
-                let welcome = MediaWelcome { participant_id: participant.to_string(), max_datagram_bytes: 0 };
+            Ok(address) => {
+                let welcome = MediaWelcome { participant_id: address.1.to_string(), max_datagram_bytes: 0 };
                 speaker.say(visitor, Body::Welcome(welcome)).await.map_err(Some)?;
-                Ok(speaker)
+                Ok((speaker, address))
             }
-            Err(error) => Err(Some(speaker.refuse(Code::Unauthorized, &error.to_string()).await)),
+            Err(error) => {
+                let code = if error == HelloError::Full { Code::CapacityExceeded } else { Code::Unauthorized };
+                Err(Some(speaker.refuse(code, &error.to_string()).await))
+            }
         }
     }
 
@@ -107,6 +122,10 @@ impl Speaker {
     }
 
     async fn answer(&mut self, visitor: &Visitor, body: Option<Said>) -> Result<(), Ending> {
+        if !self.messages.admits(visitor.handler.now()) {
+            return self.answer_excess(visitor).await;
+        }
+        self.excess = 0;
         let Some(body) = body else {
             return self
                 .say(visitor, Body::Error(error_message(Code::InvalidRequest, "a message without a body that is known here")))
@@ -128,6 +147,18 @@ impl Speaker {
                     Err(denied) => self.say(visitor, Body::Error(error_message(denied.code, denied.reason))).await,
                 }
             }
+        }
+    }
+
+    /// Too much in too short a time: said once, then passed over, then the end.
+    async fn answer_excess(&mut self, visitor: &Visitor) -> Result<(), Ending> {
+        refused("control_messages");
+        self.excess += 1;
+        let reason = "too many control messages in too short a time";
+        match self.excess {
+            1 => self.say(visitor, Body::Error(error_message(Code::RateLimited, reason))).await,
+            2..=EXCESS_MAX => Ok(()),
+            _ => Err(self.refuse(Code::RateLimited, reason).await),
         }
     }
 

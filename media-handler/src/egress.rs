@@ -3,12 +3,14 @@
 //! In: what the hub plans. Out: one unidirectional stream per group, opened, written, finished or reset. A stream that takes
 //! nothing, or cannot be opened, holds up no other.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use common_core::Moment;
+use common_core::{Code, Moment};
 use media_handler_core::hub::{Batch, Outcome};
 use media_handler_core::{End, Key};
 use tokio::time::Sleep;
@@ -19,6 +21,10 @@ use crate::path::{WINDOW_INTERVAL, send_window};
 
 /// Steps per run of the task, so that one subscriber's burst does not keep the others waiting.
 const STEPS_MAX: usize = 32;
+/// Group streams that were written whole and may still be on their way, for which lateness is looked at; older ones are let be.
+const LINGERING_MAX: usize = 128;
+/// Between looks at those: how much later than its budget a group may be dropped.
+const LINGERING_INTERVAL: Duration = Duration::from_millis(250);
 
 type Opening = Pin<Box<dyn Future<Output = Result<SendStream, SessionError>> + Send>>;
 
@@ -26,7 +32,8 @@ type Opening = Pin<Box<dyn Future<Output = Result<SendStream, SessionError>> + S
 enum GroupStream {
     Absent,
     Opening(Opening),
-    Open(SendStream),
+    /// With how old what it carries may get.
+    Open(SendStream, Duration),
 }
 
 /// The future that delivers until the session is gone; whoever runs it drops it then.
@@ -40,11 +47,29 @@ pub(crate) struct Egress {
     timer: Option<(Moment, Pin<Box<Sleep>>)>,
     /// When QUIC's send window was fitted to the path last.
     fitted_at: Option<Moment>,
+    /// Group streams that were finished, and when what they carried is late if it is not acknowledged by then.
+    lingering: VecDeque<(Moment, SendStream)>,
+    /// When to look at those.
+    look_at: Option<Moment>,
+    /// Whether QUIC took no more of a stream, and has taken nothing since: then a stream that cannot be opened waits for the path too.
+    is_path_blocked: bool,
 }
 
 impl Egress {
     pub fn new(handler: Arc<Handler>, key: Key<media_handler_core::Session>, session: Session) -> Self {
-        Self { handler, key, session, batch: Batch::default(), streams: Vec::new(), wakes: Vec::new(), timer: None, fitted_at: None }
+        Self {
+            handler,
+            key,
+            session,
+            batch: Batch::default(),
+            streams: Vec::new(),
+            wakes: Vec::new(),
+            timer: None,
+            fitted_at: None,
+            lingering: VecDeque::new(),
+            look_at: None,
+            is_path_blocked: false,
+        }
     }
 
     /// Keeps QUIC's buffer short, so that lateness is seen by the hub, which can act upon it.
@@ -60,12 +85,40 @@ impl Egress {
 
     fn end(&mut self, slot: usize, end: End) {
         let stream = self.streams.get_mut(slot).map(|stream| std::mem::replace(stream, GroupStream::Absent));
-        if let Some(GroupStream::Open(mut stream)) = stream {
+        if let Some(GroupStream::Open(mut stream, budget)) = stream {
             // An error means that the stream is over already.
             let _ = match end {
                 End::Finish => stream.finish(),
                 End::Reset(code) => stream.reset(code.number()),
             };
+            if end == End::Finish {
+                if self.lingering.len() == LINGERING_MAX {
+                    self.lingering.pop_front();
+                }
+                // Two round trips: one for the last bytes, one for a loss among them; and the acknowledgement is on its way back.
+                let round_trip = quinn::Connection::rtt(&self.session);
+                let late_at = self.handler.now() + budget + 2 * round_trip;
+                self.lingering.push_back((late_at, stream));
+                // The others' time, if it is set, is not much later, and never sooner than the interval allows.
+                self.look_at.get_or_insert(late_at);
+            }
+        }
+    }
+
+    /// Resets what was written whole and is late on its way: it fills QUIC's window, and fresh groups wait behind it. What is
+    /// acknowledged is over, and a reset changes nothing.
+    fn drop_late(&mut self, now: Moment) {
+        let mut undone = 0;
+        self.lingering.retain_mut(|(late_at, stream)| {
+            if *late_at > now {
+                return true;
+            }
+            undone += u64::from(stream.reset(Code::Expired.number()).is_ok());
+            false
+        });
+        self.look_at = self.lingering.iter().map(|(late_at, _)| (*late_at).max(now + LINGERING_INTERVAL)).min();
+        if undone > 0 {
+            metrics::counter!("dark_tower_media_groups_undone_total").increment(undone);
         }
     }
 
@@ -101,7 +154,11 @@ impl Future for Egress {
             this.handler.with_wakes(&mut this.wakes, |hub| hub.step(key, now, batch, context.waker(), again));
             again = false;
             if this.batch.is_empty() {
-                again = this.is_due(this.batch.deadline, context);
+                if this.look_at.is_some_and(|at| at <= now) {
+                    this.drop_late(now);
+                }
+                let deadline = this.batch.deadline.into_iter().chain(this.look_at).min();
+                again = this.is_due(deadline, context);
                 if again {
                     continue;
                 }
@@ -117,13 +174,17 @@ impl Future for Egress {
                     this.streams.resize_with(write.slot + 1, || GroupStream::Absent);
                 }
                 let stream = &mut this.streams[write.slot];
-                write.outcome = match open(stream, &this.session, write.priority, context) {
+                write.outcome = match open(stream, &this.session, write.priority, write.budget, context) {
                     Ok(stream) => poll_write(stream, &mut chunks[write.chunks.clone()], context),
                     Err(outcome) => outcome,
                 };
             }
             // A new stream's first bytes wait for the path as well: then no stream is what is lacking.
-            if writes.iter().any(|write| write.outcome == Outcome::Blocked) {
+            if writes.iter().any(|write| matches!(write.outcome, Outcome::Written(_))) {
+                this.is_path_blocked = false;
+            }
+            this.is_path_blocked |= writes.iter().any(|write| write.outcome == Outcome::Blocked);
+            if this.is_path_blocked {
                 for write in writes.iter_mut().filter(|write| write.outcome == Outcome::Opening) {
                     write.outcome = Outcome::Blocked;
                 }
@@ -140,6 +201,7 @@ fn open<'a>(
     stream: &'a mut GroupStream,
     session: &Session,
     priority: i32,
+    budget: Duration,
     context: &mut Context<'_>,
 ) -> Result<&'a mut SendStream, Outcome> {
     if let GroupStream::Absent = stream {
@@ -156,12 +218,12 @@ fn open<'a>(
             Poll::Ready(Ok(opened)) => {
                 // An error means that the stream is over already: the write will tell.
                 let _ = opened.set_priority(priority);
-                *stream = GroupStream::Open(opened);
+                *stream = GroupStream::Open(opened, budget);
             }
         }
     }
     match stream {
-        GroupStream::Open(stream) => Ok(stream),
+        GroupStream::Open(stream, _) => Ok(stream),
         GroupStream::Absent | GroupStream::Opening(_) => Err(Outcome::Opening),
     }
 }

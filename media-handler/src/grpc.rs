@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use common::shares::{Share, Shares};
 use common::tls::{LiveCertificate, NodeKind};
+use common_core::media::STREAMS_PER_PARTICIPANT_MAX;
 use common_core::{Code, Generation, MeetingId, NodeId, ParticipantId, StreamId};
 use media_handler_core::hub::{Destination, RegisterError, RouteError, StreamTelemetry};
 use media_handler_core::{Fate, Key, Session};
@@ -38,7 +39,7 @@ const TELEMETRY_STREAMS_MAX: usize = 256;
 const TELEMETRY_STREAMS_PER_CONTROLLER: usize = 4;
 /// Reports waiting for a controller that is slow to read; more are left out, as the next one says it again.
 const REPORTS_MAX: usize = 4;
-/// Destinations one command may name: a whole meeting.
+/// Destinations one command may name in a list: a whole meeting.
 const DESTINATIONS_MAX: usize = 1000;
 
 pub(crate) struct Service {
@@ -60,6 +61,7 @@ impl MediaHandlerService for Service {
         let owner = common::grpc::caller(&request, NodeKind::MeetingController)?;
         let request = request.into_inner();
         let address = address(&request.meeting_id, &request.participant_id)?;
+        at_most("streams", request.streams.len(), STREAMS_PER_PARTICIPANT_MAX)?;
         let streams = request
             .streams
             .into_iter()
@@ -103,9 +105,8 @@ impl MediaHandlerService for Service {
         let request = request.into_inner();
         refuse_unimplemented(request.options.unwrap_or_default(), &request.origin_handler)?;
         let (meeting, stream) = source(&request.meeting_id, &request.source_stream_id)?;
-        if request.destination_participant_ids.len() + request.destinations.len() > DESTINATIONS_MAX {
-            return Err(Status::invalid_argument(format!("destinations: at most {DESTINATIONS_MAX} in one command")));
-        }
+        at_most("destination_participant_ids", request.destination_participant_ids.len(), DESTINATIONS_MAX)?;
+        at_most("destinations", request.destinations.len(), DESTINATIONS_MAX)?;
         let mut destinations = Vec::<Destination>::new();
         for id in &request.destination_participant_ids {
             destinations.push((convert::id("destination_participant_ids", id).map_err(invalid)?, Default::default()));
@@ -123,6 +124,7 @@ impl MediaHandlerService for Service {
         let owner = common::grpc::caller(&request, NodeKind::MeetingController)?;
         let request = request.into_inner();
         let (meeting, stream) = source(&request.meeting_id, &request.source_stream_id)?;
+        at_most("destination_participant_ids", request.destination_participant_ids.len(), DESTINATIONS_MAX)?;
         let destinations = request
             .destination_participant_ids
             .iter()
@@ -251,6 +253,11 @@ fn refuse_unimplemented(options: RoutingOptions, origin_handler: &str) -> Result
     Err(Status::unimplemented(reason))
 }
 
+/// A list of a command, by its field: controllers are ours, and a mistake in one must not cost a handler its memory.
+fn at_most(field: &str, length: usize, max: usize) -> Result<(), Status> {
+    if length <= max { Ok(()) } else { Err(Status::invalid_argument(format!("{field}: {length} are over the limit of {max}"))) }
+}
+
 fn address(meeting: &str, participant: &str) -> Result<(MeetingId, ParticipantId), Status> {
     Ok((convert::id("meeting_id", meeting).map_err(invalid)?, convert::id("participant_id", participant).map_err(invalid)?))
 }
@@ -272,7 +279,7 @@ fn register_status(error: RegisterError) -> Status {
         RegisterError::Stale { .. } => Status::failed_precondition(text),
         RegisterError::Taken(_) => Status::already_exists(text),
         RegisterError::TooManyStreams => Status::invalid_argument(text),
-        RegisterError::Full => Status::resource_exhausted(text),
+        RegisterError::Full | RegisterError::FullOfStreams => Status::resource_exhausted(text),
     }
 }
 
@@ -282,5 +289,6 @@ fn route_status(error: RouteError) -> Status {
     match error {
         RouteError::UnknownStream(_) | RouteError::UnknownParticipant(_) => Status::not_found(text),
         RouteError::OtherController(_) => Status::permission_denied(text),
+        RouteError::TooMany(_) | RouteError::Full => Status::resource_exhausted(text),
     }
 }

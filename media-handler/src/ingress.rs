@@ -1,14 +1,15 @@
 //! Reads one QUIC stream of a client: tells control from media by the first byte, and takes records to the hub.
 //!
-//! Frames of an id that is not known yet are held by not reading on: QUIC's stream window bounds them, and the records come
-//! in whole once the registration does.
+//! Before the hello nothing is read but a stream's first bytes: QUIC's windows, small until then, bound what is held. Frames of an id
+//! that is not known yet are read on and held here, up to a number of bytes and for a while. What goes to the hub is copied once:
+//! QUIC hands out slices of whole batches of packets, which a few bytes kept for long would keep in memory.
 
 mod control_start;
 
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use common_core::Code;
 use common_core::frame::FRAME_VERSION;
 use common_core::frame_reader::{FrameEvent, FrameReader};
@@ -23,12 +24,17 @@ use crate::session::Visitor;
 
 /// The first byte of a control stream (DESIGN section 5).
 const CONTROL_STREAM: u8 = 0;
+/// What one stream holds of frames whose id is not known yet (DESIGN section 5).
+const HELD_BYTES_MAX: usize = 256 * 1024;
 /// Chunks read at a time; QUIC hands out one per packet, so a delta comes in one turn and a key frame in a few.
 const CHUNKS_MAX: usize = 32;
 
 /// Serves a stream that the client opened. `reply` is its other half if it is bidirectional.
 pub(crate) async fn serve(visitor: Arc<Visitor>, mut stream: RecvStream, reply: Option<SendStream>, control: mpsc::Sender<ControlStream>) {
-    let Some(first) = first_bytes(&mut stream).await else { return };
+    let Some(first) = first_bytes(&mut stream).await else {
+        visitor.count_barren();
+        return;
+    };
     match (first[0], reply) {
         (CONTROL_STREAM, Some(send)) => {
             let Some(rest) = control_start::read(&mut stream, first).await else { return };
@@ -37,10 +43,14 @@ pub(crate) async fn serve(visitor: Arc<Visitor>, mut stream: RecvStream, reply: 
         }
         // On a bidirectional media stream nothing is said; our half ends with the client's.
         (FRAME_VERSION, reply) => {
-            Reader::new(visitor, stream).run(first).await;
+            let first = Bytes::copy_from_slice(&first);
+            if visitor.greeted().await {
+                Reader::new(visitor, stream).run(first).await;
+            }
             drop(reply);
         }
         (other, reply) => {
+            visitor.count_barren();
             tracing::debug!(first = other, "a stream that is neither control nor media");
             let _ = stream.stop(Code::InvalidRequest.number());
             if let Some(mut reply) = reply {
@@ -68,53 +78,65 @@ struct Reader {
     visitor: Arc<Visitor>,
     stream: RecvStream,
     frames: FrameReader,
+    chunks: Vec<Bytes>,
     /// Read and not taken by the hub yet.
     events: Vec<FrameEvent>,
+    /// When the record under way began to come.
+    began: Option<Instant>,
+    /// Whether any record came.
+    is_fruitful: bool,
     wakes: Vec<Waker>,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    bytes: usize,
+    records: usize,
 }
 
 impl Reader {
     fn new(visitor: Arc<Visitor>, stream: RecvStream) -> Self {
         let frames = FrameReader::new(visitor.handler.limits.max_payload_bytes);
-        Self { visitor, stream, frames, events: Vec::new(), wakes: Vec::new() }
+        let chunks = vec![Bytes::new(); CHUNKS_MAX];
+        Self { visitor, stream, frames, chunks, events: Vec::new(), began: None, is_fruitful: false, wakes: Vec::new() }
     }
 
     async fn run(mut self, first: Bytes) {
         let mut ingress = self.visitor.handler.with(|hub| hub.open_ingress(self.visitor.key));
         if let Err(code) = self.read(&mut ingress, first).await {
-            tracing::debug!(%code, "a media stream is refused");
+            tracing::debug!(%code, session = ?self.visitor.key, "a media stream is refused");
             metrics::counter!("dark_tower_media_streams_refused_total", "code" => code.name()).increment(1);
             // An error means that the stream is over already.
             let _ = self.stream.stop(code.number());
         }
         let now = self.visitor.handler.now();
         self.visitor.handler.with(|hub| hub.end_ingress(ingress, now));
+        if !self.is_fruitful {
+            self.visitor.count_barren();
+        }
     }
 
     /// Until the client ends the stream, or there is a reason to stop it.
     async fn read(&mut self, ingress: &mut Ingress, first: Bytes) -> Result<(), Code> {
-        let mut chunks = vec![Bytes::new(); CHUNKS_MAX];
-        chunks[0] = first;
+        self.chunks[0] = first;
         let mut count = 1;
         loop {
-            let mut bytes = 0;
-            let mut broken = Ok(());
-            for chunk in &mut chunks[..count] {
-                bytes += chunk.remaining();
-                self.frames.push(std::mem::take(chunk));
-                if broken.is_ok() {
-                    broken = self.parse();
-                }
-            }
-            let records = self.events.iter().filter(|event| matches!(event, FrameEvent::Begin { .. })).count();
-            self.hand_over(ingress).await?;
-            broken?;
-            if !self.events.is_empty() {
-                // The session ended while they were held.
+            let (read, parsed) = self.parse(count);
+            if !self.hand_over(ingress).await? {
                 return Ok(());
             }
-            self.visitor.pace(bytes, records).await;
-            count = match self.stream.read_chunks(&mut chunks).await {
+            parsed?;
+            self.visitor.pace(read.bytes, read.records).await;
+            let more = self.stream.read_chunks(&mut self.chunks);
+            let more = if self.frames.is_between_records() {
+                more.await
+            } else {
+                let began = *self.began.get_or_insert_with(Instant::now);
+                // A record that is begun and never ended would be held for ever.
+                tokio::time::timeout_at(began + self.visitor.handler.limits.record_timeout, more).await.map_err(|_| Code::Expired)?
+            };
+            count = match more {
                 Ok(Some(count)) => count,
                 // Finished, reset, or gone with the session: what was whole stays, what was not never will be.
                 Ok(None) | Err(_) => return Ok(()),
@@ -122,29 +144,68 @@ impl Reader {
         }
     }
 
-    fn parse(&mut self) -> Result<(), Code> {
-        loop {
-            match self.frames.next_event() {
-                Ok(Some(event)) => self.events.push(event),
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    tracing::debug!(%error, "not a record");
-                    return Err(Code::InvalidRequest);
+    /// Takes the first `count` chunks apart; what they were, and why not all of them are records.
+    fn parse(&mut self, count: usize) -> (Read, Result<(), Code>) {
+        let mut read = Read::default();
+        // Payload in a row is joined: one chunk for all subscribers, instead of one for each packet.
+        let mut payload = BytesMut::new();
+        let mut left: usize = self.chunks[..count].iter().map(Buf::remaining).sum();
+        read.bytes = left;
+        for chunk in &mut self.chunks[..count] {
+            left -= chunk.remaining();
+            self.frames.push(std::mem::take(chunk));
+            loop {
+                let event = match self.frames.next_event() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::debug!(%error, "not a record");
+                        return (read, Err(Code::InvalidRequest));
+                    }
+                };
+                match event {
+                    FrameEvent::Payload(bytes) => {
+                        if payload.is_empty() {
+                            payload = BytesMut::with_capacity(bytes.len() + left.min(self.frames.payload_left()));
+                        }
+                        payload.extend_from_slice(&bytes);
+                        if self.frames.payload_left() == 0 {
+                            self.events.push(FrameEvent::Payload(std::mem::take(&mut payload).freeze()));
+                        }
+                    }
+                    FrameEvent::Begin { header, raw } => {
+                        read.records += 1;
+                        self.is_fruitful = true;
+                        self.began = None;
+                        self.events.push(FrameEvent::Begin { header, raw: Bytes::copy_from_slice(&raw) });
+                    }
+                    FrameEvent::End => self.events.push(FrameEvent::End),
                 }
             }
         }
+        if !payload.is_empty() {
+            self.events.push(FrameEvent::Payload(payload.freeze()));
+        }
+        (read, Ok(()))
     }
 
-    /// Takes the events to the hub; waits for a registration if it does not know their id yet.
-    async fn hand_over(&mut self, ingress: &mut Ingress) -> Result<(), Code> {
+    /// Takes the events to the hub; holds them if it does not know their id yet, until a registration comes or there is no more patience.
+    /// `false` if the stream or the session ended meanwhile.
+    async fn hand_over(&mut self, ingress: &mut Ingress) -> Result<bool, Code> {
         let (mut taken, mut refusal) = self.offer(ingress, 0);
         if refusal.is_none() {
             self.events.clear();
-            return Ok(());
+            return Ok(true);
         }
-        let handler = self.visitor.handler.clone();
-        let mut changes = handler.changes();
-        let mut give_up: Option<Instant> = None;
+        let visitor = self.visitor.clone();
+        let mut holding = visitor.hold().ok_or(Code::NotFound)?;
+        let held: usize = self.events[taken..].iter().map(bytes_of).sum();
+        if !holding.grow(held) {
+            return Err(Code::NotFound);
+        }
+        let mut changes = visitor.handler.changes();
+        let give_up = Instant::now() + visitor.handler.limits.unknown_stream_timeout;
+        let (mut is_open, mut parsed) = (true, Ok(()));
         loop {
             changes.borrow_and_update();
             (taken, refusal) = self.offer(ingress, taken);
@@ -153,24 +214,30 @@ impl Reader {
                 Some(Refusal::Stop(code)) => return Err(code),
                 Some(Refusal::Unknown) => {}
             }
-            // Before the hello, the hello's own timeout is the bound.
-            if give_up.is_none() && self.visitor.has_said_hello() {
-                give_up = Some(Instant::now() + handler.limits.unknown_stream_timeout);
-            }
-            let patience = async {
-                match give_up {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| Code::Unavailable)?,
-                () = patience => return Err(Code::NotFound),
-                () = self.visitor.ended() => return Ok(()),
+                () = tokio::time::sleep_until(give_up) => return Err(Code::NotFound),
+                () = visitor.ended() => return Ok(false),
+                more = self.stream.read_chunks(&mut self.chunks), if is_open => {
+                    match more {
+                        Ok(Some(count)) => {
+                            let read;
+                            (read, parsed) = self.parse(count);
+                            if !holding.grow(read.bytes) || holding.bytes() > HELD_BYTES_MAX {
+                                return Err(Code::NotFound);
+                            }
+                            is_open = parsed.is_ok();
+                            visitor.pace(read.bytes, read.records).await;
+                        }
+                        // What came may still become known.
+                        Ok(None) => is_open = false,
+                        Err(_) => return Ok(false),
+                    }
+                }
             }
         }
         self.events.clear();
-        Ok(())
+        parsed.map(|()| is_open)
     }
 
     /// Offers the events from `from` on; how many were taken in all, and why not the next.
@@ -192,5 +259,13 @@ impl Reader {
             hub.flush(ingress, now);
             (events.len(), None)
         })
+    }
+}
+
+fn bytes_of(event: &FrameEvent) -> usize {
+    match event {
+        FrameEvent::Begin { raw, .. } => raw.len(),
+        FrameEvent::Payload(bytes) => bytes.len(),
+        FrameEvent::End => 0,
     }
 }

@@ -12,18 +12,22 @@ mod egress;
 mod grpc;
 mod handler;
 mod ingress;
+mod panics;
 mod path;
 mod registry;
 mod session;
+mod transport;
 mod upkeep;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::admin::{self, Readiness};
+use common::config::{ConfigError, Validate};
 use common::door::DoorKeeper;
-use common::quic::{EndpointError, TransportLimits, server_config, server_endpoint};
+use common::quic::{EndpointError, server_config, server_endpoint};
 use common::shutdown::Shutdown;
 use common::telemetry::init_metrics;
 use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
@@ -43,22 +47,8 @@ use crate::registry::{LastBeat, Presentation, Registry};
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// A heartbeat older than this means that no global controller answers: the lease.
 const BEAT_AGE_MAX: Duration = Duration::from_secs(3);
-
-/// What one media session may hold and open.
-const TRANSPORT: TransportLimits = TransportLimits {
-    // A silent endpoint holds no more (measured: 4 MiB against 128 MiB with quinn's default).
-    receive_window: 4 * 1024 * 1024,
-    // What is held of a stream whose id is not known yet (DESIGN section 5); 20 Mb/s at 100 ms.
-    stream_receive_window: 256 * 1024,
-    // Sent and not acknowledged: bounds the lateness that QUIC hides from us; at first, then it follows the path.
-    send_window: *path::WINDOW_BYTES.start(),
-    // Publishers may keep a bidirectional stream for each media stream: 32, doubled while one moves.
-    bidirectional_streams: 64,
-    // Or open one at each key frame; a few are under way at a time.
-    unidirectional_streams: 128,
-    // WebTransport needs datagrams to be negotiated (draft-ietf-webtrans-http3, section 3.1), whether used or not.
-    datagram_receive_buffer: Some(16 * 1024),
-};
+/// Upkeep runs ten times a second and more; one that has not for so long hangs, and what only time brings about does not happen.
+const UPKEEP_AGE_MAX: Duration = Duration::from_secs(3);
 
 /// Sent before anything is acknowledged: the key frame that a joiner waits for, at once and not in three flights. 32 packets, as
 /// large content networks have it; RFC 9002 section 7.2 suggests 10.
@@ -67,6 +57,9 @@ const INITIAL_WINDOW_BYTES: u64 = 32 * 1200;
 /// Why the handler does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The configuration has values that make no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// An address is taken or not ours.
     #[error("cannot listen on {address}: {source}")]
     Bind {
@@ -119,11 +112,12 @@ pub async fn start(
     identity: impl Into<LiveIdentity>,
     certificate: impl Into<LiveCertificate>,
 ) -> Result<Running, StartError> {
+    config.validate()?;
     let (identity, certificate) = (identity.into(), certificate.into());
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let grpc_listener = common::grpc::Listener::bind(config.cluster.grpc_bind, &identity).await?;
     let grpc_address = grpc_listener.local_addr();
-    let mut transport = TRANSPORT.opening();
+    let mut transport = transport::BEFORE_HELLO.opening();
     let mut congestion = quinn::congestion::CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW_BYTES);
     transport.congestion_controller_factory(Arc::new(congestion));
@@ -149,7 +143,8 @@ pub async fn start(
     let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, keeper, door: "media" };
     let serving = handler.clone();
     tasks.spawn(listener.accept(accepting.clone(), tasks.clone(), move |accepted| session::serve(serving.clone(), accepted)));
-    tasks.spawn(upkeep::run(handler.clone(), stop.clone()));
+    let (keeping, kept_until) = (handler.clone(), stop.clone());
+    tasks.spawn(panics::restarted("upkeep", stop.clone(), move || upkeep::run(keeping.clone(), kept_until.clone())));
 
     let last_beat = Arc::new(LastBeat::default());
     for global_controller in &config.cluster.global_controllers {
@@ -173,15 +168,21 @@ pub async fn start(
 impl Running {
     /// What must be so for clients to be served.
     pub fn readiness(&self) -> Vec<Readiness> {
+        let upkept = self.handler.clone();
+        let upkeep = Readiness::new("media-handler upkeep", move || match upkept.since_upkeep() {
+            age if age <= UPKEEP_AGE_MAX => Ok(()),
+            age => Err(format!("has not run for {} s", age.as_secs())),
+        });
         if !self.is_registering {
-            return Vec::new();
+            return vec![upkeep];
         }
         let (handler, last_beat) = (self.handler.clone(), self.last_beat.clone());
-        vec![Readiness::new("media-handler registered", move || match last_beat.at() {
+        let registered = Readiness::new("media-handler registered", move || match last_beat.at() {
             Some(at) if handler.now().since(at) <= BEAT_AGE_MAX => Ok(()),
             Some(_) => Err("no global controller answers heartbeats".to_owned()),
             None => Err("not registered yet".to_owned()),
-        })]
+        });
+        vec![upkeep, registered]
     }
 
     /// Where gRPC is bound.

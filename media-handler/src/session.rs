@@ -1,24 +1,46 @@
 //! One media session from its first stream to its end: who it is, what its client says, what it is told.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use common::webtransport::Accepted;
 use common_core::Code;
-use media_handler_core::{Control, Key};
+use media_handler_core::{Control, Key, Pace};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use web_transport_quinn::Session;
 
 use crate::control::{ControlStream, Ending, Speaker};
 use crate::egress::Egress;
-use crate::handler::Handler;
+use crate::handler::{Handler, Incoming, refused};
 use crate::ingress;
+use crate::panics::EndsSession;
+use crate::transport;
+use crate::waiting::Place;
 
 /// How long a close may take to be delivered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Streams that are accepted before the hello, each way: those that may be open then. More wait for it, in QUIC.
+const EARLY_STREAMS_MAX: [u32; 2] = [transport::BEFORE_HELLO.unidirectional_streams, transport::BEFORE_HELLO.bidirectional_streams];
+/// Streams that a session may open in a second, with a burst of one second: a key frame each frame on eight media streams. More are
+/// accepted later, and QUIC gives no credit for others meanwhile.
+const STREAMS_PER_SECOND_MAX: u64 = 250;
+/// Streams that brought no record, a second in the long run, and at once. Honest publishers have hardly any, so a session that goes
+/// over this floods, and is closed.
+const BARREN_STREAMS_PER_SECOND_MAX: u64 = 32;
+const BARREN_STREAMS_BURST: u64 = 1000;
+/// What is held of frames whose ids are not known yet, all streams of a session together: four times what one may hold.
+const HELD_BYTES_MAX: usize = 1024 * 1024;
+/// Streams that may hold such frames: whoever moves brings them all at once.
+const HOLDING_STREAMS_MAX: usize = 32;
+
+/// What a session's streams hold of frames whose ids are not known yet.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: usize,
+    streams: usize,
+}
 
 /// A client's session, as its streams' tasks see it.
 pub(crate) struct Visitor {
@@ -29,13 +51,58 @@ pub(crate) struct Visitor {
     ended: CancellationToken,
     /// A reason to close that a stream's task found.
     closing: watch::Sender<Option<(Code, &'static str)>>,
-    /// When what was read so far would have come at the highest rate that is allowed.
-    paced_until: Mutex<Instant>,
+    /// What its participant sends; known from the hello on.
+    incoming: OnceLock<Arc<Incoming>>,
+    streams: Mutex<Pace>,
+    barren: Mutex<Pace>,
+    held: Mutex<Held>,
+}
+
+/// One stream's part of what its session holds, until it is dropped.
+pub(crate) struct Holding<'a> {
+    visitor: &'a Visitor,
+    bytes: usize,
+}
+
+impl Holding<'_> {
+    /// Counts `bytes` more; `false` if the session holds too much.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let mut held = lock(&self.visitor.held);
+        if held.bytes + bytes > HELD_BYTES_MAX {
+            return false;
+        }
+        held.bytes += bytes;
+        self.bytes += bytes;
+        true
+    }
+
+    /// What this stream holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        let mut held = lock(&self.visitor.held);
+        held.bytes -= self.bytes;
+        held.streams -= 1;
+    }
 }
 
 impl Visitor {
     pub fn has_said_hello(&self) -> bool {
         *self.said_hello.borrow()
+    }
+
+    /// Resolves once hello was said; `false` if the session is over before.
+    pub async fn greeted(&self) -> bool {
+        let mut said_hello = self.said_hello.subscribe();
+        tokio::select! {
+            // The sender lives as long as the visitor.
+            _ = said_hello.wait_for(|said| *said) => true,
+            () = self.ended.cancelled() => false,
+        }
     }
 
     /// Resolves when the session is over.
@@ -52,24 +119,53 @@ impl Visitor {
         crate::path::available_bitrate(&quinn::Connection::stats(&self.session).path)
     }
 
-    /// Waits as long as `bytes` take at the highest rate that a session is allowed; a burst of a second passes at once. Each of
-    /// the `records` begun costs some bytes more, so that empty ones are not for nothing.
+    /// Waits as long as what was read takes at the highest rates that a participant is allowed; a burst of a second passes at once.
     pub async fn pace(&self, bytes: usize, records: usize) {
-        const BURST: Duration = Duration::from_secs(1);
-        const RECORD_BYTES: usize = 1024;
-        let bytes = bytes + RECORD_BYTES * records;
-        let rate = self.handler.limits.max_ingress_bitrate.max(1);
-        let length = Duration::from_secs_f64(bytes as f64 * 8.0 / rate as f64);
-        let now = Instant::now();
-        let until = {
-            let mut paced_until = self.paced_until.lock().unwrap_or_else(PoisonError::into_inner);
-            *paced_until = (*paced_until).max(now) + length;
-            *paced_until
-        };
-        if let Some(at) = until.checked_sub(BURST).filter(|at| *at > now) {
-            tokio::time::sleep_until(at).await;
+        let Some(incoming) = self.incoming.get() else { return };
+        let wait = incoming.count(self.handler.now(), bytes, records);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
+
+    /// Counts a stream that brought no record. A flood of them closes the session.
+    pub fn count_barren(&self) {
+        let now = self.handler.now();
+        if !lock(&self.barren).admits(now) {
+            refused("streams_without_records");
+            self.close(Code::RateLimited, "too many streams brought nothing in too short a time");
+        }
+    }
+
+    /// A part in what the session may hold of frames whose ids are not known yet; `None` if too many streams hold some.
+    pub fn hold(&self) -> Option<Holding<'_>> {
+        let mut held = lock(&self.held);
+        if held.streams >= HOLDING_STREAMS_MAX {
+            return None;
+        }
+        held.streams += 1;
+        Some(Holding { visitor: self, bytes: 0 })
+    }
+
+    /// Waits until one more stream is within the rate, and before the hello within the number.
+    async fn admit_stream(&self, early: &mut u32, early_max: u32) -> bool {
+        if !self.has_said_hello() {
+            *early += 1;
+            if *early > early_max && !self.greeted().await {
+                return false;
+            }
+        }
+        let now = self.handler.now();
+        let wait = lock(&self.streams).count(now, 1);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        true
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes a session out of the hub when its task ends, however it ends.
@@ -89,12 +185,13 @@ impl Drop for Departure {
 pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
     // The ticket is held until the session is over.
     let Accepted { session, remote, ticket: _ticket } = accepted;
-    let key = handler.with(|hub| (hub.session_count() < handler.limits.max_sessions).then(|| hub.open_session()));
-    let Some(key) = key else {
-        common::webtransport::close(&session, Code::CapacityExceeded, "this handler serves no more sessions");
+    let Some(place) = handler.waiting.enter(remote.ip()) else {
+        refused("waiting_per_address");
+        common::webtransport::close(&session, Code::CapacityExceeded, "too many sessions from this address have not said hello");
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, session.closed()).await;
         return;
     };
+    let key = handler.with(|hub| hub.open_session());
     handler.keep_path(key, quinn::Connection::clone(&session));
     let visitor = Arc::new(Visitor {
         handler: handler.clone(),
@@ -103,17 +200,25 @@ pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
         said_hello: watch::Sender::new(false),
         ended: CancellationToken::new(),
         closing: watch::Sender::new(None),
-        paced_until: Mutex::new(Instant::now()),
+        incoming: OnceLock::new(),
+        streams: Mutex::new(Pace::new(STREAMS_PER_SECOND_MAX, STREAMS_PER_SECOND_MAX)),
+        barren: Mutex::new(Pace::new(BARREN_STREAMS_PER_SECOND_MAX, BARREN_STREAMS_BURST)),
+        held: Mutex::default(),
     });
     let departure = Departure(visitor.clone());
     // One control stream is expected; room for one more, which is an error.
     let (control, controls) = mpsc::channel(1);
     let accepting = handler.tasks.spawn(accept_streams(visitor.clone(), control));
-    let ending = talk(&visitor, controls).await;
+    let ending = talk(&visitor, place, controls).await;
     if let Some(Ending { code, reason }) = ending {
         tracing::debug!(%remote, %code, reason, "a media session is closed");
         metrics::counter!("dark_tower_media_sessions_closed_total", "code" => code.name()).increment(1);
         common::webtransport::close(&session, code, &reason);
+    }
+    // Neither hello nor welcome offers datagrams, so nobody reads them; QUIC has kept the newest few, and counted all.
+    let datagrams = quinn::Connection::stats(&session).frame_rx.datagram;
+    if datagrams > 0 {
+        metrics::counter!("dark_tower_refused_total", "door" => "media", "reason" => "datagram").increment(datagrams);
     }
     drop(departure);
     accepting.abort();
@@ -121,23 +226,38 @@ pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, session.closed()).await;
 }
 
-/// Accepts the client's streams, each with a task of its own; QUIC's stream limits bound how many there are.
+/// Accepts the client's streams, each with a task of its own; QUIC's stream limits bound how many there are, a rate how often.
 async fn accept_streams(visitor: Arc<Visitor>, control: mpsc::Sender<ControlStream>) {
+    let [one_way_max, both_ways_max] = EARLY_STREAMS_MAX;
+    let spawn = |stream, reply| {
+        let (visitor, control) = (visitor.clone(), control.clone());
+        let guard = EndsSession { task: "ingress", visitor: visitor.clone() };
+        visitor.handler.tasks.clone().spawn(async move {
+            let _guard = guard;
+            ingress::serve(visitor, stream, reply, control).await;
+        });
+    };
     let one_way = async {
-        while let Ok(stream) = visitor.session.accept_uni().await {
-            visitor.handler.tasks.spawn(ingress::serve(visitor.clone(), stream, None, control.clone()));
+        let mut early = 0;
+        while let Ok(stream) = visitor.session.accept_uni().await
+            && visitor.admit_stream(&mut early, one_way_max).await
+        {
+            spawn(stream, None);
         }
     };
     let both_ways = async {
-        while let Ok((send, stream)) = visitor.session.accept_bi().await {
-            visitor.handler.tasks.spawn(ingress::serve(visitor.clone(), stream, Some(send), control.clone()));
+        let mut early = 0;
+        while let Ok((send, stream)) = visitor.session.accept_bi().await
+            && visitor.admit_stream(&mut early, both_ways_max).await
+        {
+            spawn(stream, Some(send));
         }
     };
     tokio::join!(one_way, both_ways);
 }
 
 /// Hello, then control messages both ways. `Some` if the session is to be closed from here.
-async fn talk(visitor: &Arc<Visitor>, mut controls: mpsc::Receiver<ControlStream>) -> Option<Ending> {
+async fn talk(visitor: &Arc<Visitor>, place: Place, mut controls: mpsc::Receiver<ControlStream>) -> Option<Ending> {
     let greeting = async {
         let stream = controls.recv().await?;
         Some(Speaker::greet(visitor, stream).await)
@@ -146,38 +266,54 @@ async fn talk(visitor: &Arc<Visitor>, mut controls: mpsc::Receiver<ControlStream
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(timeout, greeting) => greeted,
         ending = orders(visitor) => return Some(ending),
+        ending = close_order(visitor) => return Some(ending),
+        () = place.taken.cancelled() => {
+            refused("waiting");
+            return Some(Ending::new(Code::CapacityExceeded, "too many sessions wait for a hello, this one for the longest"));
+        }
         _ = visitor.session.closed() => return None,
     };
-    let speaker = match greeted {
-        Ok(Some(Ok(speaker))) => speaker,
-        Ok(Some(Err(ending))) => return ending,
+    let (speaker, address) = match greeted {
+        Ok(Some(Ok(greeted))) => greeted,
+        Ok(Some(Err(ending))) => {
+            refused("hello");
+            return ending;
+        }
         Ok(None) => return None,
-        Err(_) => return Some(Ending::new(Code::Unauthorized, "no hello came in time")),
+        Err(_) => {
+            refused("hello_timeout");
+            return Some(Ending::new(Code::Unauthorized, "no hello came in time"));
+        }
     };
+    drop(place);
+    transport::grow(&visitor.session);
+    // It is set once, here.
+    let _ = visitor.incoming.set(visitor.handler.incoming(address));
     visitor.said_hello.send_replace(true);
-    crate::TRANSPORT.grow(&visitor.session);
     visitor.handler.changed();
-    let delivery = visitor.handler.tasks.spawn(Egress::new(visitor.handler.clone(), visitor.key, visitor.session.clone()));
+    let (egress, guard) = (
+        Egress::new(visitor.handler.clone(), visitor.key, visitor.session.clone()),
+        EndsSession { task: "egress", visitor: visitor.clone() },
+    );
+    let delivery = visitor.handler.tasks.spawn(async move {
+        let _guard = guard;
+        egress.await;
+    });
     let ending = tokio::select! {
         ending = speaker.talk(visitor, &mut controls) => ending,
+        ending = orders(visitor) => Some(ending),
         _ = visitor.session.closed() => None,
     };
     delivery.abort();
     ending
 }
 
-/// Orders to close that come before the hello.
+/// Orders to close that come from the tasks of streams.
 async fn orders(visitor: &Visitor) -> Ending {
     let mut closing = visitor.closing.subscribe();
-    let from_streams = async {
-        // The sender lives as long as the visitor.
-        let order = closing.wait_for(Option::is_some).await.ok().and_then(|order| *order);
-        order.map_or_else(|| Ending::new(Code::Normal, ""), |(code, reason)| Ending::new(code, reason))
-    };
-    tokio::select! {
-        ending = from_streams => ending,
-        ending = close_order(visitor) => ending,
-    }
+    // The sender lives as long as the visitor.
+    let order = closing.wait_for(Option::is_some).await.ok().and_then(|order| *order);
+    order.map_or_else(|| Ending::new(Code::Normal, ""), |(code, reason)| Ending::new(code, reason))
 }
 
 /// The hub's order to close.

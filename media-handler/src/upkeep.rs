@@ -21,6 +21,7 @@ pub(crate) async fn run(handler: Arc<Handler>, stop: CancellationToken) {
     let mut measured_at = None;
     loop {
         let now = handler.now();
+        handler.keep_upkept(now);
         let is_ticking = handler.with(|hub| {
             hub.tick(now);
             hub.is_ticking()
@@ -37,8 +38,9 @@ pub(crate) async fn run(handler: Arc<Handler>, stop: CancellationToken) {
 }
 
 fn measure(handler: &Handler) {
-    let (totals, participants, sessions, streams, held) =
-        handler.with(|hub| (hub.totals(), hub.participants(), hub.session_count(), hub.group_streams(), hub.bytes_held()));
+    handler.forget_paces();
+    let (totals, participants, sessions, streams, held, (layers, subscriptions)) =
+        handler.with(|hub| (hub.totals(), hub.participants(), hub.greeted_count(), hub.group_streams(), hub.cost_held(), hub.counts()));
     for fate in Fate::ALL {
         counter!("dark_tower_media_records_total", "fate" => fate.name()).absolute(totals.fates.of(fate));
     }
@@ -48,6 +50,9 @@ fn measure(handler: &Handler) {
     counter!("dark_tower_media_bytes_total", "direction" => "out").absolute(totals.bytes_sent);
     gauge!("dark_tower_media_participants").set(participants as f64);
     gauge!("dark_tower_media_sessions").set(sessions as f64);
+    gauge!("dark_tower_media_sessions_waiting").set(handler.waiting.count() as f64);
+    gauge!("dark_tower_media_layers").set(layers as f64);
+    gauge!("dark_tower_media_subscriptions").set(subscriptions as f64);
     gauge!("dark_tower_media_group_streams").set(streams as f64);
     gauge!("dark_tower_media_held_bytes").set(held as f64);
 }

@@ -85,6 +85,14 @@ impl FrameReader {
         self.state == State::Header && self.partial.is_empty() && self.input.is_empty()
     }
 
+    /// Payload bytes of the record under way that have not been given out.
+    pub fn payload_left(&self) -> usize {
+        match self.state {
+            State::Payload { left } => usize::try_from(left).unwrap_or(usize::MAX),
+            State::Header | State::End => 0,
+        }
+    }
+
     fn header(&mut self) -> Result<Option<FrameEvent>, FrameHeaderError> {
         let raw = if self.partial.is_empty() && self.input.len() >= FRAME_HEADER_BYTES {
             self.input.split_to(FRAME_HEADER_BYTES)

@@ -11,6 +11,10 @@ use common_core::{FrameHeader, Moment};
 
 /// Payload that is joined to its header: what fits a packet with it.
 const JOINED_BYTES_MAX: usize = 1500;
+/// What a chunk costs besides its bytes: its place in the log, its allocation's own words, and what the allocator rounds up.
+const CHUNK_COST: u64 = 128;
+/// The same of a record.
+const RECORD_COST: u64 = 64;
 
 /// What is known of one record besides its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +66,8 @@ pub(crate) struct Group {
     pub cached: bool,
     /// Cursors that stand in it.
     pub readers: u32,
+    /// The last record that was trimmed away: what follows it, and whether a frame goes on at the front, must stay known.
+    before: Option<Record>,
     records: VecDeque<Record>,
     records_trimmed: u64,
     chunks: VecDeque<Bytes>,
@@ -80,6 +86,7 @@ impl Group {
             closed: false,
             cached: true,
             readers: 0,
+            before: None,
             records: VecDeque::new(),
             records_trimmed: 0,
             chunks: VecDeque::new(),
@@ -94,6 +101,7 @@ impl Group {
     }
 
     /// Bytes that ever came.
+    #[cfg(test)]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -103,8 +111,21 @@ impl Group {
         self.bytes - self.records.front().map_or(self.bytes, |record| record.byte_start)
     }
 
+    /// What holding the records from `record` on takes in memory. Counts what small pieces and empty records cost besides their
+    /// bytes, so that nobody gets memory for nothing.
+    pub fn cost_from(&self, record: u64) -> u64 {
+        let Some(first) = self.record(record) else { return 0 };
+        (self.bytes - first.byte_start) + CHUNK_COST * (self.chunk_end() - first.chunk_start) + RECORD_COST * (self.end() - record)
+    }
+
+    /// The same for all that is held.
+    pub fn cost(&self) -> u64 {
+        self.cost_from(self.records_trimmed)
+    }
+
+    /// The newest record, held or trimmed.
     pub fn last(&self) -> Option<&Record> {
-        self.records.back()
+        self.records.back().or(self.before.as_ref())
     }
 
     pub fn record(&self, number: u64) -> Option<&Record> {
@@ -160,6 +181,7 @@ impl Group {
             self.records_trimmed += 1;
             let chunk_end = self.records.front().map_or_else(|| self.chunk_end(), |next| next.chunk_start);
             debug_assert!(gone.chunk_start <= chunk_end, "chunks follow records");
+            self.before = Some(gone);
             let count = usize::try_from(chunk_end - self.chunks_trimmed).unwrap_or(usize::MAX).min(self.chunks.len());
             self.chunks.drain(..count);
             self.chunks_trimmed = chunk_end;
@@ -231,8 +253,14 @@ impl Group {
         if position.chunk > 0 || position.offset > 0 {
             return None;
         }
-        // The record before must end its frame, or this one is not a frame's first.
-        if position.record.checked_sub(1).and_then(|before| self.record(before)).is_some_and(|before| !before.ends_frame) {
+        // The record before must end its frame, or this one is not a frame's first. It may be trimmed away already: a subscriber that
+        // had it whole would be left with half a frame.
+        let before = match position.record.checked_sub(1) {
+            Some(before) if before >= self.records_trimmed => self.record(before),
+            Some(_) => self.before.as_ref(),
+            None => None,
+        };
+        if before.is_some_and(|before| !before.ends_frame) {
             return None;
         }
         (position.record..self.end())
@@ -303,6 +331,35 @@ mod tests {
         assert_eq!(group.collect(&Position { record: 3, ..Default::default() }, usize::MAX, &mut out), 56);
         group.trim(9);
         assert_eq!((group.end(), group.bytes_held()), (4, 0));
+    }
+
+    /// A subscriber that had a frame's first record, which is trimmed since, is not left with half of the frame.
+    #[test]
+    fn the_rest_of_a_begun_frame_is_not_discarded_after_a_trim() {
+        let both = FrameFlags::END_OF_FRAME.with(FrameFlags::DISCARDABLE);
+        let mut group = group(&[(1, FrameFlags::END_OF_FRAME), (1, FrameFlags::DISCARDABLE), (1, both), (1, both)]);
+        group.trim(2);
+        assert_eq!(group.discardable_frame(&Position { record: 2, ..Default::default() }), None);
+        group.trim(3);
+        assert_eq!(group.discardable_frame(&Position { record: 3, ..Default::default() }), Some(4));
+        group.trim(4);
+        assert_eq!((group.last().map(|last| last.sequence), group.cost()), (Some(3), 0), "what is trimmed costs nothing and is known");
+    }
+
+    /// The memory that is charged covers what the log's own bookkeeping takes, however small the pieces.
+    #[test]
+    fn small_pieces_are_not_for_nothing() {
+        let mut group = Group::new(0, 0, 0, Moment::ORIGIN);
+        push(&mut group, header(0, 0, FrameFlags::END_OF_FRAME));
+        group.begin(&header(1, 1000, FrameFlags::END_OF_FRAME), Bytes::from_static(&[0; 46]), Moment::ORIGIN);
+        for _ in 0..1000 {
+            group.append(Bytes::from_static(&[1]), false);
+        }
+        assert_eq!(group.cost(), (46 + 46 + 1000) + CHUNK_COST * 1002 + RECORD_COST * 2);
+        assert_eq!(group.cost_from(1), 46 + 1000 + CHUNK_COST * 1001 + RECORD_COST);
+        assert!(CHUNK_COST >= 3 * size_of::<Bytes>() as u64 && RECORD_COST >= size_of::<Record>() as u64);
+        group.trim(2);
+        assert_eq!(group.cost(), 0);
     }
 
     #[test]

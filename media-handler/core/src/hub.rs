@@ -1,10 +1,11 @@
 //! The one state of a handler: participants, media streams, subscriptions and sessions, and the operations on them.
 //!
-//! `control` is what controllers ask for, `ingest` the publishers' side, `deliver` the subscribers', `sessions` hello and
-//! farewell, `report` what is told of it all. Every operation answers at once; tasks to be woken are left in
-//! [`Hub::take_wakes`], so that the shell wakes them after it has let go of its lock.
+//! `control` is what controllers ask for, `ingest` the publishers' side, `deliver` the subscribers', `sessions` hello and farewell, `access`
+//! who may do what, `bounds` what anyone may make it hold, `report` what is told of it all. Every operation answers at once; tasks to be
+//! woken are left in [`Hub::take_wakes`], so that the shell wakes them after it has let go of its lock.
 
 mod access;
+mod bounds;
 mod control;
 mod deliver;
 mod ingest;
@@ -26,7 +27,7 @@ pub use sessions::{HelloError, TokenHash};
 use crate::arena::{Arena, Key};
 use crate::fate::{Fate, Fates};
 use crate::limits::Limits;
-use crate::session::{Control, End, Session};
+use crate::session::{End, Session};
 use crate::source::Source;
 use crate::subscription::{Cursor, Following, Subscription};
 
@@ -74,6 +75,8 @@ pub struct Hub {
     sources: Arena<Source>,
     subscriptions: Arena<Subscription>,
     sessions: Arena<Session>,
+    /// Sessions that have said hello.
+    greeted: usize,
     tokens: BTreeMap<TokenHash, sessions::Token>,
     /// Sources for which a key frame is wanted.
     wanting: BTreeSet<Key<Source>>,
@@ -148,7 +151,7 @@ impl Hub {
         let Some(session) = session else { return };
         if source.key_frames.take(now, self.limits.key_frame_interval, self.limits.key_frame_interval_max) {
             self.totals.key_frame_requests += 1;
-            session.tell(Control::KeyFrame(source.frame_id), self.limits.control_messages_max, &mut self.wakes);
+            session.ask_key_frame(source.frame_id, &mut self.wakes);
         }
     }
 
@@ -162,10 +165,9 @@ impl Hub {
     /// Closes `session` from here: its task learns it as its last control message.
     fn close(&mut self, key: Key<Session>, code: Code, reason: &str) {
         if let Some(session) = self.sessions.get_mut(key)
-            && !session.closing
+            && !session.is_closing()
         {
-            session.closing = true;
-            session.control.push_back(Control::Close(code, reason.to_owned()));
+            session.close = Some((code, reason.to_owned()));
             self.wakes.extend(session.control_waker.take());
         }
     }
@@ -176,9 +178,10 @@ impl Hub {
         let mut source = self.sources.get_mut(subscription.source);
         let mut session = subscription.session.and_then(|session| self.sessions.get_mut(session));
         while let Some(cursor) = subscription.cursors.pop() {
-            let end = end_cursor(&mut subscription.fates, cursor, source.as_deref_mut(), Fate::Closed, End::Reset(code));
-            if let (Some(session), Some(end)) = (session.as_deref_mut(), end) {
-                session.ending.push(end);
+            let fates = &mut subscription.fates;
+            if end_cursor(fates, cursor, source.as_deref_mut(), session.as_deref_mut(), Fate::Closed, End::Reset(code))
+                && let Some(session) = session.as_deref_mut()
+            {
                 session.wake(&mut self.wakes);
             }
         }
@@ -186,7 +189,9 @@ impl Hub {
         if let Some(session) = session {
             session.ready.retain(|ready| *ready != key);
             session.blocked.retain(|blocked| *blocked != key);
+            session.reports.retain(|reports| *reports != key);
         }
+        subscription.to_report = None;
         (subscription.is_ready, subscription.is_blocked) = (false, false);
     }
 
@@ -233,11 +238,22 @@ fn release(source: &mut Source, subscriptions: &Arena<Subscription>, key: Key<So
     source.listeners = listeners;
 }
 
-/// Counts what a cursor leaves undone as `fate`, takes it out of its group, and says how its QUIC stream ends if it has one.
-fn end_cursor(fates: &mut Fates, cursor: Cursor, source: Option<&mut Source>, fate: Fate, end: End) -> Option<(usize, End)> {
+/// Counts what a cursor leaves undone as `fate`, takes it out of its group and its session's sums, and has its QUIC stream ended if it
+/// has one: then the answer is `true`, and the session's task has something to do.
+fn end_cursor(
+    fates: &mut Fates,
+    mut cursor: Cursor,
+    source: Option<&mut Source>,
+    session: Option<&mut Session>,
+    fate: Fate,
+    end: End,
+) -> bool {
     if let Some(group) = source.and_then(|source| source.group_mut(cursor.group)) {
         fates.add(fate, cursor.rest(group));
         group.readers -= 1;
     }
-    cursor.slot.map(|slot| (slot, end))
+    let Some(session) = session else { return false };
+    session.unblock(&mut cursor);
+    session.ending.extend(cursor.slot.map(|slot| (slot, end)));
+    cursor.slot.is_some()
 }

@@ -7,6 +7,14 @@ use std::time::Duration;
 pub struct Limits {
     /// Participants registered at a time.
     pub participants_max: usize,
+    /// Media streams' layers of all participants together.
+    pub sources_max: usize,
+    /// Subscriptions of all participants together.
+    pub subscriptions_max: usize,
+    /// Subscriptions one participant may have.
+    pub subscriptions_per_participant_max: usize,
+    /// Sessions that have said hello.
+    pub sessions_max: usize,
     /// An unspent connection token is forgotten after this (DESIGN section 5).
     pub token_life: Duration,
     /// Unspent tokens one participant may have: a client that dials twice and a move, with one to spare.
@@ -22,12 +30,20 @@ pub struct Limits {
     /// A joiner starts at the cached group while its key frame is no older; older groups leave the cache, since nobody
     /// can join there any more (DESIGN section 5 allows up to 10 s).
     pub join_key_age_max: Duration,
-    /// A joiner starts at the cached group while it is no bigger; bigger ones leave the cache (DESIGN allows up to 8 MiB).
+    /// A joiner starts at the cached group while it takes no more memory; bigger ones leave the cache (DESIGN allows up to 8 MiB).
     pub join_group_bytes_max: u64,
+    /// Groups of one layer under way: as many as a subscription may have, and as many again that nobody reads.
+    pub groups_per_source_max: usize,
+    /// Payload that the records under way of one session may come to, in bytes: the largest record, and what the other media streams
+    /// of its publisher send meanwhile. So records that are begun and never finished cost no more.
+    pub under_way_bytes_max: u64,
     /// How long a joiner's first burst is exempt from its latency budget (DESIGN section 5).
     pub burst: Duration,
-    /// What one subscription may lag behind in bytes, whatever its latency budget: it pins that much of the shared log.
+    /// Memory that what one subscriber lags behind may take, all its subscriptions together and whatever their latency budgets: it pins
+    /// that much of the shared logs. The largest record fits; with QUIC's windows a subscriber that reads nothing costs under 6 MiB.
     pub lag_bytes_max: u64,
+    /// What one subscriber is sent, in bits per second, with a burst of one second.
+    pub egress_bitrate_max: u64,
     /// Groups one subscription may have under way: more than a second of intra-only pictures is late anyway.
     pub groups_per_subscription_max: usize,
     /// Group streams open to a subscriber (DESIGN section 5; Chromium allows about 100).
@@ -43,8 +59,13 @@ pub struct Limits {
     pub late_key_frame_interval: Duration,
     /// A subscriber that takes no byte while some are due is closed after this (DESIGN section 5).
     pub stall_max: Duration,
-    /// Control messages waiting for one session; more key-frame requests than ids it publishes cannot be.
-    pub control_messages_max: usize,
+    /// Nothing due to a subscriber for so long: what it did not take before does not count against it any more. Publishers send a key
+    /// frame at least every 4 s, so one that reads nothing is not spared by this.
+    pub stall_rest: Duration,
+    /// Groups that a subscriber may stop in the long run, a second. Each stop costs it the group and us a stream.
+    pub stops_per_second_max: u64,
+    /// And at once: all its group streams, several times over, as when a page changes its layout.
+    pub stops_burst: u64,
     /// Bytes per write: a frame at once (a key frame in a few), and other media streams get their turn.
     pub write_bytes_max: usize,
     /// Writes planned at a time, so that the hub is soon free for others.
@@ -55,6 +76,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             participants_max: 10_000,
+            // A camera in three layers, a screen and a microphone each, doubled.
+            sources_max: 100_000,
+            // About 400 bytes each.
+            subscriptions_max: 250_000,
+            // Everything in a meeting of a thousand, each with camera, microphone and screen.
+            subscriptions_per_participant_max: 3_000,
+            // Twice the participants: each may hold two while it moves.
+            sessions_max: 20_000,
             token_life: Duration::from_secs(60),
             tokens_per_participant_max: 4,
             sessions_per_participant_max: 2,
@@ -63,8 +92,11 @@ impl Default for Limits {
             audio_silence: Duration::from_millis(60),
             join_key_age_max: Duration::from_secs(2),
             join_group_bytes_max: 2 * 1024 * 1024,
+            groups_per_source_max: 64,
+            under_way_bytes_max: 4 * 1024 * 1024 + 512 * 1024,
             burst: Duration::from_secs(2),
-            lag_bytes_max: 8 * 1024 * 1024,
+            lag_bytes_max: 4 * 1024 * 1024 + 512 * 1024,
+            egress_bitrate_max: 200_000_000,
             groups_per_subscription_max: 32,
             group_streams_max: 80,
             group_streams_for_audio: 16,
@@ -72,7 +104,9 @@ impl Default for Limits {
             key_frame_interval_max: Duration::from_secs(4),
             late_key_frame_interval: Duration::from_secs(4),
             stall_max: Duration::from_secs(30),
-            control_messages_max: 64,
+            stall_rest: Duration::from_secs(10),
+            stops_per_second_max: 64,
+            stops_burst: 512,
             write_bytes_max: 128 * 1024,
             writes_max: 64,
         }

@@ -6,8 +6,10 @@ use std::task::Waker;
 use common_core::{Code, MeetingId, Moment, ParticipantId, StreamId};
 
 use crate::arena::Key;
+use crate::group::Group;
 use crate::hub::Report;
-use crate::subscription::{Slot, Subscription};
+use crate::pace::Pace;
+use crate::subscription::{Block, Cursor, Slot, Subscription};
 
 /// What the handler says to a client on its control stream, or does to its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,11 +85,29 @@ pub struct Session {
     /// Whether its deliveries' task was woken and has not looked yet.
     pub(crate) woken: bool,
     pub(crate) delivery_waker: Option<Waker>,
-    pub(crate) control: VecDeque<Control>,
+    /// Layers that its publisher is asked key frames of, each once; so there are no more than it publishes.
+    pub(crate) key_frames: VecDeque<StreamId>,
+    /// Subscriptions whose subscriber is to be told something, each once and in turn.
+    pub(crate) reports: VecDeque<Key<Subscription>>,
+    /// The last word.
+    pub(crate) close: Option<(Code, String)>,
+    /// Whether the task that speaks on the control stream has heard it.
+    pub(crate) is_close_told: bool,
     pub(crate) control_waker: Option<Waker>,
-    pub(crate) closing: bool,
     /// Since when no byte was taken although some were due.
     pub(crate) stalled_since: Option<Moment>,
+    /// When something was blocked last.
+    pub(crate) due_at: Moment,
+    /// Memory that its blocked cursors' lag takes, in sum.
+    pub(crate) lag: u64,
+    /// Whether a group waits for a slot.
+    pub(crate) is_starved: bool,
+    /// What it is sent; none before its hello.
+    pub(crate) sending: Option<Pace>,
+    /// Groups it stopped.
+    pub(crate) stops: Option<Pace>,
+    /// Payload of the records under way that it sends.
+    pub(crate) under_way: u64,
 }
 
 impl Session {
@@ -99,16 +119,49 @@ impl Session {
         }
     }
 
-    /// Leaves a message for the task that speaks on the control stream; one that waits already is not doubled. `false` if
-    /// too many wait.
-    pub(crate) fn tell(&mut self, message: Control, messages_max: usize, wakes: &mut Vec<Waker>) -> bool {
-        if self.closing || self.control.len() >= messages_max {
+    /// Hands out the group streams to end; their slots can be taken again. Whether there were any.
+    pub(crate) fn free_slots(&mut self, endings: &mut Vec<(Slot, End)>) -> bool {
+        for (slot, _) in &self.ending {
+            self.slots.free(*slot);
+        }
+        let are_any = !self.ending.is_empty();
+        endings.append(&mut self.ending);
+        are_any
+    }
+
+    /// Whether it is to be closed, or is.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.close.is_some()
+    }
+
+    /// Has the task that speaks on the control stream ask for a key frame of `layer`. `false` if the session is to be closed.
+    pub(crate) fn ask_key_frame(&mut self, layer: StreamId, wakes: &mut Vec<Waker>) -> bool {
+        if self.is_closing() {
             return false;
         }
-        if !self.control.contains(&message) {
-            self.control.push_back(message);
+        if !self.key_frames.contains(&layer) {
+            self.key_frames.push_back(layer);
             wakes.extend(self.control_waker.take());
         }
         true
+    }
+
+    /// Takes a blocked cursor's lag out of the sum.
+    pub(crate) fn unblock(&mut self, cursor: &mut Cursor) {
+        self.lag = self.lag.saturating_sub(std::mem::take(&mut cursor.lag));
+        cursor.blocked = None;
+    }
+
+    /// Counts a cursor as blocked, with what it lags behind now.
+    pub(crate) fn block(&mut self, cursor: &mut Cursor, group: &Group, by: Block) {
+        cursor.blocked = Some(by);
+        self.count_lag(cursor, group);
+    }
+
+    /// Counts what a blocked cursor lags behind anew.
+    pub(crate) fn count_lag(&mut self, cursor: &mut Cursor, group: &Group) {
+        let lag = group.cost_from(cursor.position.record);
+        self.lag = self.lag.saturating_sub(cursor.lag).saturating_add(lag);
+        cursor.lag = lag;
     }
 }

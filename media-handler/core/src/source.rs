@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use common_core::{FrameHeader, FrameKind, MeetingId, Moment, ParticipantId, StreamId};
 
 use crate::arena::Key;
-use crate::group::Group;
+use crate::group::{Group, Record};
 use crate::key_frames::KeyFrames;
 use crate::limits::Limits;
 use crate::subscription::Subscription;
@@ -123,9 +123,10 @@ impl Source {
         for group in &mut self.groups {
             group.cached &= Some(group.number) == newest && fits_cache(group, now, limits);
             if !group.cached {
-                // The newest record stays: its number tells what follows.
                 let needed = if group.readers == 0 { u64::MAX } else { slowest(group.number).unwrap_or(u64::MAX) };
-                group.trim(needed.min(group.end().saturating_sub(1)));
+                // A record under way stays: its rest is still to be appended to it.
+                let is_whole = group.last().is_none_or(Record::is_whole);
+                group.trim(needed.min(group.end().saturating_sub(u64::from(!is_whole))));
             }
         }
         self.groups.retain(|group| group.readers > 0 || !group.closed || Some(group.number) == newest);
@@ -149,7 +150,7 @@ pub(crate) fn audio_group_is_over(group: &Group, now: Moment, limits: &Limits) -
 }
 
 fn fits_cache(group: &Group, now: Moment, limits: &Limits) -> bool {
-    now.since(group.opened_at) <= limits.join_key_age_max && group.bytes() <= limits.join_group_bytes_max
+    now.since(group.opened_at) <= limits.join_key_age_max && group.cost() <= limits.join_group_bytes_max
 }
 
 /// Interarrival jitter as in RFC 3550 section 6.4.1, over the first records of frames.

@@ -8,7 +8,7 @@ use common_core::media::SubscriptionOptions;
 use common_core::{MeetingId, Moment, ParticipantId, StreamId};
 
 use crate::arena::Key;
-use crate::fate::Fates;
+use crate::fate::{Fate, Fates};
 use crate::group::{Group, Position};
 use crate::hub::Limiter;
 use crate::session::Session;
@@ -17,6 +17,28 @@ use crate::source::Source;
 /// Index of a group stream among those open to one subscriber.
 pub type Slot = usize;
 
+/// Why QUIC is not given more of a group for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Block {
+    /// QUIC takes no more.
+    Path,
+    /// No stream can be opened for it.
+    NoStream,
+    /// The subscriber is sent no more in this time than [`Limits::egress_bitrate_max`](crate::Limits::egress_bitrate_max).
+    Cap,
+}
+
+impl Block {
+    /// What becomes of records that are late for this.
+    pub const fn fate(self) -> Fate {
+        match self {
+            Block::Path => Fate::Expired,
+            Block::NoStream => Fate::StreamLimit,
+            Block::Cap => Fate::Bandwidth,
+        }
+    }
+}
+
 /// How far one group has been handed over.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -24,17 +46,17 @@ pub(crate) struct Cursor {
     pub position: Position,
     /// Its QUIC stream, once it has one.
     pub slot: Option<Slot>,
-    /// Whether QUIC takes no more of it for now.
-    pub blocked: bool,
-    /// Whether it is blocked because no stream can be opened.
-    pub opening: bool,
+    /// Why it takes no more for now, if so.
+    pub blocked: Option<Block>,
+    /// While blocked, the memory that what it lags behind takes; counted in its session's sum as well.
+    pub lag: u64,
     /// When the group became due here: age counts from the later of this and a record's arrival.
     pub due: Moment,
 }
 
 impl Cursor {
     pub fn new(group: u64, record: u64, due: Moment) -> Self {
-        Self { group, position: Position { record, chunk: 0, offset: 0 }, slot: None, blocked: false, opening: false, due }
+        Self { group, position: Position { record, chunk: 0, offset: 0 }, slot: None, blocked: None, lag: 0, due }
     }
 
     /// Since when the oldest byte not handed over has been due.
@@ -86,22 +108,13 @@ pub struct Subscription {
     pub(crate) bytes_sent: u64,
     /// What its subscriber was told last.
     pub(crate) reported: Option<(Limiter, Fates)>,
+    /// What it is to be told next; it is then in its session's list of those with something to tell.
+    pub(crate) to_report: Option<Limiter>,
 }
 
 impl Subscription {
     /// Whether a cursor stands in `group`.
     pub(crate) fn reads(&self, group: u64) -> bool {
         self.cursors.iter().any(|cursor| cursor.group == group)
-    }
-
-    /// Bytes of `group` that it lags behind, to the start of the record under way.
-    pub(crate) fn lag_bytes(&self, group: &Group) -> u64 {
-        self.cursors
-            .iter()
-            .filter(|cursor| cursor.group == group.number)
-            .filter_map(|cursor| group.record(cursor.position.record))
-            .map(|record| group.bytes() - record.byte_start)
-            .max()
-            .unwrap_or(0)
     }
 }

@@ -28,8 +28,11 @@ pub enum RegisterError {
     #[error("stream id {0} is registered already")]
     Taken(StreamId),
     /// Too many media streams.
-    #[error("a participant may publish {STREAMS_PER_PARTICIPANT_MAX} media streams")]
+    #[error("streams: a participant may publish {STREAMS_PER_PARTICIPANT_MAX} media streams")]
     TooManyStreams,
+    /// Too many media streams of all participants.
+    #[error("this handler takes no more media streams")]
+    FullOfStreams,
     /// This handler is full.
     #[error("this handler serves no more participants")]
     Full,
@@ -47,6 +50,12 @@ pub enum RouteError {
     /// Registered by another controller.
     #[error("participant {0} is another controller's")]
     OtherController(ParticipantId),
+    /// That participant subscribes to as many as one may.
+    #[error("participant {0} may not subscribe to more media streams")]
+    TooMany(ParticipantId),
+    /// All participants together subscribe to as many as this handler serves.
+    #[error("this handler serves no more subscriptions")]
+    Full,
 }
 
 /// One subscriber of a route.
@@ -74,6 +83,7 @@ impl Hub {
             return Err(RegisterError::TooManyStreams);
         }
         self.check_ids(address, &streams)?;
+        self.check_room(address, &streams)?;
         let participant = self.participants.entry(address).or_insert_with(|| Participant {
             owner: owner.clone(),
             generation,
@@ -160,6 +170,7 @@ impl Hub {
                 Some(_) => {}
             }
         }
+        self.check_routes(meeting, media_stream, &destinations)?;
         for (participant, options) in destinations {
             self.subscribe(now, (meeting, participant), media_stream, options);
         }
@@ -296,6 +307,7 @@ impl Hub {
             fates: Fates::default(),
             bytes_sent: 0,
             reported: None,
+            to_report: None,
         });
         participant.subscriptions.insert(media_stream, key);
         for source in sources {

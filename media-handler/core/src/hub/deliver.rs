@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common_core::{Code, Moment};
@@ -16,7 +17,7 @@ use crate::fate::Fate;
 use crate::group::Position;
 use crate::session::{End, Session};
 use crate::source::Source;
-use crate::subscription::{Cursor, Following, Slot, Subscription};
+use crate::subscription::{Block, Cursor, Following, Slot, Subscription};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Write {
     pub slot: Slot,
     /// The stream's priority, higher first, to be set when it is opened.
     pub priority: i32,
+    /// How old what it carries may get on its way.
+    pub budget: Duration,
     /// Where the bytes are in [`Batch::chunks`].
     pub chunks: Range<usize>,
     /// To be filled in by the shell.
@@ -86,18 +89,12 @@ impl Hub {
         if session.delivery_waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             session.delivery_waker = Some(waker.clone());
         }
-        if again {
-            for subscription in session.blocked.drain(..) {
-                let Some(state) = self.subscriptions.get_mut(subscription).filter(|state| state.session == Some(key)) else { continue };
-                state.is_blocked = false;
-                for cursor in &mut state.cursors {
-                    cursor.blocked = false;
-                }
-                if !std::mem::replace(&mut state.is_ready, true) {
-                    session.ready.push(subscription);
-                }
-            }
+        // The shell ends streams before it writes, so their slots can be taken at once.
+        let is_freed = session.free_slots(&mut batch.endings);
+        if again || (is_freed && session.is_starved) {
+            self.retry(key, now, again);
         }
+        let Some(session) = self.sessions.get_mut(key) else { return };
         std::mem::swap(&mut session.ready, &mut batch.order);
         if batch.order.len() > 1 {
             batch.order.sort_by_key(|subscription| Reverse(self.urgency(*subscription)));
@@ -112,13 +109,43 @@ impl Hub {
         }
         batch.order.clear();
         let Some(session) = self.sessions.get_mut(key) else { return };
-        for (slot, _) in &session.ending {
-            session.slots.free(*slot);
+        if session.free_slots(&mut batch.endings) && session.is_starved {
+            // The batch is not empty, so the next step follows at once, and finds them ready.
+            self.retry(key, now, false);
         }
-        batch.endings.append(&mut session.ending);
         if batch.is_empty() {
             batch.deadline = self.deadline(key, now);
         }
+    }
+
+    /// Makes ready again what was blocked: all of it, or what waits for a slot.
+    fn retry(&mut self, key: Key<Session>, now: Moment, all: bool) {
+        let Self { subscriptions, sessions, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return };
+        session.is_starved = false;
+        let mut blocked = std::mem::take(&mut session.blocked);
+        blocked.retain(|subscription| {
+            let Some(state) = subscriptions.get_mut(*subscription).filter(|state| state.session == Some(key)) else { return false };
+            let (mut is_freed, mut is_blocked) = (false, false);
+            for cursor in &mut state.cursors {
+                if cursor.blocked.is_some() {
+                    session.due_at = now;
+                }
+                let is_starved = cursor.slot.is_none() && cursor.blocked == Some(Block::NoStream);
+                if cursor.blocked.is_some() && (all || is_starved) {
+                    session.unblock(cursor);
+                    is_freed = true;
+                }
+                is_blocked |= cursor.blocked.is_some();
+            }
+            // With all of them, also those whose cursors are gone meanwhile: planning finds out.
+            if (is_freed || all) && !std::mem::replace(&mut state.is_ready, true) {
+                session.ready.push(*subscription);
+            }
+            state.is_blocked = is_blocked;
+            is_blocked
+        });
+        session.blocked = blocked;
     }
 
     /// Takes the outcomes in.
@@ -135,9 +162,11 @@ impl Hub {
             match write.outcome {
                 Outcome::Written(bytes) => {
                     let cursor = &mut subscription.cursors[index];
-                    cursor.opening = false;
                     session.stalled_since = None;
                     subscription.bytes_sent += bytes as u64;
+                    if let Some(sending) = &mut session.sending {
+                        sending.count(now, bytes as u64);
+                    }
                     let Some(group) = source.group(write.group) else { continue };
                     let whole = group.advance(&mut cursor.position, bytes);
                     subscription.fates.add(Fate::Delivered, whole);
@@ -150,12 +179,19 @@ impl Hub {
                     }
                 }
                 Outcome::Blocked | Outcome::Opening => {
+                    let by = if write.outcome == Outcome::Opening { Block::NoStream } else { Block::Path };
                     let cursor = &mut subscription.cursors[index];
-                    cursor.blocked = true;
-                    cursor.opening = write.outcome == Outcome::Opening;
+                    if let Some(group) = source.group(write.group) {
+                        session.block(cursor, group, by);
+                    }
                     if !std::mem::replace(&mut subscription.is_blocked, true) {
                         session.blocked.push(write.subscription);
                     }
+                    if now.since(session.due_at) >= limits.stall_rest {
+                        // Nothing was due for long, so nothing could be taken.
+                        session.stalled_since = None;
+                    }
+                    session.due_at = now;
                     let since = *session.stalled_since.get_or_insert(now);
                     if now.since(since) >= limits.stall_max {
                         self.close(key, Code::Expired, "nothing was read for too long");
@@ -169,15 +205,14 @@ impl Hub {
                     if lost {
                         subscription.following = Following::Waiting;
                     }
-                    session.ending.extend(end_cursor(
-                        &mut subscription.fates,
-                        cursor,
-                        Some(source),
-                        Fate::Closed,
-                        End::Reset(Code::Normal),
-                    ));
+                    let end = End::Reset(Code::Normal);
+                    let is_too_often = session.stops.as_mut().is_some_and(|stops| !stops.admits(now));
+                    end_cursor(&mut subscription.fates, cursor, Some(source), Some(session), Fate::Closed, end);
                     if lost {
                         self.ask_after_loss(write.subscription, now);
+                    }
+                    if is_too_often {
+                        self.close(key, Code::RateLimited, "too many streams were stopped in too short a time");
                     }
                 }
             }
@@ -198,26 +233,32 @@ impl Hub {
         let Some(subscription) = subscriptions.get_mut(subscription_key).filter(|state| state.session == Some(key)) else { return };
         let Some(source) = sources.get_mut(subscription.source) else { return };
         subscription.is_ready = false;
-        let mut starved = false;
+        let mut is_held = false;
         for index in (0..subscription.cursors.len()).rev() {
             let cursor = &mut subscription.cursors[index];
             let Some(group) = source.group(cursor.group) else { continue };
             if !group.has_bytes(&cursor.position) {
                 if group.closed && cursor.position.record == group.end() {
                     let cursor = subscription.cursors.remove(index);
-                    session.ending.extend(end_cursor(&mut subscription.fates, cursor, Some(&mut *source), Fate::Closed, End::Finish));
+                    end_cursor(&mut subscription.fates, cursor, Some(&mut *source), Some(&mut *session), Fate::Closed, End::Finish);
                 }
                 continue;
             }
-            if cursor.blocked {
+            if cursor.blocked.is_some() {
+                continue;
+            }
+            if session.sending.is_some_and(|sending| !sending.wait(now).is_zero()) {
+                session.block(cursor, group, Block::Cap);
+                is_held = true;
                 continue;
             }
             if cursor.slot.is_none() {
                 cursor.slot = session.slots.take(subscription.is_audio, limits.group_streams_max, limits.group_streams_for_audio);
             }
             let Some(slot) = cursor.slot else {
-                (cursor.blocked, cursor.opening) = (true, true);
-                starved = true;
+                session.block(cursor, group, Block::NoStream);
+                session.is_starved = true;
+                is_held = true;
                 continue;
             };
             let start = batch.chunks.len();
@@ -227,11 +268,12 @@ impl Hub {
                 group: cursor.group,
                 slot,
                 priority: priority(subscription.is_audio, subscription.options.priority, group.ordinal),
+                budget: subscription.budget,
                 chunks: start..batch.chunks.len(),
                 outcome: Outcome::Blocked,
             });
         }
-        if starved {
+        if is_held {
             if !std::mem::replace(&mut subscription.is_blocked, true) {
                 session.blocked.push(subscription_key);
             }
@@ -251,7 +293,7 @@ impl Hub {
         while index < subscription.cursors.len() {
             let cursor = &mut subscription.cursors[index];
             let must_go = overrun == Some(cursor.group);
-            let Some(group) = source.group(cursor.group).filter(|_| must_go || (cursor.blocked && !is_exempt)) else {
+            let Some(group) = source.group(cursor.group).filter(|_| must_go || (cursor.blocked.is_some() && !is_exempt)) else {
                 index += 1;
                 continue;
             };
@@ -262,19 +304,22 @@ impl Hub {
             {
                 subscription.fates.add(Fate::Discardable, next - cursor.position.record);
                 cursor.position = Position { record: next, chunk: 0, offset: 0 };
+                session.count_lag(cursor, group);
             }
             if !must_go && !is_late(cursor) {
                 index += 1;
                 continue;
             }
             let cursor = subscription.cursors.remove(index);
-            let fate = if cursor.opening { Fate::StreamLimit } else { Fate::Expired };
+            let fate = cursor.blocked.map_or(Fate::Expired, Block::fate);
+            session.due_at = now;
             if subscription.following == Following::Group(cursor.group) && !subscription.is_audio {
                 subscription.following = Following::Waiting;
                 lost = true;
             }
-            session.ending.extend(end_cursor(&mut subscription.fates, cursor, Some(&mut *source), fate, End::Reset(Code::Expired)));
-            session.wake(wakes);
+            if end_cursor(&mut subscription.fates, cursor, Some(&mut *source), Some(&mut *session), fate, End::Reset(Code::Expired)) {
+                session.wake(wakes);
+            }
         }
         if lost {
             self.ask_after_loss(key, now);
@@ -293,19 +338,23 @@ impl Hub {
 
     /// When something blocked becomes late, or the whole session is taken for stalled.
     fn deadline(&self, key: Key<Session>, now: Moment) -> Option<Moment> {
-        let session = self.sessions.get(key).filter(|session| !session.closing)?;
+        let session = self.sessions.get(key).filter(|session| !session.is_closing())?;
         let blocked = session.blocked.iter().filter_map(|key| self.subscriptions.get(*key));
-        let late = blocked.flat_map(|subscription| {
+        let late = blocked.clone().flat_map(|subscription| {
             let source = self.sources.get(subscription.source);
-            subscription.cursors.iter().filter(|cursor| cursor.blocked).filter_map(move |cursor| {
+            subscription.cursors.iter().filter(|cursor| cursor.blocked.is_some()).filter_map(move |cursor| {
                 let due = cursor.oldest_due(source?.group(cursor.group)?)? + subscription.budget;
                 Some(due.max(subscription.burst_until.unwrap_or_default()))
             })
         });
-        let stalled = session.stalled_since.filter(|_| !session.blocked.is_empty()).map(|since| since + self.limits.stall_max);
+        let is_blocked = blocked.clone().any(|subscription| subscription.cursors.iter().any(|cursor| cursor.blocked.is_some()));
+        let stalled = session.stalled_since.filter(|_| is_blocked).map(|since| since + self.limits.stall_max);
+        // More may be sent then.
+        let is_capped = blocked.flat_map(|subscription| &subscription.cursors).any(|cursor| cursor.blocked == Some(Block::Cap));
+        let capped = session.sending.filter(|_| is_capped).map(|sending| now + sending.wait(now));
         // Age must be over the budget, so a little past the deadline; never in the past, or the task would spin.
-        let soon = now + std::time::Duration::from_millis(1);
-        late.chain(stalled).min().map(|at| (at + std::time::Duration::from_millis(1)).max(soon))
+        let soon = now + Duration::from_millis(1);
+        late.chain(stalled).chain(capped).min().map(|at| (at + Duration::from_millis(1)).max(soon))
     }
 }
 

@@ -23,10 +23,12 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Ingress {
     number: u64,
-    session: Key<Session>,
+    pub(super) session: Key<Session>,
     tracks: Vec<Track>,
     /// Index of the track whose record came last.
     current: usize,
+    /// Payload of its record under way.
+    pub(super) under_way: u64,
 }
 
 /// One frame id on an ingress stream.
@@ -50,12 +52,13 @@ impl Hub {
     /// A new ingress stream of `session`.
     pub fn open_ingress(&mut self, session: Key<Session>) -> Ingress {
         self.ingresses_begun += 1;
-        Ingress { number: self.ingresses_begun, session, tracks: Vec::new(), current: 0 }
+        Ingress { number: self.ingresses_begun, session, tracks: Vec::new(), current: 0, under_way: 0 }
     }
 
     /// A record begins: `raw` are its header's bytes as they came.
     pub fn begin(&mut self, ingress: &mut Ingress, now: Moment, header: &FrameHeader, raw: Bytes) -> Result<(), Refusal> {
         let index = self.track(ingress, header)?;
+        self.count_under_way(ingress, header.payload_length)?;
         ingress.current = index;
         let track = &mut ingress.tracks[index];
         let source = self.sources.get_mut(track.source).ok_or(Refusal::Unknown)?;
@@ -80,8 +83,13 @@ impl Hub {
             let left = if source.is_audio { source.groups.iter().rev().nth(1) } else { before.and_then(|before| source.group(before)) };
             let left = left.filter(|group| source.is_audio || group.writer == ingress.number).map(|group| group.number);
             self.totals.groups += 1;
+            let surplus =
+                source.groups.front().map(|group| group.number).filter(|_| source.groups.len() > self.limits.groups_per_source_max);
             if let Some(left) = left {
                 self.close_group(source_key, left, now);
+            }
+            if let Some(surplus) = surplus {
+                self.break_group(source_key, surplus, now);
             }
         }
         self.enter(source_key, ingress.number, ingress.tracks[index].group, place, header, raw, now);
@@ -90,6 +98,10 @@ impl Hub {
 
     /// More payload of the record that began last on this stream.
     pub fn payload(&mut self, ingress: &mut Ingress, bytes: Bytes) -> Result<(), Refusal> {
+        let Some(track) = ingress.tracks.get_mut(ingress.current) else { return Ok(()) };
+        if track.missing as usize <= bytes.len() {
+            self.count_under_way(ingress, 0)?;
+        }
         let Some(track) = ingress.tracks.get_mut(ingress.current) else { return Ok(()) };
         track.missing = track.missing.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         track.touched = true;
@@ -117,7 +129,9 @@ impl Hub {
     }
 
     /// The stream is over, finished or broken off. A frame that is not whole by then never will be.
-    pub fn end_ingress(&mut self, ingress: Ingress, now: Moment) {
+    pub fn end_ingress(&mut self, mut ingress: Ingress, now: Moment) {
+        // Nothing is under way any more, so there is nothing to refuse.
+        let _ = self.count_under_way(&mut ingress, 0);
         for track in &ingress.tracks {
             let Some(number) = track.group else { continue };
             let Some(source) = self.sources.get_mut(track.source) else { continue };
@@ -224,9 +238,11 @@ impl Hub {
             let Some(subscription) = subscriptions.get_mut(*listener) else { continue };
             if subscription.source == key && subscription.cursors.len() > limits.groups_per_subscription_max {
                 let cursor = subscription.cursors.remove(0);
-                let end = end_cursor(&mut subscription.fates, cursor, Some(&mut *source), Fate::Expired, End::Reset(Code::Expired));
-                if let (Some(session), Some(end)) = (subscription.session.and_then(|session| sessions.get_mut(session)), end) {
-                    session.ending.push(end);
+                let mut session = subscription.session.and_then(|session| sessions.get_mut(session));
+                let end = End::Reset(Code::Expired);
+                if end_cursor(&mut subscription.fates, cursor, Some(&mut *source), session.as_deref_mut(), Fate::Expired, end)
+                    && let Some(session) = session
+                {
                     session.wake(wakes);
                 }
             }
@@ -239,17 +255,23 @@ impl Hub {
         let Self { sources, subscriptions, sessions, limits, wakes, .. } = self;
         let Some(source) = sources.get_mut(key) else { return };
         let listeners = std::mem::take(&mut source.listeners);
+        // Most often empty, and then nothing is allocated.
         let mut overrun = Vec::new();
         if let Some(group) = source.group(number) {
             for listener in &listeners {
                 let Some(subscription) = subscriptions.get_mut(*listener).filter(|subscription| subscription.source == key) else {
                     continue;
                 };
-                let Some(cursor) = subscription.cursors.iter().rev().find(|cursor| cursor.group == number) else { continue };
-                if cursor.blocked {
-                    // Its QUIC stream wakes the task; unless it lags behind by too much.
-                    if subscription.lag_bytes(group) > limits.lag_bytes_max {
-                        overrun.push(*listener);
+                let Some(cursor) = subscription.cursors.iter_mut().rev().find(|cursor| cursor.group == number) else { continue };
+                if cursor.blocked.is_some() {
+                    // Its QUIC stream wakes the task; unless the subscriber lags behind by too much.
+                    if let Some(session) = subscription.session
+                        && let Some(state) = sessions.get_mut(session)
+                    {
+                        state.count_lag(cursor, group);
+                        if state.lag > limits.lag_bytes_max {
+                            overrun.push(session);
+                        }
                     }
                 } else if !subscription.is_ready
                     && let Some(session) = subscription.session
@@ -262,8 +284,8 @@ impl Hub {
             }
         }
         source.listeners = listeners;
-        for subscription in overrun {
-            self.expire(subscription, now, Some(number));
+        for session in overrun {
+            self.shed(session, now);
         }
     }
 
@@ -285,9 +307,11 @@ impl Hub {
             let Some(subscription) = subscriptions.get_mut(*listener).filter(|subscription| subscription.source == key) else { continue };
             while let Some(index) = subscription.cursors.iter().position(|cursor| cursor.group == number) {
                 let cursor = subscription.cursors.remove(index);
-                let end = end_cursor(&mut subscription.fates, cursor, Some(&mut *source), Fate::Closed, End::Reset(Code::StreamError));
-                if let (Some(session), Some(end)) = (subscription.session.and_then(|session| sessions.get_mut(session)), end) {
-                    session.ending.push(end);
+                let mut session = subscription.session.and_then(|session| sessions.get_mut(session));
+                let end = End::Reset(Code::StreamError);
+                if end_cursor(&mut subscription.fates, cursor, Some(&mut *source), session.as_deref_mut(), Fate::Closed, end)
+                    && let Some(session) = session
+                {
                     session.wake(wakes);
                 }
             }

@@ -7,7 +7,7 @@ use common_core::{MeetingId, Moment, NodeId, ParticipantId, StreamId};
 use super::Hub;
 use crate::arena::Key;
 use crate::fate::{Fate, Fates};
-use crate::session::{Control, Session};
+use crate::session::Session;
 use crate::source::Source;
 use crate::subscription::{Following, Subscription};
 
@@ -122,13 +122,23 @@ impl Hub {
             if limiter == told && missed(&subscription.fates) == missed(&before) {
                 continue;
             }
-            let report = self.report(subscription, limiter);
             let Some(session) = subscription.session.and_then(|session| self.sessions.get_mut(session)) else { continue };
-            let is_told = session.tell(Control::Report(Box::new(report)), self.limits.control_messages_max, &mut self.wakes);
-            if let Some(subscription) = self.subscriptions.get_mut(key).filter(|_| is_told) {
-                subscription.reported = Some((limiter, subscription.fates));
+            if let Some(subscription) = self.subscriptions.get_mut(key)
+                && subscription.to_report.replace(limiter).is_none()
+            {
+                session.reports.push_back(key);
+                self.wakes.extend(session.control_waker.take());
             }
         }
+    }
+
+    /// What a subscription's subscriber is to be told, as it stands now; from then on it counts as told.
+    pub(super) fn take_report(&mut self, key: Key<Subscription>) -> Option<Report> {
+        let subscription = self.subscriptions.get_mut(key)?;
+        let limiter = subscription.to_report.take()?;
+        subscription.reported = Some((limiter, subscription.fates));
+        let subscription = self.subscriptions.get(key)?;
+        Some(self.report(subscription, limiter))
     }
 
     fn limiter(&self, subscription: &Subscription, before: &Fates, now: Moment) -> Limiter {
@@ -136,7 +146,7 @@ impl Hub {
         let last = self.sources.get(subscription.source).and_then(|source| source.last_arrival);
         if grew(Fate::StreamLimit) {
             Limiter::StreamLimit
-        } else if grew(Fate::Expired) || grew(Fate::Discardable) {
+        } else if grew(Fate::Expired) || grew(Fate::Discardable) || grew(Fate::Bandwidth) {
             Limiter::Bandwidth
         } else if last.is_none_or(|last| now.since(last) > SILENCE) {
             Limiter::Publisher

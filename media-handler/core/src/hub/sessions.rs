@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{Address, Hub};
 use crate::arena::Key;
+use crate::pace::Pace;
 use crate::session::{Control, Session};
 use crate::subscription::{Cursor, Following, Subscription};
 
@@ -21,7 +22,7 @@ pub(super) struct Token {
     pub(super) issued_at: Moment,
 }
 
-/// Why a hello is refused. All causes look alike to the client.
+/// Why a hello is refused. All causes that lie in the token look alike to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HelloError {
     /// The token is unknown, spent, past its time, or its participant is gone.
@@ -30,6 +31,9 @@ pub enum HelloError {
     /// This session has said hello before.
     #[error("hello is said once")]
     Twice,
+    /// This handler is full. The token is not spent.
+    #[error("this handler serves no more sessions")]
+    Full,
 }
 
 impl Hub {
@@ -55,6 +59,9 @@ impl Hub {
         if self.sessions.get(key).is_none_or(|session| session.participant.is_some()) {
             return Err(HelloError::Twice);
         }
+        if self.greeted >= self.limits.sessions_max {
+            return Err(HelloError::Full);
+        }
         let token = self.tokens.remove(hash).filter(|token| now.since(token.issued_at) < self.limits.token_life);
         let address = self.may_open(token.map(|token| token.address))?;
         let participant = self.participants.get_mut(&address).ok_or(Denied::NO_CONNECTION)?;
@@ -67,6 +74,9 @@ impl Hub {
         }
         if let Some(session) = self.sessions.get_mut(key) {
             session.participant = Some(address);
+            session.sending = Some(Pace::of_bitrate(self.limits.egress_bitrate_max));
+            session.stops = Some(Pace::new(self.limits.stops_per_second_max, self.limits.stops_burst));
+            self.greeted += 1;
         }
         self.deliver_to(address, Some(key), now);
         for source in sources {
@@ -89,25 +99,36 @@ impl Hub {
                 self.deliver_to(address, before, now);
             }
         }
-        self.sessions.remove(key);
+        if self.sessions.remove(key).is_some_and(|session| session.participant.is_some()) {
+            self.greeted -= 1;
+        }
     }
 
     /// What is to be said or done on this session next.
     pub fn poll_control(&mut self, key: Key<Session>, context: &Context<'_>) -> Poll<Control> {
         let Some(session) = self.sessions.get_mut(key) else { return Poll::Ready(Control::Close(Code::Normal, String::new())) };
-        match session.control.pop_front() {
-            Some(control) => Poll::Ready(control),
-            None => {
-                session.control_waker = Some(context.waker().clone());
-                Poll::Pending
+        if let Some((code, reason)) = &session.close {
+            let is_told = std::mem::replace(&mut session.is_close_told, true);
+            return if is_told { Poll::Pending } else { Poll::Ready(Control::Close(*code, reason.clone())) };
+        }
+        if let Some(layer) = session.key_frames.pop_front() {
+            return Poll::Ready(Control::KeyFrame(layer));
+        }
+        while let Some(subscription) = self.sessions.get_mut(key).and_then(|session| session.reports.pop_front()) {
+            if let Some(report) = self.take_report(subscription) {
+                return Poll::Ready(Control::Report(Box::new(report)));
             }
         }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.control_waker = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// The same before the hello, when there is nothing to say yet: resolves once the session is to be closed.
     pub fn poll_close(&mut self, key: Key<Session>, context: &Context<'_>) -> Poll<(Code, String)> {
         let Some(session) = self.sessions.get_mut(key) else { return Poll::Ready((Code::Normal, String::new())) };
-        if let Some(Control::Close(code, reason)) = session.control.iter().find(|control| matches!(control, Control::Close(..))) {
+        if let Some((code, reason)) = &session.close {
             return Poll::Ready((*code, reason.clone()));
         }
         session.control_waker = Some(context.waker().clone());
@@ -133,6 +154,11 @@ impl Hub {
     /// Sessions that stand, hello said or not.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Sessions that have said hello.
+    pub fn greeted_count(&self) -> usize {
+        self.greeted
     }
 
     fn deliver_to(&mut self, address: Address, session: Option<Key<Session>>, now: Moment) {

@@ -219,7 +219,8 @@ fn a_stalled_subscriber_costs_bounded_memory_and_is_closed() {
         stage.record(&mut camera, CAMERA, kind, 100_000, END);
         stage.run(&viewer, 0);
         stage.wait(33);
-        assert!(stage.hub.bytes_held() <= 11 * 1024 * 1024, "frame {frame}: {} bytes", stage.hub.bytes_held());
+        // What it lags behind, and the group that a joiner would start at.
+        assert!(stage.hub.bytes_held() <= 7 * 1024 * 1024, "frame {frame}: {} bytes", stage.hub.bytes_held());
     }
     assert!(stage.control(&viewer).iter().all(|control| matches!(control, Control::Report(_))));
     stage.wait(1000);
