@@ -201,6 +201,11 @@ impl Ground {
         Ok(figures::metric(&figures::metrics(&self.metrics).await?, name, labels))
     }
 
+    /// How much the process has logged so far.
+    pub fn log_bytes(&self) -> anyhow::Result<u64> {
+        Ok(std::fs::metadata(self.dev.data_dir().join("stderr.log"))?.len())
+    }
+
     fn process_id(&self) -> anyhow::Result<u32> {
         self.dev.process_id().context("the process has ended")
     }

@@ -26,6 +26,8 @@ pub struct Options {
     pub path: Option<Conditions>,
     /// Life of a join token, without leeway for clocks; `None`: the default.
     pub join_life: Option<Duration>,
+    /// Pages that may open sessions; empty: all.
+    pub origins: Vec<String>,
 }
 
 struct Nodes {
@@ -84,6 +86,7 @@ impl InProcess {
         let mut config = meeting_controller::config::Config { node_id: "mc-e2e".parse()?, ..Default::default() };
         config.cluster.grpc_bind = ANY_PORT;
         config.public.bind = ANY_PORT;
+        config.public.origins.clone_from(&options.origins);
         config.public.url = signaling_path.as_ref().map(|link| format!("https://{}/wt", link.address()));
         config.cluster.global_controllers = global_controllers;
         if options.join_life.is_some() {
@@ -119,6 +122,11 @@ impl InProcess {
             media_url_instead: Some(format!("https://{}/media", self.handler_address)),
             ..self.api.invite(meeting_id, name).await?
         })
+    }
+
+    /// Where the controller is bound, past the paths.
+    pub fn controller_address(&self) -> SocketAddr {
+        self.controller_address
     }
 
     /// A good access token of a fresh API client.

@@ -23,6 +23,7 @@ pub mod peer;
 pub mod people;
 pub mod postgres;
 pub mod process;
+pub mod raw;
 pub mod session;
 pub mod wire;
 

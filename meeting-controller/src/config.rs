@@ -133,6 +133,9 @@ pub struct LimitsConfig {
     /// Without a packet for this long a session is lost.
     #[serde(rename = "silence_timeout_ms", deserialize_with = "millis::deserialize")]
     pub silence_timeout: Duration,
+    /// A session that takes nothing of what is written to it is closed after this.
+    #[serde(rename = "stall_timeout_ms", deserialize_with = "millis::deserialize")]
+    pub stall_timeout: Duration,
     /// How long a participant whose session is lost is expected back.
     #[serde(rename = "reconnect_window_ms", deserialize_with = "millis::deserialize")]
     pub reconnect_window: Duration,
@@ -157,6 +160,8 @@ impl Default for LimitsConfig {
             rate_window: core.rate_window,
             join_timeout: Duration::from_secs(10),
             silence_timeout: Duration::from_secs(3),
+            // As long as QUIC takes to give up a path on which nothing comes back.
+            stall_timeout: Duration::from_secs(10),
             reconnect_window: core.reconnect_window,
             empty_meeting_timeout: core.empty_timeout,
             token_leeway: Duration::from_secs(30),

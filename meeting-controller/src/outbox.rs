@@ -22,6 +22,14 @@ const BYTES_MAX: usize = common_core::length_prefix::SERVER_MESSAGE_BYTES_MAX + 
 /// and a kick must be over within a second.
 pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// A client that takes a message more slowly does not read: a roster of 4 MiB has eight minutes.
+const BYTES_PER_SECOND_MIN: usize = 8 * 1024;
+
+/// Resolves when `message` should have been written, if `stall_timeout` is what a short one may take.
+pub(crate) fn stalled(message: &Bytes, stall_timeout: Duration) -> tokio::time::Sleep {
+    tokio::time::sleep(stall_timeout + Duration::from_secs((message.len() / BYTES_PER_SECOND_MIN) as u64))
+}
+
 /// Something to be written.
 #[derive(Debug)]
 pub(crate) enum Outgoing {

@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::codec;
 use crate::door::DOOR;
 use crate::node::{Node, OpenSession};
-use crate::outbox::{FAREWELL_TIMEOUT, Outgoing, Outgoings, outbox};
+use crate::outbox::{FAREWELL_TIMEOUT, Outgoing, Outgoings, outbox, stalled};
 use crate::session::{Next, Reader, pongs};
 
 /// The dialect that is spoken here.
@@ -85,7 +85,7 @@ async fn serve(node: Arc<Node>, open: OpenSession, socket: WebSocket) {
     let reader = Reader::new(node.clone(), open, outbox);
     let (sink, stream) = socket.split();
     let written = CancellationToken::new();
-    let writing = AbortOnDropHandle::new(tokio::spawn(write(sink, outgoings, written.clone())));
+    let writing = AbortOnDropHandle::new(tokio::spawn(write(sink, outgoings, written.clone(), node.limits.stall_timeout)));
     read(reader, stream, &written, node.limits.silence_timeout).await;
     // Whatever is still to be said has its time; then the socket is dropped, with whatever a client has not read.
     let _ = tokio::time::timeout(2 * FAREWELL_TIMEOUT, writing).await;
@@ -145,7 +145,7 @@ fn invalid(problem: &str) -> Refusal {
 }
 
 /// Writes until the outbox closes or the socket breaks, then says so.
-async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, written: CancellationToken) {
+async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, written: CancellationToken, stall_timeout: Duration) {
     let mut pongs = pongs();
     let end = outgoings.end();
     let mut has_spoken = false;
@@ -166,6 +166,10 @@ async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, w
                 };
                 let wrote = tokio::select! {
                     wrote = signs => wrote.is_ok(),
+                    () = tokio::time::sleep(stall_timeout) => {
+                        count_refusal(DOOR, "stalled");
+                        false
+                    }
                     () = end.due() => false,
                 };
                 if !wrote {
@@ -176,8 +180,13 @@ async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, w
         };
         match outgoing {
             Outgoing::Message(message) => {
+                let stalled = stalled(&message, stall_timeout);
                 let wrote = tokio::select! {
                     wrote = sink.send(Message::Binary(message)) => wrote.is_ok(),
+                    () = stalled => {
+                        count_refusal(DOOR, "stalled");
+                        false
+                    }
                     // Left half written: nothing more can be said to this client, not even a close.
                     () = end.due() => false,
                 };
@@ -242,7 +251,7 @@ mod tests {
         for messages in [1, 0] {
             let (outbox, outgoings) = outbox();
             let written = CancellationToken::new();
-            let writing = tokio::spawn(write(Stuck, outgoings, written.clone()));
+            let writing = tokio::spawn(write(Stuck, outgoings, written.clone(), Duration::from_secs(60)));
             for _ in 0..messages {
                 outbox.send(bytes::Bytes::from_static(b"x"));
             }
@@ -253,6 +262,16 @@ mod tests {
             writing.await.expect("no panic");
             assert!(written.is_cancelled() && began.elapsed() < 2 * FAREWELL_TIMEOUT, "{:?}", began.elapsed());
         }
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_is_given_up() {
+        let (outbox, outgoings) = outbox();
+        let written = CancellationToken::new();
+        let writing = tokio::spawn(write(Stuck, outgoings, written.clone(), Duration::from_millis(50)));
+        outbox.send(bytes::Bytes::from_static(b"x"));
+        tokio::time::timeout(FAREWELL_TIMEOUT, writing).await.expect("in time").expect("no panic");
+        assert!(written.is_cancelled());
     }
 
     #[test]

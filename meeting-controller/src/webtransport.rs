@@ -1,6 +1,7 @@
 //! Sessions over WebTransport: the client's first bidirectional stream is signaling, and there is no other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::door::count_refusal;
 use common::quic::TransportLimits;
@@ -14,7 +15,7 @@ use web_transport_quinn::{SendStream, Session};
 
 use crate::codec;
 use crate::node::Node;
-use crate::outbox::{FAREWELL_TIMEOUT, Outgoing, Outgoings, outbox};
+use crate::outbox::{FAREWELL_TIMEOUT, Outgoing, Outgoings, outbox, stalled};
 use crate::session::{LIFE_INTERVAL, Next, Reader, pongs};
 
 /// Streams besides signaling that are stopped one by one; a client that opens more does so on purpose.
@@ -43,7 +44,7 @@ pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
     };
     let Ok((send, receive)) = streams else { return };
     let written = CancellationToken::new();
-    node.tasks.spawn(write(session.clone(), send, outgoings, written.clone()));
+    node.tasks.spawn(write(session.clone(), send, outgoings, written.clone(), node.limits.stall_timeout));
     read(&session, reader, MessageReader::new(receive, CLIENT_MESSAGE_BYTES_MAX, &[]), &written, node.limits.silence_timeout).await;
 }
 
@@ -55,13 +56,7 @@ async fn dismiss(session: &Session, code: Code, reason: &str) {
 }
 
 /// Reads until there is nothing more to read, and waits until the writer has ended the session.
-async fn read(
-    session: &Session,
-    mut reader: Reader,
-    mut messages: MessageReader,
-    written: &CancellationToken,
-    silence_max: std::time::Duration,
-) {
+async fn read(session: &Session, mut reader: Reader, mut messages: MessageReader, written: &CancellationToken, silence_max: Duration) {
     let mut life = Life::new(session.clone(), silence_max);
     let mut others = Others { session, refused: 0 };
     let key = reader.key();
@@ -146,11 +141,12 @@ impl Others<'_> {
 }
 
 /// Writes until the outbox closes or the session is gone, then closes the session and says so.
-async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, written: CancellationToken) {
+async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, written: CancellationToken, stall_timeout: Duration) {
     let mut writer = MessageWriter::new(send);
     let end = outgoings.end();
     let mut pongs = pongs();
     let mut has_spoken = false;
+    let mut is_stuck = false;
     let (code, reason) = loop {
         let outgoing = tokio::select! {
             outgoing = outgoings.next() => outgoing,
@@ -164,6 +160,11 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, wri
                     write = writer.send(&message) => write.is_ok(),
                     // Left half written: this client does not read.
                     () = end.due() => break end.verdict(),
+                    () = stalled(&message, stall_timeout) => {
+                        count_refusal("wt", "stalled");
+                        is_stuck = true;
+                        break end.verdict();
+                    }
                 };
                 if !write {
                     break (Code::Normal, "the signaling stream was stopped".to_owned());
@@ -173,7 +174,7 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, wri
             Outgoing::Close { code, reason } => break (code, reason),
         }
     };
-    if !end.is_due() {
+    if !is_stuck && !end.is_due() {
         writer.finish();
         // A client that does not take its farewell goes without.
         tokio::select! {
@@ -200,7 +201,7 @@ enum Verdict {
 /// that open streams only to give them up, which the library takes care of without telling.
 struct Life {
     session: Session,
-    silence_max: std::time::Duration,
+    silence_max: Duration,
     datagrams: u64,
     idle_frames: u64,
     heard: Instant,
@@ -208,7 +209,7 @@ struct Life {
 }
 
 impl Life {
-    fn new(session: Session, silence_max: std::time::Duration) -> Self {
+    fn new(session: Session, silence_max: Duration) -> Self {
         let mut looks = tokio::time::interval(LIFE_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { session, silence_max, datagrams: 0, idle_frames: 0, heard: Instant::now(), looks }

@@ -14,10 +14,13 @@ use e2e::peer::{Peer, Signaling};
 use e2e::session::Stack;
 use proto::v1::{client_message, server_message};
 
+mod handshakes;
+mod http3;
 mod ids;
 mod media;
 mod signaling;
 mod tokens;
+mod websocket;
 
 /// Join tokens of the clusters of [`beside_bystanders`] live so short that a test can outlive one, and long enough to be used.
 const JOIN_LIFE: Duration = Duration::from_secs(5);
