@@ -94,8 +94,9 @@ impl MediaHandlerService for Service {
         let address = address(&request.meeting_id, &request.participant_id)?;
         let code = ErrorCode::try_from(request.code).map_or(Code::InternalError, Code::from);
         let reason = common_core::name::escape(&request.reason, 128);
+        let now = self.handler.now();
         self.handler
-            .with(|hub| hub.remove_participant(&owner, address, Generation(request.generation), code, &reason))
+            .with(|hub| hub.remove_participant(now, &owner, address, Generation(request.generation), code, &reason))
             .map_err(register_status)?;
         Ok(Response::new(ParticipantRemoved {}))
     }

@@ -8,11 +8,14 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use common_core::{Code, MeetingId, NodeId, ParticipantId};
 use futures_util::FutureExt;
 use meeting_controller_core::message::{LeaveReason, Refusal, Request, SessionKey, StreamQuality};
-use meeting_controller_core::{EndCause, Event, HandlerCommand, HandlerFailure, Input, Join, Meeting, Memory, Message, Output, Stamp};
+use meeting_controller_core::{
+    EndCause, Event, HandlerCommand, HandlerFailure, Input, Join, Meeting, Memory, Message, Output, ServerMessage, Stamp,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,11 @@ use crate::outbox::Outbox;
 const INBOX_MAX: usize = 1024;
 /// Answers that wait; the worker waits in turn.
 const ANSWERS_MAX: usize = 256;
+
+/// How long a reply waits for a global controller to store what it acknowledges (DESIGN section 7: what needs the store answers within 2 s).
+const STORE_TIMEOUT: Duration = Duration::from_millis(1900);
+/// What a host reads when nobody has stored a removal by then.
+const UNSTORED: &str = "removed here; that it stays out is kept as soon as the cluster's store is back";
 
 /// What a meeting's task is told.
 pub(crate) enum Command {
@@ -282,6 +290,7 @@ impl Actor {
                     }
                 }
             }
+            Output::AckWhenStored { session, request_id } => self.acknowledge_when_stored(session, request_id),
             Output::Close { session, code, reason } => {
                 if let Some(outbox) = self.outboxes.remove(&session) {
                     outbox.close(code, reason);
@@ -306,6 +315,26 @@ impl Actor {
             Output::Event(event) => self.record(&event),
             Output::Ended(cause) => self.ended = Some(cause),
         }
+    }
+
+    /// What must not be lost with this controller is acknowledged when a global controller has stored it. Where none does in time, the
+    /// truth is that it is done here and may not last.
+    fn acknowledge_when_stored(&self, session: SessionKey, request_id: u64) {
+        let Some(outbox) = self.outboxes.get(&session).map(Outbox::downgrade) else { return };
+        let (stored, meeting) = (self.node.reports.stored(), self.meeting_id);
+        self.node.tasks.spawn(async move {
+            let answer = match tokio::time::timeout(STORE_TIMEOUT, stored).await {
+                Ok(()) => codec::encode(&ServerMessage { request_id, body: Message::Ack }),
+                Err(_) => {
+                    tracing::warn!(%meeting, %session, "a removal is done here, and no global controller has stored it yet");
+                    metrics::counter!("dark_tower_controller_unstored_removals_total").increment(1);
+                    codec::error(request_id, &Refusal::new(Code::Unavailable, UNSTORED).with("done", "true"))
+                }
+            };
+            if let Some(outbox) = outbox.upgrade() {
+                outbox.send(answer);
+            }
+        });
     }
 
     /// The meeting's handler if it is healthy, else the best for somebody who may be dialling `preferred` already.

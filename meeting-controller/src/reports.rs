@@ -14,7 +14,7 @@ use meeting_controller_core::Event;
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
 use proto::cluster::meeting_event::What;
 use proto::cluster::{MeetingEvent, ParticipantGone, ReportEvents};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -37,6 +37,8 @@ pub(crate) struct Reports {
     more: Notify,
     /// The last one was taken.
     emptied: Notify,
+    /// Up to this number all are stored, or lost.
+    taken: watch::Sender<u64>,
     /// False: there is nobody to tell.
     is_wanted: bool,
 }
@@ -52,7 +54,7 @@ struct Queue {
 impl Reports {
     /// Empty; for a node with or without global controllers to report to.
     pub fn new(is_wanted: bool) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::default(), more: Notify::new(), emptied: Notify::new(), is_wanted })
+        Arc::new(Self { queue: Mutex::default(), more: Notify::new(), emptied: Notify::new(), taken: watch::Sender::new(0), is_wanted })
     }
 
     /// Queues what happened, if it is something to report. Never waits.
@@ -101,6 +103,7 @@ impl Reports {
         let mut queue = self.queue();
         let rest = queue.events.partition_point(|event| event.number <= number);
         queue.events.drain(..rest);
+        self.taken.send_if_modified(|taken| std::mem::replace(taken, number.max(*taken)) < number);
         metrics::gauge!("dark_tower_controller_events_waiting").set(queue.events.len() as f64);
         let dropped = std::mem::take(&mut queue.dropped);
         if dropped > 0 {
@@ -108,6 +111,17 @@ impl Reports {
         }
         if queue.events.is_empty() {
             self.emptied.notify_waiters();
+        }
+    }
+
+    /// Resolves when all that was noted up to this call is stored; at once where there is nobody to tell.
+    pub fn stored(&self) -> impl Future<Output = ()> + use<> {
+        let (number, mut taken) = (self.queue().last_number, self.taken.subscribe());
+        async move {
+            // An error means that nobody reports any more: nothing that is waited for will come.
+            if taken.wait_for(|taken| *taken >= number).await.is_err() {
+                std::future::pending().await
+            }
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Hub {
     /// Sessions that have said hello.
     greeted: usize,
     tokens: BTreeMap<TokenHash, sessions::Token>,
+    /// Who was removed lately, with which generation: a registration that was under way meanwhile comes to nothing.
+    removed: BTreeMap<Address, (Generation, Moment)>,
     /// Sources for which a key frame is wanted.
     wanting: BTreeSet<Key<Source>>,
     /// Sources of sound with an open group.
@@ -125,6 +127,7 @@ impl Hub {
             self.swept_at = now;
             let life = self.limits.token_life;
             self.tokens.retain(|_, token| now.since(token.issued_at) < life);
+            self.removed.retain(|_, (_, at)| now.since(*at) < self.limits.removed_memory);
             for key in self.sources.keys() {
                 self.release(key, now);
             }

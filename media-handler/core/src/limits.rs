@@ -17,6 +17,9 @@ pub struct Limits {
     pub sessions_max: usize,
     /// An unspent connection token is forgotten after this (DESIGN section 5).
     pub token_life: Duration,
+    /// How long a removed participant is remembered, so that a registration that was under way, or comes from a controller that was frozen
+    /// meanwhile, does not bring it back: longer than any call, and than a connection token lives.
+    pub removed_memory: Duration,
     /// Unspent tokens one participant may have: a client that dials twice and a move, with one to spare.
     pub tokens_per_participant_max: usize,
     /// Media sessions one participant may hold while it moves (DESIGN section 5).
@@ -85,6 +88,7 @@ impl Default for Limits {
             // Twice the participants: each may hold two while it moves.
             sessions_max: 20_000,
             token_life: Duration::from_secs(60),
+            removed_memory: Duration::from_secs(90),
             tokens_per_participant_max: 4,
             sessions_per_participant_max: 2,
             ids_per_ingress_max: 16,

@@ -78,6 +78,9 @@ async fn a_removed_participants_session_is_closed_with_the_code() {
     remove.generation = 1;
     world.controller.grpc.remove_participant(remove).await.expect("removed");
     assert_eq!(ana.closed().await, Code::Forbidden);
+    // A registration that was under way does not bring it back; a newer one does.
+    assert_eq!(grpc_code(world.controller.register(world.meeting, ana.id, 1, vec![]).await), Grpc::FailedPrecondition);
+    assert_eq!(grpc_code(world.controller.register(world.meeting, ana.id, 2, vec![]).await), Grpc::Ok);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,6 +91,8 @@ pub(crate) enum Purpose {
     Subscribe { reply: Reply, participant_id: ParticipantId, stream_id: StreamId, before: Option<SubscriptionOptions> },
     /// Acknowledged whatever the answer is: the meeting has changed already, and the handler hears of it sooner or later.
     Acknowledge(Reply),
+    /// The same, for what must not be lost with this controller.
+    AcknowledgeStored(Reply),
     /// A fresh connection token was asked for.
     MediaServer { reply: Reply, participant_id: ParticipantId },
     /// A fresh connection token is pushed to whoever is there then.

@@ -236,10 +236,15 @@ impl Meeting {
 
     /// The one reply to a request, unless none is wanted, or the session is over.
     fn answer(&mut self, reply: Reply, body: Message) {
-        let stands = self.roster.on_session(reply.session).is_some() || self.joins.contains_key(&reply.session);
-        if reply.request_id != 0 && stands {
+        if self.awaits(reply) {
             self.send(vec![reply.session], reply.request_id, body);
         }
+    }
+
+    /// Whether a reply is wanted, and there is somebody to read it.
+    fn awaits(&self, reply: Reply) -> bool {
+        let stands = self.roster.on_session(reply.session).is_some() || self.joins.contains_key(&reply.session);
+        reply.request_id != 0 && stands
     }
 
     fn refuse(&mut self, reply: Reply, refusal: Refusal) {

@@ -28,6 +28,13 @@ pub enum Output {
         /// What.
         message: ServerMessage,
     },
+    /// The `Ack` of a request, once everything that was told by [`Event`]s up to now will outlast this controller.
+    AckWhenStored {
+        /// To whom.
+        session: SessionKey,
+        /// Of the request.
+        request_id: u64,
+    },
     /// A session ends, after what was sent to it.
     Close {
         /// Which.

@@ -7,6 +7,7 @@ use proto::cluster::{KickFromMeeting, MeetingEvent};
 use proto::v1;
 use proto::v1::LeaveReason;
 use proto::v1::client_message::Body as Ask;
+use proto::v1::server_message::Body as Say;
 
 use crate::registry::TestFront;
 use crate::world::{MEETING, World, config, eventually};
@@ -79,6 +80,26 @@ async fn who_is_kept_out_is_said_apart() {
     let events = hears(&front, 5).await;
     let left: Vec<_> = events.iter().filter_map(gone).collect();
     assert_eq!(left, [(LeaveReason::Kicked, false), (LeaveReason::Kicked, true)]);
+}
+
+/// A host's removal is acknowledged once it outlasts this controller. While nobody stores it, that is what the host is told; it is done
+/// here all the same.
+#[tokio::test]
+async fn a_removal_is_acknowledged_when_it_is_stored() {
+    let (world, [front]) = World::start_reporting(config()).await;
+    let (mut host, ana, mut bo) = (world.join("Host").await, world.join("Ana").await, world.join("Bo").await);
+    host.done(Ask::Kick(v1::KickParticipant { participant_id: ana.id.clone() })).await;
+    let is_kept_out = |event: &MeetingEvent| matches!(&event.what, Some(What::ParticipantLeft(it)) if it.kept_out);
+    assert!(front.heard().events().iter().any(is_kept_out), "it is stored by the time of the Ack");
+
+    front.heard().refuses_events = Some(tonic::Code::Unavailable);
+    let Say::Error(error) = host.call(Ask::Kick(v1::KickParticipant { participant_id: bo.id.clone() })).await else {
+        panic!("nobody has stored it")
+    };
+    assert_eq!((error.code(), error.details.get("done").map(String::as_str)), (v1::ErrorCode::Unavailable, Some("true")));
+    assert_eq!(bo.end().await.0, 3, "FORBIDDEN");
+    front.heard().refuses_events = None;
+    eventually("the removal is stored", || front.heard().events().iter().filter(|it| is_kept_out(it)).count() == 2).await;
 }
 
 /// No meeting waits for a global controller; what was not taken is repeated, in order, until one has it.

@@ -77,6 +77,9 @@ impl Hub {
                 return Err(RegisterError::Stale { given: generation, known: known.generation });
             }
             None if self.participants.len() >= self.limits.participants_max => return Err(RegisterError::Full),
+            None if let Some((removed, _)) = self.removed.get(&address).filter(|(removed, _)| generation <= *removed) => {
+                return Err(RegisterError::Stale { given: generation, known: *removed });
+            }
             _ => {}
         }
         if streams.len() > STREAMS_PER_PARTICIPANT_MAX {
@@ -121,6 +124,7 @@ impl Hub {
     /// than the registered one changes nothing, nor does an unknown participant.
     pub fn remove_participant(
         &mut self,
+        now: Moment,
         owner: &NodeId,
         address: (MeetingId, ParticipantId),
         generation: Generation,
@@ -148,6 +152,10 @@ impl Hub {
         }
         self.tokens.retain(|_, token| token.address != address);
         self.participants.remove(&address);
+        // Nobody is removed and registered again with the same generation: who comes back is somebody new, or has a newer one.
+        if self.removed.len() < self.limits.participants_max {
+            self.removed.insert(address, (generation, now));
+        }
         Ok(())
     }
 

@@ -111,7 +111,7 @@ impl Meeting {
         for other in others {
             self.remove(other, REMOVED, Purpose::Quiet);
         }
-        self.remove(target, REMOVED, Purpose::Acknowledge(reply));
+        self.remove(target, REMOVED, Purpose::AcknowledgeStored(reply));
     }
 
     /// Ends a participant's session and media, and tells everyone that it was removed.

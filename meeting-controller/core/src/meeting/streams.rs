@@ -208,6 +208,14 @@ impl Meeting {
                 }
                 self.answer(reply, Message::Ack);
             }
+            Purpose::AcknowledgeStored(reply) => {
+                if result.is_err() {
+                    self.mark_undone(now, command, false);
+                }
+                if self.awaits(reply) {
+                    self.outputs.push_back(Output::AckWhenStored { session: reply.session, request_id: reply.request_id });
+                }
+            }
             Purpose::MediaServer { reply, participant_id } => match result {
                 Ok(HandlerAnswer::Registered(media_server)) => self.answer(reply, Message::MediaServer(media_server)),
                 _ => {

@@ -11,7 +11,7 @@ use common_core::{Moment, ParticipantId, StreamId};
 use meeting_controller_core::message::{LeaveReason, MediaServer, MuteWish};
 use meeting_controller_core::{
     EndCause, Event, HandlerAnswer, HandlerCommand, HandlerFailure, Input, Limits, Meeting, Memory, Message, OperationId, Output, Refusal,
-    Request, SessionKey, Settings,
+    Request, ServerMessage, SessionKey, Settings,
 };
 use people::{Client, Step, media_stream, steps};
 use proptest::prelude::*;
@@ -135,6 +135,10 @@ impl World {
                         }
                         self.clients.get_mut(&session).expect("sessions are announced before they are spoken to").hear(&message);
                     }
+                }
+                Output::AckWhenStored { session, request_id } => {
+                    let message = ServerMessage { request_id, body: Message::Ack };
+                    self.clients.get_mut(&session).expect("as above").hear(&message);
                 }
                 Output::Close { session, .. } => self.clients.get_mut(&session).expect("as above").close(),
                 Output::Handler { operation, command } => self.waiting.push_back((operation, command)),
