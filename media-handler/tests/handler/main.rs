@@ -1,5 +1,6 @@
 //! The handler from outside: a controller over mTLS, clients over WebTransport, on loopback. One binary.
 
+mod authority;
 mod client;
 mod delivery;
 mod refusals;
