@@ -52,10 +52,7 @@ pub fn load<T: DeserializeOwned>(
     let mut table = Table::new();
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let refuse = |error: toml::de::Error| ConfigError::File { path: path.into(), message: error.to_string() };
-        // Read once for its own sake: only this pass knows lines.
-        toml::from_str::<T>(&text).map_err(refuse)?;
-        table = toml::from_str(&text).map_err(refuse)?;
+        table = read_text::<T>(path, &text)?;
     }
     for (name, value) in environment {
         if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
@@ -66,6 +63,15 @@ pub fn load<T: DeserializeOwned>(
         lay_over(&mut table, path.split('.'), &value);
     }
     Value::Table(table).try_into().map_err(|error: toml::de::Error| ConfigError::Overlay(error.to_string()))
+}
+
+/// A file's text as a table that makes a `T`.
+#[doc(hidden)]
+pub fn read_text<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Table, ConfigError> {
+    let refuse = |error: toml::de::Error| ConfigError::File { path: path.into(), message: error.to_string() };
+    // Read once for its own sake: only this pass knows lines.
+    toml::from_str::<T>(text).map_err(refuse)?;
+    toml::from_str(text).map_err(refuse)
 }
 
 /// [`load`] with this process's environment.

@@ -2,7 +2,7 @@
 //!
 //! In: reports, and what the API did itself. Out: events in the store, numbered in their meeting, and a knock for feeds and webhooks of this process.
 
-mod report;
+pub(crate) mod report;
 mod rounds;
 
 use std::collections::BTreeMap;

@@ -3,25 +3,25 @@
 //! In: requests of strangers. Out: answers of the contract (seed 003 section 1, DESIGN section 3); every refusal has the contract's error body.
 
 mod auth;
-mod body;
+pub(crate) mod body;
 mod caller;
 mod context;
 mod docs;
 mod error;
 mod events;
 mod gate;
-mod idempotency;
+pub(crate) mod idempotency;
 mod join;
-mod meetings;
+pub(crate) mod meetings;
 mod meters;
 mod openapi;
 mod pages;
 mod participants;
 mod path;
 mod preflight;
-mod query;
+pub(crate) mod query;
 mod rates;
-mod token;
+pub(crate) mod token;
 mod webhooks;
 
 use std::sync::Arc;

@@ -19,6 +19,8 @@ mod keys;
 mod listen;
 mod registry;
 mod revoked;
+#[doc(hidden)]
+pub mod seams;
 mod service;
 pub mod store;
 mod timestamp;

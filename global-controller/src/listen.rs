@@ -2,7 +2,7 @@
 
 mod activity;
 mod answer;
-mod http1;
+pub(crate) mod http1;
 mod http2;
 pub mod http3;
 mod patient;

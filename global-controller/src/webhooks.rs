@@ -6,7 +6,7 @@
 mod call;
 mod resolve;
 mod signature;
-mod target;
+pub(crate) mod target;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -17,6 +17,8 @@ mod node;
 mod outbox;
 mod registry;
 mod reports;
+#[doc(hidden)]
+pub mod seams;
 mod session;
 mod websocket;
 mod webtransport;

@@ -1,6 +1,6 @@
 //! Request bodies: bounded in size and time, JSON with the wrong field named.
 
-mod tree;
+pub(crate) mod tree;
 
 use std::convert::Infallible;
 

@@ -53,14 +53,7 @@ impl Repeatable {
         account: Option<&str>,
         body: &impl Serialize,
     ) -> Result<Option<IdempotencyKey>, ApiError> {
-        let text = match self.keys.as_slice() {
-            [] => return Ok(None),
-            [one] => one.to_str().unwrap_or_default(),
-            _ => return Err(ApiError::invalid_field(FIELD, "must be given once")),
-        };
-        if text.is_empty() || text.len() > KEY_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ApiError::invalid_field(FIELD, "must be 1 to 255 visible ASCII characters, such as a random UUID"));
-        }
+        let Some(text) = text_of(&self.keys)? else { return Ok(None) };
         Ok(Some(IdempotencyKey {
             caller: caller.key(self.address),
             operation: operation.to_owned(),
@@ -69,6 +62,19 @@ impl Repeatable {
             created_at: now_millis(),
         }))
     }
+}
+
+/// The key in a request's headers, if it has one.
+pub(crate) fn text_of(keys: &[HeaderValue]) -> Result<Option<&str>, ApiError> {
+    let text = match keys {
+        [] => return Ok(None),
+        [one] => one.to_str().unwrap_or_default(),
+        _ => return Err(ApiError::invalid_field(FIELD, "must be given once")),
+    };
+    if text.is_empty() || text.len() > KEY_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiError::invalid_field(FIELD, "must be 1 to 255 visible ASCII characters, such as a random UUID"));
+    }
+    Ok(Some(text))
 }
 
 /// What came of the request that `key` stands for, if there was one; refused if that was another request.

@@ -214,7 +214,7 @@ pub async fn find_for(app: &App, caller: &Caller, action: Action, asked: &str) -
 }
 
 /// Ids and codes are the same in capitals.
-fn key_of(asked: &str) -> Option<MeetingKey> {
+pub(crate) fn key_of(asked: &str) -> Option<MeetingKey> {
     let id = asked.parse().or_else(|_| asked.to_ascii_lowercase().parse());
     id.map(MeetingKey::Id).ok().or_else(|| asked.parse().map(MeetingKey::Code).ok())
 }

@@ -1,6 +1,6 @@
 //! HTTP/1.1 and HTTP/1.0 on one connection (RFC 9112): hyper, with an answer in words where hyper has none.
 
-mod framing;
+pub(crate) mod framing;
 mod words;
 
 use std::convert::Infallible;

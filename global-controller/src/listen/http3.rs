@@ -3,7 +3,7 @@
 //! In: QUIC connections. Out: requests with their body streamed, answers likewise. A request that is wrong, slow or panics ends its own
 //! stream; only what h3 calls an error of the connection ends that.
 
-mod frames;
+pub(crate) mod frames;
 mod transport;
 
 use std::net::SocketAddr;
