@@ -14,9 +14,12 @@ use e2e::peer::{Peer, Signaling};
 use e2e::session::Stack;
 use proto::v1::{client_message, server_message};
 
+mod doors;
+mod forged;
 mod handshakes;
 mod http3;
 mod ids;
+mod kicked;
 mod media;
 mod signaling;
 mod tokens;
