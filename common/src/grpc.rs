@@ -17,7 +17,7 @@ use tonic::{Request, Status};
 pub use channel::{Channel, DialError, channel};
 pub use server::{Connection, Listener, ServeError};
 
-use crate::tls::NodeKind;
+use crate::tls::{Holder, NodeKind};
 
 /// A call between nodes that takes longer has failed; the callers are people waiting to join.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,6 +34,11 @@ fn connection<T>(request: &Request<T>) -> Result<&Connection, Status> {
 
 /// The node that calls, if it is of kind `kind`; `PERMISSION_DENIED` otherwise, `UNAUTHENTICATED` once its certificate has expired.
 pub fn caller<T>(request: &Request<T>, kind: NodeKind) -> Result<NodeId, Status> {
+    caller_among(request, &[kind]).map(|holder| holder.id)
+}
+
+/// [`caller`], of any of `kinds`.
+fn caller_among<T>(request: &Request<T>, kinds: &[NodeKind]) -> Result<Holder, Status> {
     let Connection { remote, holder, expires, .. } = connection(request)?;
     let refuse = |reason: &'static str, status: Status| {
         metrics::counter!("dark_tower_refused_total", "door" => "grpc", "reason" => reason).increment(1);
@@ -45,20 +50,27 @@ pub fn caller<T>(request: &Request<T>, kind: NodeKind) -> Result<NodeId, Status>
     }
     match holder {
         Err(error) => refuse("certificate", Status::permission_denied(error.to_string())),
-        Ok(holder) if holder.kind != kind => refuse(
-            "kind",
-            Status::permission_denied(format!("only a node with the name {} in its certificate may call this", kind.certificate_name())),
-        ),
-        Ok(holder) => Ok(holder.id.clone()),
+        Ok(holder) if !kinds.contains(&holder.kind) => {
+            let names: Vec<&str> = kinds.iter().map(|kind| kind.certificate_name()).collect();
+            let text = format!("only a node with the name {} in its certificate may call this", names.join(" or "));
+            refuse("kind", Status::permission_denied(text))
+        }
+        Ok(holder) => Ok(holder.clone()),
     }
 }
 
 /// [`caller`], which must be `claimed`: a node speaks for no other.
 pub fn caller_is<T>(request: &Request<T>, kind: NodeKind, claimed: &str) -> Result<NodeId, Status> {
-    let caller = caller(request, kind)?;
-    if caller.as_str() == claimed {
-        return Ok(caller);
+    caller_is_among(request, &[kind], claimed).map(|holder| holder.id)
+}
+
+/// [`caller_is`], of any of `kinds`: says which.
+pub fn caller_is_among<T>(request: &Request<T>, kinds: &[NodeKind], claimed: &str) -> Result<Holder, Status> {
+    let holder = caller_among(request, kinds)?;
+    if holder.id.as_str() == claimed {
+        return Ok(holder);
     }
+    let caller = holder.id;
     metrics::counter!("dark_tower_refused_total", "door" => "grpc", "reason" => "node_id").increment(1);
     tracing::warn!(%caller, claimed = common_core::name::escape(claimed, 64), "a node speaks for another and is refused");
     Err(Status::permission_denied(format!("{caller} may not speak for another node")))

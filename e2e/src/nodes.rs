@@ -131,6 +131,11 @@ impl Nodes {
         files::write(folder, &self.authority, plan, at, &self.global_controllers(), more)
     }
 
+    /// Who signs the nodes' certificates: a test may have one that no honest operator would issue.
+    pub fn authority(&self) -> &ClusterAuthority {
+        &self.authority
+    }
+
     /// The gRPC addresses that nodes register at.
     fn global_controllers(&self) -> Vec<SocketAddr> {
         self.nodes.values().filter(|node| node.kind == NodeKind::GlobalController).map(|node| node.at.grpc).collect()

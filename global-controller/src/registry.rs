@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::grpc::caller_is;
-use common::tls::NodeKind;
-use common_core::{MeetingId, NodeId};
+use common::grpc::{caller_is, caller_is_among};
+use common::tls::{Holder, NodeKind};
+use common_core::MeetingId;
 use global_controller_core::cluster::{ControllerBeat, HandlerBeat, NodeRecord};
 use global_controller_core::placement::{ControllerCapacity, Health};
 use global_controller_core::ranking::HandlerCapacity;
@@ -31,6 +31,9 @@ const TEXT_BYTES_MAX: usize = 512;
 const HASHES_MAX: usize = 4;
 /// Meetings in one heartbeat: more than a controller carries, and a message of 4 MiB holds.
 const MEETINGS_MAX: usize = 50_000;
+
+/// Who beats and leaves.
+const NODES: [NodeKind; 2] = [NodeKind::MeetingController, NodeKind::MediaHandler];
 
 /// What nodes are told to keep to.
 #[derive(Clone, Copy, Debug)]
@@ -125,11 +128,8 @@ impl ClusterRegistry for Registry {
 
     async fn heartbeat(&self, request: Request<Heartbeat>) -> Result<Response<HeartbeatReply>, Status> {
         let claimed = &request.get_ref().controller_id;
-        let controller = caller_is(&request, NodeKind::MeetingController, claimed);
-        let (id, is_controller) = match controller {
-            Ok(id) => (id, true),
-            Err(_) => (caller_is(&request, NodeKind::MediaHandler, claimed)?, false),
-        };
+        let Holder { id, kind } = caller_is_among(&request, &NODES, claimed)?;
+        let is_controller = kind == NodeKind::MeetingController;
         let beat = request.into_inner();
         let health = health(beat.health)?;
         let certificate_hashes = hashes(&beat.certificate_hashes)?;
@@ -147,8 +147,7 @@ impl ClusterRegistry for Registry {
 
     async fn deregister(&self, request: Request<Deregister>) -> Result<Response<Deregistered>, Status> {
         let claimed = &request.get_ref().node_id;
-        let id: NodeId =
-            caller_is(&request, NodeKind::MeetingController, claimed).or_else(|_| caller_is(&request, NodeKind::MediaHandler, claimed))?;
+        let Holder { id, .. } = caller_is_among(&request, &NODES, claimed)?;
         tracing::info!(node = %id, "node leaves");
         self.cluster.deregister(&id, request.get_ref().start_number);
         Ok(Response::new(Deregistered {}))

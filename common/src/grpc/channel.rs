@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
@@ -16,7 +17,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
-use tonic::transport::channel::ResponseFuture;
 use tower_service::Service;
 
 use super::leased::Leased;
@@ -37,6 +37,9 @@ pub struct DialError {
     endpoint: String,
     reason: String,
 }
+
+/// Why a call has no answer, as the generated clients take it.
+type CallError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A channel to a node, for the generated clients. Clones share its connection.
 #[derive(Clone)]
@@ -99,19 +102,48 @@ impl Shared {
 
 impl Service<http::Request<Body>> for Channel {
     type Response = http::Response<Body>;
-    type Error = tonic::transport::Error;
-    type Future = ResponseFuture;
+    type Error = CallError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, CallError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if self.current.by.replaced.is_cancelled() {
             self.current = self.shared.newest();
         }
-        self.current.channel.poll_ready(cx)
+        self.current.channel.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.current.channel.call(request)
+        // The one that is ready is this one; its clone is to be asked first.
+        let fresh = self.current.channel.clone();
+        let mut channel = std::mem::replace(&mut self.current.channel, fresh);
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            // One message: no call of ours streams its request.
+            let message = body.collect().await.map_err(|status| CallError::from(Box::new(status)))?.to_bytes();
+            let whole = || http::Request::from_parts(parts.clone(), Body::new(Full::new(message.clone())));
+            match channel.call(whole()).await {
+                Err(error) if was_not_sent(&error) => {
+                    // The connection was ending when the call was on its way to it: no peer has seen it.
+                    let mut channel = shared.newest().channel;
+                    std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
+                    Ok(channel.call(whole()).await?)
+                }
+                answered => Ok(answered?),
+            }
+        })
     }
+}
+
+fn was_not_sent(error: &tonic::transport::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Dials, and shows the identity it was made with.

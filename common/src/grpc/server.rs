@@ -50,6 +50,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that stand and that the library has not taken up yet.
 const ACCEPTED_MAX: usize = 64;
+/// From a replacement until connections by the identity of before are told to end: handshakes that have begun take milliseconds.
+const HAND_OVER: Duration = Duration::from_millis(500);
 /// After a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// With what HTTP/2 begins (RFC 9113 section 3.4).
@@ -177,10 +179,14 @@ impl Era {
         tasks.spawn(async move {
             let ending = async {
                 tokio::select! {
-                    () = replaced.cancelled() => ends.cancel(),
+                    () = replaced.cancelled() => {
+                        // Who is dialling just now is let in, and told with the others.
+                        tokio::time::sleep(HAND_OVER).await;
+                        ends.cancel();
+                    }
                     () = ends.cancelled() => {}
                 }
-                tokio::time::sleep(RENEWAL_TIMEOUT).await;
+                tokio::time::sleep(RENEWAL_TIMEOUT - HAND_OVER).await;
                 // What is left breaks off, and so `serving` ends.
                 last.cancel();
                 std::future::pending::<()>().await;

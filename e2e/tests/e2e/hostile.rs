@@ -16,6 +16,7 @@ use proto::v1::{client_message, server_message};
 
 mod doors;
 mod forged;
+mod grpc;
 mod handshakes;
 mod http3;
 mod ids;
@@ -24,6 +25,8 @@ mod media;
 mod signaling;
 mod tokens;
 mod websocket;
+
+pub use grpc::raw::Http2;
 
 /// Join tokens of the clusters of [`beside_bystanders`] live so short that a test can outlive one, and long enough to be used.
 const JOIN_LIFE: Duration = Duration::from_secs(5);

@@ -10,6 +10,7 @@ mod kept;
 mod manage;
 mod nodes;
 mod resume;
+mod rotation;
 mod round_trips;
 mod strangers;
 mod uplink;
