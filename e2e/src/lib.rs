@@ -16,6 +16,7 @@ pub mod camera;
 pub mod clip;
 pub mod cluster;
 pub mod ground;
+pub mod hand;
 pub mod in_process;
 pub mod link;
 pub mod nodes;

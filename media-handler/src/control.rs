@@ -16,10 +16,11 @@ use proto::v1::media_client_message::Body as Said;
 use proto::v1::media_server_message::Body;
 use proto::v1::{ErrorMessage, MediaClientMessage, MediaServerMessage, MediaWelcome, Pong, RequestKeyFrame, SubscriptionReport};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use web_transport_quinn::{ReadError, RecvStream, SendStream};
 
 use crate::handler::refused;
-use crate::session::{Visitor, close_order, next_control};
+use crate::session::{Visitor, close_order, deliver, next_control};
 
 /// A client that does not read a control message for so long reads nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,6 +62,8 @@ pub(crate) struct Speaker {
     messages: Pace,
     /// Messages over the rate, in a row.
     excess: u32,
+    /// What goes to the subscriber, as long as somebody speaks with it.
+    delivery: Option<AbortOnDropHandle<()>>,
 }
 
 impl Speaker {
@@ -70,7 +73,7 @@ impl Speaker {
         let _ = stream.send.set_priority(i32::MAX);
         let reader = MessageReader::new(stream.receive, CLIENT_MESSAGE_BYTES_MAX, &stream.rest);
         let messages = Pace::new(visitor.handler.limits.max_control_messages, MESSAGES_BURST);
-        let mut speaker = Self { reader, writer: MessageWriter::new(stream.send), is_silent: false, messages, excess: 0 };
+        let mut speaker = Self { reader, writer: MessageWriter::new(stream.send), is_silent: false, messages, excess: 0, delivery: None };
         let body = match speaker.hear().await {
             Ok(Some(body)) => body,
             Ok(None) => return Err(Some(speaker.refuse(Code::InvalidRequest, "the control stream ended before a hello").await)),
@@ -83,6 +86,7 @@ impl Speaker {
         let now = visitor.handler.now();
         match visitor.handler.with(|hub| hub.hello(now, visitor.key, &hash)) {
             Ok(address) => {
+                speaker.delivery = Some(deliver(visitor));
                 let welcome = MediaWelcome { participant_id: address.1.to_string(), max_datagram_bytes: 0 };
                 speaker.say(visitor, Body::Welcome(welcome)).await.map_err(Some)?;
                 Ok((speaker, address))

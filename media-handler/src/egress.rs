@@ -23,6 +23,8 @@ use crate::path::{WINDOW_INTERVAL, send_window};
 const STEPS_MAX: usize = 32;
 /// Group streams that were written whole and may still be on their way, for which lateness is looked at; older ones are let be.
 const LINGERING_MAX: usize = 128;
+/// What a busy machine at the other end may take to acknowledge what has come in time.
+const LINGERING_GRACE: Duration = Duration::from_millis(1500);
 /// Between looks at those: how much later than its budget a group may be dropped.
 const LINGERING_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -97,7 +99,7 @@ impl Egress {
                 }
                 // Two round trips: one for the last bytes, one for a loss among them; and the acknowledgement is on its way back.
                 let round_trip = quinn::Connection::rtt(&self.session);
-                let late_at = self.handler.now() + budget + 2 * round_trip;
+                let late_at = self.handler.now() + budget + LINGERING_GRACE + 2 * round_trip;
                 self.lingering.push_back((late_at, stream));
                 // The others' time, if it is set, is not much later, and never sooner than the interval allows.
                 self.look_at.get_or_insert(late_at);

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common_core::Code;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::Visitor;
@@ -24,7 +23,7 @@ impl Drop for EndsSession {
         if std::thread::panicking() {
             count(self.task);
             tracing::error!(task = self.task, session = ?self.visitor.key, "a task of a media session panicked; the session is closed");
-            self.visitor.close(Code::InternalError, "an error of ours");
+            self.visitor.break_off();
         }
     }
 }

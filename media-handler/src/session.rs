@@ -9,6 +9,7 @@ use common_core::Code;
 use media_handler_core::{Control, Key, Pace};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use web_transport_quinn::Session;
 
 use crate::control::{ControlStream, Ending, Speaker};
@@ -114,6 +115,11 @@ impl Visitor {
         self.closing.send_replace(Some((code, reason)));
     }
 
+    /// Ends the session at once, without a last word: its own tasks cannot be counted on any more.
+    pub fn break_off(&self) {
+        common::webtransport::close(&self.session, Code::InternalError, "an error of ours");
+    }
+
     /// What the path to the client carries, in bits per second: a congestion window a round trip.
     pub fn estimated_bitrate(&self) -> u32 {
         crate::path::available_bitrate(&quinn::Connection::stats(&self.session).path)
@@ -205,10 +211,11 @@ pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
         barren: Mutex::new(Pace::new(BARREN_STREAMS_PER_SECOND_MAX, BARREN_STREAMS_BURST)),
         held: Mutex::default(),
     });
+    let _guard = EndsSession { task: "session", visitor: visitor.clone() };
     let departure = Departure(visitor.clone());
     // One control stream is expected; room for one more, which is an error.
     let (control, controls) = mpsc::channel(1);
-    let accepting = handler.tasks.spawn(accept_streams(visitor.clone(), control));
+    let accepting = AbortOnDropHandle::new(handler.tasks.spawn(accept_streams(visitor.clone(), control)));
     let ending = talk(&visitor, place, controls).await;
     if let Some(Ending { code, reason }) = ending {
         tracing::debug!(%remote, %code, reason, "a media session is closed");
@@ -221,7 +228,7 @@ pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
         metrics::counter!("dark_tower_refused_total", "door" => "media", "reason" => "datagram").increment(datagrams);
     }
     drop(departure);
-    accepting.abort();
+    drop(accepting);
     // Past the timeout the client notices by itself.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, session.closed()).await;
 }
@@ -291,21 +298,22 @@ async fn talk(visitor: &Arc<Visitor>, place: Place, mut controls: mpsc::Receiver
     let _ = visitor.incoming.set(visitor.handler.incoming(address));
     visitor.said_hello.send_replace(true);
     visitor.handler.changed();
-    let (egress, guard) = (
-        Egress::new(visitor.handler.clone(), visitor.key, visitor.session.clone()),
-        EndsSession { task: "egress", visitor: visitor.clone() },
-    );
-    let delivery = visitor.handler.tasks.spawn(async move {
-        let _guard = guard;
-        egress.await;
-    });
-    let ending = tokio::select! {
+    tokio::select! {
         ending = speaker.talk(visitor, &mut controls) => ending,
         ending = orders(visitor) => Some(ending),
         _ = visitor.session.closed() => None,
-    };
-    delivery.abort();
-    ending
+    }
+}
+
+/// Begins to deliver, with the hello and not after the welcome: a client that does not read that must lag behind like any other.
+/// Ends when the handle is dropped.
+pub(crate) fn deliver(visitor: &Arc<Visitor>) -> AbortOnDropHandle<()> {
+    let egress = Egress::new(visitor.handler.clone(), visitor.key, visitor.session.clone());
+    let guard = EndsSession { task: "egress", visitor: visitor.clone() };
+    AbortOnDropHandle::new(visitor.handler.tasks.spawn(async move {
+        let _guard = guard;
+        egress.await;
+    }))
 }
 
 /// Orders to close that come from the tasks of streams.

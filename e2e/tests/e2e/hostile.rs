@@ -14,8 +14,11 @@ use e2e::peer::{Peer, Signaling};
 use e2e::session::Stack;
 use proto::v1::{client_message, server_message};
 
+mod datagrams;
 mod doors;
+mod floods;
 mod forged;
+mod frames;
 mod grpc;
 mod handshakes;
 mod http3;
@@ -23,6 +26,8 @@ mod ids;
 mod kicked;
 mod media;
 mod signaling;
+mod stalled;
+mod storm;
 mod tokens;
 mod websocket;
 
@@ -68,7 +73,12 @@ async fn stopped_with(peer: &Peer, what: &str, expected: Code, bytes: &[u8]) -> 
 
 /// Sends `bytes` on a stream of `peer`'s media session; the code with which it is stopped.
 async fn stopped(peer: &Peer, bytes: &[u8]) -> anyhow::Result<Code> {
-    let mut stream = peer.media.web_transport_quinn()?.open_uni().await?;
+    stopped_on(peer.media.web_transport_quinn()?, bytes).await
+}
+
+/// The same on any session with a handler.
+async fn stopped_on(session: &web_transport_quinn::Session, bytes: &[u8]) -> anyhow::Result<Code> {
+    let mut stream = session.open_uni().await?;
     // The stop may come while bytes are still being written.
     let number = match stream.write_all(bytes).await {
         Err(web_transport_quinn::WriteError::Stopped(number)) => Some(number),

@@ -65,6 +65,9 @@ pub struct Limits {
     /// Nothing due to a subscriber for so long: what it did not take before does not count against it any more. Publishers send a key
     /// frame at least every 4 s, so one that reads nothing is not spared by this.
     pub stall_rest: Duration,
+    /// A reset gives a subscriber's QUIC room for as much as it had of the group, although nobody reads. A subscriber that is blocked so
+    /// long after a reset has used that room up. Longer than a round trip; shorter than between two resets on a path that is merely slow.
+    pub stall_echo: Duration,
     /// Groups that a subscriber may stop in the long run, a second. Each stop costs it the group and us a stream.
     pub stops_per_second_max: u64,
     /// And at once: all its group streams, several times over, as when a page changes its layout.
@@ -109,6 +112,7 @@ impl Default for Limits {
             late_key_frame_interval: Duration::from_secs(4),
             stall_max: Duration::from_secs(30),
             stall_rest: Duration::from_secs(10),
+            stall_echo: Duration::from_millis(250),
             stops_per_second_max: 64,
             stops_burst: 512,
             write_bytes_max: 128 * 1024,

@@ -52,6 +52,13 @@ impl Pace {
         is_within
     }
 
+    /// How many units may come at once now, when the burst is `more` longer.
+    pub fn room(&self, now: Moment, more: Duration) -> u64 {
+        let more = u64::try_from(more.as_nanos()).unwrap_or(u64::MAX);
+        let ahead = nanos(now).saturating_add(self.burst_nanos).saturating_add(more).saturating_sub(self.paid_until.max(nanos(now)));
+        ahead.checked_div(self.unit_nanos).unwrap_or(u64::MAX)
+    }
+
     /// How long the next unit has to wait.
     pub fn wait(&self, now: Moment) -> Duration {
         Duration::from_nanos(self.paid_until.saturating_sub(nanos(now).saturating_add(self.burst_nanos)))
@@ -86,6 +93,8 @@ mod tests {
         assert_eq!(pace.count(at(0), 500_000), Duration::from_millis(500));
         assert_eq!(pace.wait(at(400)), Duration::from_millis(100));
         assert_eq!(pace.wait(at(500)), Duration::ZERO);
+        assert_eq!((pace.room(at(400), Duration::ZERO), pace.room(at(400), Duration::from_millis(200))), (0, 100_000));
+        assert_eq!((pace.room(at(600), Duration::ZERO), pace.room(at(9_999), Duration::ZERO)), (100_000, 1_000_000));
     }
 
     #[test]

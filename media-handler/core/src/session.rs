@@ -98,6 +98,10 @@ pub struct Session {
     pub(crate) stalled_since: Option<Moment>,
     /// When something was blocked last.
     pub(crate) due_at: Moment,
+    /// When a group stream was reset last.
+    pub(crate) reset_at: Moment,
+    /// What its QUIC may take for such resets without anybody reading: at most what it had of them.
+    pub(crate) echo_bytes: u64,
     /// Memory that its blocked cursors' lag takes, in sum.
     pub(crate) lag: u64,
     /// Whether a group waits for a slot.

@@ -50,13 +50,15 @@ pub(crate) struct Cursor {
     pub blocked: Option<Block>,
     /// While blocked, the memory that what it lags behind takes; counted in its session's sum as well.
     pub lag: u64,
+    /// Bytes that its QUIC stream took.
+    pub taken: u64,
     /// When the group became due here: age counts from the later of this and a record's arrival.
     pub due: Moment,
 }
 
 impl Cursor {
     pub fn new(group: u64, record: u64, due: Moment) -> Self {
-        Self { group, position: Position { record, chunk: 0, offset: 0 }, slot: None, blocked: None, lag: 0, due }
+        Self { group, position: Position { record, chunk: 0, offset: 0 }, slot: None, blocked: None, lag: 0, taken: 0, due }
     }
 
     /// Since when the oldest byte not handed over has been due.

@@ -53,6 +53,28 @@ impl Client {
         }
     }
 
+    /// Says hello; whether it was welcomed.
+    pub async fn try_hello(&mut self, token: &str) -> bool {
+        let Ok((mut send, receive)) = within("a control stream", self.session.open_bi()).await else { return false };
+        if send.write_all(&[0]).await.is_err() {
+            return false;
+        }
+        self.control = Some((MessageWriter::new(send), MessageReader::new(receive, 1 << 20, &[])));
+        if !self.try_say(Say::Hello(MediaHello { connection_token: token.to_owned(), datagrams: false })).await {
+            return false;
+        }
+        let (_, reader) = self.control.as_mut().expect("it was opened above");
+        let Ok(Some(message)) = within("a control message", reader.next()).await else { return false };
+        let message = MediaServerMessage::decode(message).expect("a server message");
+        matches!(message.body, Some(Said::Welcome(_)))
+    }
+
+    /// Says something; whether the session stands.
+    pub async fn try_say(&mut self, body: Say) -> bool {
+        let (writer, _) = self.control.as_mut().expect("the control stream is open");
+        writer.send(&MediaClientMessage { version: 1, body: Some(body) }.encode_to_vec()).await.is_ok()
+    }
+
     pub async fn say_hello(&mut self, token: &str) {
         canary::keep("connection_token", token);
         self.open_control(&[0]).await;

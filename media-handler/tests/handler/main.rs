@@ -1,6 +1,7 @@
 //! The handler from outside: a controller over mTLS, clients over WebTransport, on loopback. One binary.
 
 mod authority;
+mod bounds;
 mod client;
 mod delivery;
 mod refusals;

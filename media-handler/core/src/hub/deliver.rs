@@ -60,6 +60,8 @@ pub struct Batch {
     pub chunks: Vec<Bytes>,
     /// When to step again if nothing else happens before.
     pub deadline: Option<Moment>,
+    /// Bytes that this step may still plan before the subscriber's cap: of pictures, of sound.
+    room: [u64; 2],
     order: Vec<Key<Subscription>>,
 }
 
@@ -70,6 +72,8 @@ impl Batch {
     }
 }
 
+/// How far sound may go over a subscriber's cap, so that pictures do not hold it up.
+const SOUND_AHEAD: Duration = Duration::from_secs(1);
 /// Group numbers of the hub that a stream's priority can tell apart: 2²¹, far more than are ever under way at once.
 const PRIORITY_GROUPS: u64 = 1 << 21;
 /// The highest priority a subscription's option counts for: it shares 31 bits with the group number, below sound.
@@ -80,6 +84,7 @@ impl Hub {
     /// what was blocked is tried again, as the first step of each run of the task does.
     pub fn step(&mut self, key: Key<Session>, now: Moment, batch: &mut Batch, waker: &Waker, again: bool) {
         self.learn(key, now, batch);
+        self.shed(key, now);
         batch.writes.clear();
         batch.chunks.clear();
         batch.endings.clear();
@@ -95,6 +100,7 @@ impl Hub {
             self.retry(key, now, again);
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
+        batch.room = session.sending.map_or([u64::MAX; 2], |sending| [Duration::ZERO, SOUND_AHEAD].map(|more| sending.room(now, more)));
         std::mem::swap(&mut session.ready, &mut batch.order);
         if batch.order.len() > 1 {
             batch.order.sort_by_key(|subscription| Reverse(self.urgency(*subscription)));
@@ -162,7 +168,12 @@ impl Hub {
             match write.outcome {
                 Outcome::Written(bytes) => {
                     let cursor = &mut subscription.cursors[index];
-                    session.stalled_since = None;
+                    cursor.taken += bytes as u64;
+                    match session.echo_bytes.checked_sub(bytes as u64) {
+                        // A reset made the room: nobody need have read anything.
+                        Some(left) => session.echo_bytes = left,
+                        None => (session.echo_bytes, session.stalled_since) = (0, None),
+                    }
                     subscription.bytes_sent += bytes as u64;
                     if let Some(sending) = &mut session.sending {
                         sending.count(now, bytes as u64);
@@ -192,6 +203,9 @@ impl Hub {
                         session.stalled_since = None;
                     }
                     session.due_at = now;
+                    if now.since(session.reset_at) >= limits.stall_echo {
+                        session.echo_bytes = 0;
+                    }
                     let since = *session.stalled_since.get_or_insert(now);
                     if now.since(since) >= limits.stall_max {
                         self.close(key, Code::Expired, "nothing was read for too long");
@@ -247,7 +261,8 @@ impl Hub {
             if cursor.blocked.is_some() {
                 continue;
             }
-            if session.sending.is_some_and(|sending| !sending.wait(now).is_zero()) {
+            let room = batch.room[usize::from(subscription.is_audio)];
+            if room == 0 {
                 session.block(cursor, group, Block::Cap);
                 is_held = true;
                 continue;
@@ -262,7 +277,9 @@ impl Hub {
                 continue;
             };
             let start = batch.chunks.len();
-            group.collect(&cursor.position, limits.write_bytes_max, &mut batch.chunks);
+            let bytes_max = limits.write_bytes_max.min(usize::try_from(room).unwrap_or(usize::MAX));
+            let bytes = group.collect(&cursor.position, bytes_max, &mut batch.chunks);
+            batch.room = batch.room.map(|room| room.saturating_sub(bytes as u64));
             batch.writes.push(Write {
                 subscription: subscription_key,
                 group: cursor.group,
@@ -313,6 +330,10 @@ impl Hub {
             let cursor = subscription.cursors.remove(index);
             let fate = cursor.blocked.map_or(Fate::Expired, Block::fate);
             session.due_at = now;
+            if cursor.slot.is_some() {
+                session.reset_at = now;
+                session.echo_bytes += cursor.taken;
+            }
             if subscription.following == Following::Group(cursor.group) && !subscription.is_audio {
                 subscription.following = Following::Waiting;
                 lost = true;

@@ -1,5 +1,6 @@
 //! The forwarding core in virtual time: promises one by one, and random histories against a model. One binary.
 
+mod bounds;
 mod model;
 mod properties;
 mod scenarios;

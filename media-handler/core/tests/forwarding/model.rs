@@ -58,6 +58,8 @@ pub enum Op {
     Republish,
 }
 
+/// What a subscriber may lag behind: a few of the records here.
+const LAG_BYTES_MAX: u64 = 20_000;
 const MEETING: MeetingId = MeetingId::from_bytes([1; 16]);
 const PUBLISHER: ParticipantId = ParticipantId::from_bytes([2; 16]);
 const STREAMS: [StreamId; 2] = [StreamId::from_bytes([3; 16]), StreamId::from_bytes([4; 16])];
@@ -109,8 +111,9 @@ impl World {
             writes_max: 3,
             group_streams_max: 5,
             group_streams_for_audio: 2,
-            lag_bytes_max: 20_000,
+            lag_bytes_max: LAG_BYTES_MAX,
             groups_per_subscription_max: 4,
+            groups_per_source_max: 6,
             ..Limits::default()
         };
         let mut hub = Hub::new(limits);
@@ -332,6 +335,12 @@ impl World {
             assert_eq!(sum, *owed, "subscriber {index}, stream {stream}: {:?} and {} pending", entry.fates, entry.pending);
         }
         assert!(self.hub.group_streams() <= 15);
+        assert!(self.hub.groups_max() <= 7, "{} groups of one layer", self.hub.groups_max());
+        for session in self.subscribers.iter().filter_map(|subscriber| subscriber.session) {
+            let lag = self.hub.lag_bytes(session);
+            assert_eq!(lag, self.hub.lag_bytes_anew(session), "the sum is kept as it is");
+            assert!(lag <= LAG_BYTES_MAX, "a subscriber lags behind by {lag} bytes");
+        }
     }
 
     /// Everyone reads all there is, the publisher ends, time passes: nothing is pending, nobody is owed anything.

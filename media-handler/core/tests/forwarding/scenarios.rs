@@ -351,3 +351,120 @@ fn what_an_older_session_wrote_does_not_count_for_the_newer() {
     stage.move_while_writing(&mut viewer);
     assert_eq!(stage.run(&viewer, usize::MAX), [0], "whole, from its first byte");
 }
+
+/// Who took nothing once is not closed for it after an hour in which nothing was due; who goes on taking nothing is.
+#[test]
+fn a_stall_does_not_survive_an_idle_time() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, budget(500));
+    let mut camera = stage.ingress();
+    stage.wait(2000);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
+    stage.run(&viewer, 0);
+    stage.wait(3000);
+    stage.run(&viewer, 0);
+    stage.wait(3_600_000);
+    let is_closed = |stage: &mut Stage| stage.control(&viewer).iter().any(|control| matches!(control, Control::Close(..)));
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
+    stage.run(&viewer, 0);
+    assert!(!is_closed(&mut stage), "its patience begins anew");
+    // A group each four seconds, each of which expires: a stall all the same.
+    for _ in 0..7 {
+        stage.wait(4000);
+        stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
+        stage.run(&viewer, 0);
+        assert!(!is_closed(&mut stage));
+    }
+    stage.wait(4000);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
+    stage.run(&viewer, 0);
+    assert!(is_closed(&mut stage));
+}
+
+/// A group stream that ends makes room for one that waits, without anything else having to happen.
+#[test]
+fn a_slot_that_becomes_free_is_taken_at_once() {
+    let mut stage = Stage::begin(Limits { group_streams_max: 1, group_streams_for_audio: 0, ..Limits::default() });
+    let viewer = stage.subscriber(CAMERA, budget(500));
+    stage.subscribe(&viewer, SCREEN, budget(500));
+    let (mut camera, mut screen) = (stage.ingress(), stage.ingress());
+    stage.record(&mut screen, SCREEN, FrameKind::VideoKey, 100, END);
+    stage.skip_sequence(CAMERA);
+    stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 100, END);
+    stage.end(camera);
+    assert_eq!(stage.run(&viewer, usize::MAX), [1, 0], "the newer group first, and then the other on its stream");
+    assert_eq!(stage.ends(&viewer), [End::Finish]);
+    assert_eq!(stage.fate(&viewer, SCREEN, Fate::StreamLimit), 0);
+}
+
+/// A subscriber is sent what it may be sent in a time; what is late for that has a fate of its own, and sound goes first.
+#[test]
+fn what_is_sent_to_a_subscriber_is_capped() {
+    let mut stage = Stage::begin(Limits { egress_bitrate_max: 80_000, ..Limits::default() });
+    let viewer = stage.subscriber(CAMERA, budget(500));
+    stage.subscribe(&viewer, MICROPHONE, budget(500));
+    let (mut camera, mut microphone) = (stage.ingress(), stage.ingress());
+    stage.wait(3000);
+    let (mut pictures, mut sounds) = (0, 0);
+    for second in 0..20 {
+        for tenth in 0..10 {
+            let kind = if tenth == 0 { FrameKind::VideoKey } else { FrameKind::VideoDelta };
+            stage.record(&mut camera, CAMERA, kind, 4_000, END);
+            stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+            stage.run(&viewer, usize::MAX);
+            stage.wait(100);
+            stage.run(&viewer, usize::MAX);
+        }
+        pictures = stage.fate(&viewer, CAMERA, Fate::Delivered);
+        sounds = stage.fate(&viewer, MICROPHONE, Fate::Delivered);
+        let sent = pictures * 4_046 + sounds * 146;
+        // The burst of a second, and the write that went over it, with all that waited.
+        assert!(sent <= (second + 1) * 10_000 + 10_000 + 45_000, "{sent} bytes in {second} s");
+    }
+    assert!(stage.fate(&viewer, CAMERA, Fate::Bandwidth) > 50 && stage.fate(&viewer, CAMERA, Fate::Expired) == 0);
+    assert!(pictures > 20 && sounds >= 190, "{pictures} pictures and {sounds} packets of sound came");
+}
+
+/// Who stops each group as it begins makes the handler open one stream after the other: within reason it is served, beyond it is closed.
+#[test]
+fn who_stops_too_much_is_closed() {
+    let mut stage = Stage::begin(Limits { stops_per_second_max: 10, stops_burst: 100, ..Limits::default() });
+    let viewer = stage.subscriber(MICROPHONE, budget(500));
+    let mut microphone = stage.ingress();
+    let mut stops = 0;
+    while !stage.control(&viewer).iter().any(|control| matches!(control, Control::Close(Code::RateLimited, _))) {
+        stage.record(&mut microphone, MICROPHONE, FrameKind::Audio, 100, END);
+        stage.run_with(&viewer, |_, _| Outcome::Stopped);
+        stage.wait(20);
+        stops += 1;
+        assert!(stops <= 130, "fifty a second go on for ever");
+    }
+    assert!(stops >= 100, "closed after {stops}");
+}
+
+/// A reset gives the subscriber's QUIC room for the next group although nobody reads: that does not count as reading.
+#[test]
+fn what_a_reset_gives_back_is_not_taken_for_reading() {
+    let stalls = |reads: bool| {
+        let mut stage = Stage::begin(Limits::default());
+        let viewer = stage.subscriber(CAMERA, budget(500));
+        let mut camera = stage.ingress();
+        for second in 0..40 {
+            stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 10_000, END);
+            stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 10_000, END);
+            // As much as of the group before, which was reset; and a little more if somebody reads.
+            stage.run(&viewer, 5_000);
+            stage.wait(400);
+            stage.run(&viewer, if reads { 10 } else { 0 });
+            stage.wait(200);
+            stage.run(&viewer, 0);
+            stage.wait(400);
+            if stage.control(&viewer).iter().any(|control| matches!(control, Control::Close(Code::Expired, _))) {
+                return Some(second);
+            }
+        }
+        None
+    };
+    assert!(stalls(false).is_some_and(|second| (29..=34).contains(&second)), "{:?}", stalls(false));
+    assert_eq!(stalls(true), None);
+}
