@@ -42,6 +42,11 @@ test: setup web e2e/browser/node_modules $(VENV)/ready $(VENV_NIQUESTS)/ready ##
 	cargo nextest run --workspace --locked
 	cd e2e/browser && npm test
 
+.PHONY: churn
+churn: $(STAMPS)/web ## 10,000 people come and go (CHURN=n for another number): memory and everything else afterwards
+	cargo build --workspace --bin dark-tower --locked
+	CHURN=$${CHURN:-10000} cargo nextest run --profile long --workspace --locked --no-capture churn
+
 .PHONY: unit
 unit: $(STAMPS)/web ## The tests that need no browser, media tools or network emulation
 	cargo nextest run --workspace --locked --exclude e2e

@@ -29,6 +29,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// count ourselves.
 const QUIET: &str = "web_transport_quinn=error,quinn=error,quinn_proto=error,rustls=error";
 
+/// Upper ends of the buckets of every histogram, in seconds: from a read out of memory to the longest patience of a caller. Buckets take the
+/// same memory whatever is measured, and those of several processes can be added up; the library's default, a sketch for each series and
+/// time, grows to some hundred kilobytes a series.
+const BUCKETS_SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -127,7 +132,9 @@ pub fn init_metrics() -> PrometheusHandle {
     static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
     HANDLE
         .get_or_init(|| {
-            let recorder = PrometheusBuilder::new().build_recorder();
+            // `set_buckets` fails for an empty list alone.
+            let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECONDS).unwrap_or_else(|_| PrometheusBuilder::new());
+            let recorder = builder.build_recorder();
             let handle = recorder.handle();
             // An error means that a test installed another recorder first; the handle then renders nothing.
             let _ = metrics::set_global_recorder(recorder);

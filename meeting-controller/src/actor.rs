@@ -14,7 +14,7 @@ use common_core::{Code, MeetingId, NodeId, ParticipantId};
 use futures_util::FutureExt;
 use meeting_controller_core::message::{LeaveReason, Refusal, Request, SessionKey, StreamQuality};
 use meeting_controller_core::{
-    EndCause, Event, HandlerCommand, HandlerFailure, Input, Join, Meeting, Memory, Message, Output, ServerMessage, Stamp,
+    EndCause, Event, HandlerCommand, HandlerFailure, Input, Join, Meeting, Memory, Message, OperationId, Output, ServerMessage, Stamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -141,6 +141,7 @@ async fn live(
         tracing::error!(meeting = %actor.meeting_id, "a meeting panicked and is ended");
         metrics::counter!("dark_tower_controller_meeting_panics_total").increment(1);
         actor.report_break();
+        actor.withdraw_all();
     }
     (actor.ended != Some(EndCause::Ended)).then(|| actor.meeting.into_memory())
 }
@@ -207,6 +208,17 @@ impl Actor {
             }
             let (attendance, reason) = (Box::new(attendance), LeaveReason::ConnectionLost);
             self.record(&Event::Left { attendance, reason, is_kept_out: false });
+        }
+    }
+
+    /// Their media sessions end, and nothing of them stays at the handler. The queue is worked off without this task.
+    fn withdraw_all(&mut self) {
+        let Some(Attachment { queue, .. }) = self.attachment.take() else { return };
+        for command in self.meeting.withdrawals() {
+            // Nobody hears the answer, so nobody tells it from another's.
+            if let Err(failure) = queue.push(OperationId(u64::MAX), command) {
+                tracing::warn!(meeting = %self.meeting_id, reason = failure.reason, "a handler keeps somebody of a meeting that broke off");
+            }
         }
     }
 

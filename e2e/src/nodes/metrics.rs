@@ -26,9 +26,9 @@ impl Metrics {
         self.0.get(series).copied()
     }
 
-    /// How many series there are.
+    /// How many series there are, the buckets of histograms left out.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.keys().filter(|series| !series.contains("le=\"")).count()
     }
 
     /// Whether there are none.
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn series_of_a_name_are_summed() {
-        let metrics = Metrics::parse("# TYPE a counter\na{x=\"1\"} 2\na{x=\"2\"} 3\nab 7\n\nb 0.5\n");
+        let metrics = Metrics::parse("# TYPE a counter\na{x=\"1\"} 2\na{x=\"2\"} 3\nab 7\n\nb 0.5\nc_bucket{le=\"1\"} 4\n");
         assert_eq!((metrics.sum("a"), metrics.sum("ab"), metrics.sum("c")), (5.0, 7.0, 0.0));
         assert_eq!((metrics.series("a{x=\"2\"}"), metrics.len()), (Some(3.0), 4));
     }

@@ -1,5 +1,6 @@
 //! End-to-end tests: whole clusters, met from outside by programs that share as little with them as can be.
 
+mod churn;
 mod clip;
 mod description;
 mod dev;

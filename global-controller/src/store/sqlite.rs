@@ -12,6 +12,10 @@ use super::StoreError;
 use super::pool::{Pool, Target};
 use super::sql::{Limits, Ping, SqlStore};
 
+/// What each connection keeps of the file, in KiB: the upper pages of the indexes. The kernel keeps the file itself, once for all of them; with
+/// SQLite's 2 MiB each, eight connections would hold the same pages eight times over, and grow to that for hours.
+const CACHE_KIB: i64 = 256;
+
 /// What was released never changes: files are found by their checksums.
 const MIGRATIONS: [(&str, &str); 2] = [
     ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
@@ -27,6 +31,8 @@ pub async fn open(path: &Path, limits: Limits) -> Result<SqlStore, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         // An answered request is on disk: what was promised by a 201 survives a power cut.
         .synchronous(SqliteSynchronous::Full)
+        // Negative: KiB instead of pages.
+        .pragma("cache_size", (-CACHE_KIB).to_string())
         .busy_timeout(limits.timeout);
     migrate(&options).await?;
     let writers = Pool::new(Target::Sqlite(options.clone()), 1, limits.timeout);

@@ -8,6 +8,8 @@ use common_core::{Moment, ParticipantId};
 /// Join tokens remembered as spent. Tokens live five minutes at most; a meeting that spends more than this in that time
 /// admits nobody new until the oldest expire.
 const SPENT_TOKENS_MAX: usize = 20_000;
+/// Spent tokens that are kept without looking whether they have expired.
+const SPENT_TOKENS_MIN: usize = 256;
 /// Subjects refused after kicks: more than a meeting's hosts remove by hand.
 const REFUSED_SUBJECTS_MAX: usize = 10_000;
 
@@ -84,6 +86,9 @@ impl Memory {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpentTokens {
     until: BTreeMap<String, Moment>,
+    /// Expired ones are looked for when there are so many: twice as many as were good the last time, so that a meeting to which people
+    /// come and go for days holds no more than it must, and each token costs a look or two.
+    forget_at: usize,
 }
 
 impl SpentTokens {
@@ -92,8 +97,9 @@ impl SpentTokens {
         if self.until.get(token_id).is_some_and(|until| now < *until) {
             return Err(SpendError::Spent);
         }
-        if self.until.len() >= SPENT_TOKENS_MAX {
+        if self.until.len() >= self.forget_at.clamp(SPENT_TOKENS_MIN, SPENT_TOKENS_MAX) {
             self.until.retain(|_, until| now < *until);
+            self.forget_at = 2 * self.until.len();
             if self.until.len() >= SPENT_TOKENS_MAX {
                 return Err(SpendError::Full);
             }
@@ -195,6 +201,17 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A meeting to which people come and go for days holds the tokens of the last minutes.
+    #[test]
+    fn what_has_expired_is_forgotten_before_it_piles_up() {
+        let mut spent = SpentTokens::default();
+        for number in 0..100_000 {
+            let (now, until) = (Moment::from_micros(number), Moment::from_micros(number + 300));
+            assert_eq!(spent.take(now, &number.to_string(), until), Ok(()));
+            assert!(spent.until.len() <= 2 * 300 + 1, "{} are held", spent.until.len());
+        }
+    }
 
     #[test]
     fn a_token_is_taken_once_until_it_expires_or_is_given_back() {

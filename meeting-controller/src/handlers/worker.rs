@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::grpc::CALL_TIMEOUT;
 use common_core::{MeetingId, ParticipantId, StreamId};
@@ -20,6 +21,8 @@ use super::{Handler, Handlers};
 
 /// Operations that wait for one handler: a full meeting's joins and routes at once. One more has failed.
 const QUEUE_MAX: usize = 4096;
+/// A call that had less time than this and got no answer says nothing about the handler: a busy one may take so long.
+const ANSWER_TIME_MIN: Duration = Duration::from_secs(1);
 /// Calls of one meeting under way.
 const TOGETHER_MAX: usize = 64;
 
@@ -84,15 +87,17 @@ impl Worker {
     async fn carry_out(&self, queued: Queued) -> Answer {
         let name = name_of(&queued.command);
         let began = Instant::now();
+        let had_time = queued.due.saturating_duration_since(began) >= ANSWER_TIME_MIN;
         let result = match tokio::time::timeout_at(queued.due, self.call(queued.command)).await {
             Ok(result) => result,
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         };
-        let was_reachable = self.handler.is_reachable();
-        let reached = !matches!(&result, Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded));
-        self.handler.note(reached);
-        if was_reachable != reached {
-            self.handlers.changed();
+        if let Some(reached) = was_reached(result.as_ref().err().map(Status::code), had_time) {
+            let was_reachable = self.handler.is_reachable();
+            self.handler.note(reached);
+            if was_reachable != reached {
+                self.handlers.changed();
+            }
         }
         let outcome = if result.is_ok() { "ok" } else { "failed" };
         metrics::counter!("dark_tower_controller_handler_calls_total", "call" => name, "outcome" => outcome).increment(1);
@@ -157,6 +162,15 @@ impl Worker {
     }
 }
 
+/// Whether a call that ended so got through; `None`: it does not tell, for the operation had spent its time in our own queue.
+const fn was_reached(failure: Option<Code>, had_time: bool) -> Option<bool> {
+    match failure {
+        Some(Code::DeadlineExceeded) if !had_time => None,
+        Some(Code::Unavailable | Code::DeadlineExceeded) => Some(false),
+        _ => Some(true),
+    }
+}
+
 /// What a handler's status says to a client.
 const fn code_of(status: Code) -> common_core::Code {
     match status {
@@ -212,6 +226,16 @@ impl Batch {
 mod tests {
     use super::*;
     use common_core::Generation;
+
+    /// A queue of ours that is long does not make a handler one that has failed.
+    #[test]
+    fn our_own_queue_is_not_held_against_a_handler() {
+        assert_eq!(was_reached(Some(Code::DeadlineExceeded), false), None);
+        assert_eq!(was_reached(Some(Code::DeadlineExceeded), true), Some(false));
+        assert_eq!(was_reached(Some(Code::Unavailable), false), Some(false));
+        assert_eq!(was_reached(Some(Code::AlreadyExists), true), Some(true));
+        assert_eq!(was_reached(None, false), Some(true));
+    }
 
     #[test]
     fn order_holds_where_it_matters() {

@@ -4,9 +4,11 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use client::SessionEnd;
 use common::tls::NodeKind;
 use e2e::eventually;
 use e2e::nodes::Nodes;
+use e2e::people::Person;
 
 use super::{Couple, SEE_LIMIT, couples_on_each, is_joinable, leads_elsewhere};
 
@@ -18,6 +20,10 @@ const MEDIA_LIMIT: Duration = Duration::from_secs(3);
 const REASSIGN_LIMIT: Duration = Duration::from_secs(6);
 /// From the word of an orderly leave until a join leads elsewhere.
 const LEAVE_LIMIT: Duration = Duration::from_secs(1);
+/// How long a client tries to come back to its controller; 30 s unless the application says otherwise.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
+/// A second and a half until it notices the silence, its patience, and the last dial's five seconds.
+const GIVEN_UP_LIMIT: Duration = Duration::from_secs(11);
 /// Meetings that are created before the global controller is killed.
 const CREATED: usize = 20;
 
@@ -110,8 +116,17 @@ async fn controllers_may_restart() -> anyhow::Result<()> {
         }
         nodes.back(id).await?;
     }
-    // The last one of a region: its people go to another.
+    // The last one of a region: its people go to another, and a client that waits for it ends with words in stated time.
+    let mut options = nodes.api.admit(&rest.meeting_id, "Ivo").await?;
+    options.resume_within = CLIENT_PATIENCE;
+    let ivo = Person::join(options).await?;
+    ivo.sees(rest.ana.stream_id, SEE_LIMIT).await?;
     end(&mut nodes, "mc-us-1", End::Killed).await?;
+    let killed = Instant::now();
+    let ended = eventually("a client whose controller is gone for good ends", GIVEN_UP_LIMIT, || async { ivo.end().context("it goes on") });
+    let (at, how) = ended.await?;
+    eprintln!("a client that waits {CLIENT_PATIENCE:?} for its controller ended {:?} after the kill: {how}", at - killed);
+    ensure!(matches!(&how, SessionEnd::Lost(words) if words.contains("127.0.0.1")), "it does not say what is wrong: {how:?}");
     leads_elsewhere(&nodes, &rest.meeting_id, "mc-us-1", REASSIGN_LIMIT).await?;
     Couple::meet_in(&nodes, &rest.meeting_id).await?;
     nodes.back("mc-us-1").await.map(drop)

@@ -4,8 +4,9 @@ use common_core::authority::{Action, Actor, Denied, Relation, permit};
 use common_core::{Code, ParticipantId};
 
 use super::Meeting;
+use super::join::{FIRST, PendingJoin};
 use crate::credentials::{Memory, TokenHash};
-use crate::handler::Purpose;
+use crate::handler::{HandlerCommand, Purpose};
 use crate::message::{Message, MuteWish, Refusal, SessionKey};
 use crate::output::Attendance;
 use crate::roster::{Member, Presence};
@@ -24,6 +25,18 @@ impl Meeting {
     /// Who would come back with this resume token.
     pub fn attendance_by_token(&self, hash: TokenHash) -> Option<Attendance> {
         self.resume.find(hash).and_then(|participant_id| self.attendance(participant_id))
+    }
+
+    /// What the handler must be told when this life of the meeting broke off and nobody can be told anything by the meeting itself any more:
+    /// whoever it has registered, or was about to, is gone.
+    pub fn withdrawals(&self) -> Vec<HandlerCommand> {
+        let gone = |participant_id, generation| {
+            let (code, reason) = (Code::InternalError, "the meeting broke off");
+            HandlerCommand::Remove { participant_id, generation, code, reason }
+        };
+        let members = self.roster.by_arrival().into_iter().map(|member| gone(member.participant_id, member.generation));
+        let coming = self.joins.values().filter_map(PendingJoin::newcomer).map(|participant_id| gone(participant_id, FIRST));
+        members.chain(coming).collect()
     }
 
     /// Ends this life of the meeting, and keeps what must be known in the next.

@@ -47,6 +47,14 @@ pub(super) enum PendingJoin {
 }
 
 impl PendingJoin {
+    /// Whom a handler may have registered for it already; nobody for who comes back.
+    pub fn newcomer(&self) -> Option<ParticipantId> {
+        match self {
+            PendingJoin::Fresh { join, .. } => Some(ParticipantId::from_bytes(join.stamp.id)),
+            PendingJoin::Resume { .. } => None,
+        }
+    }
+
     pub fn request_id(&self) -> u64 {
         match self {
             PendingJoin::Fresh { request_id, .. } | PendingJoin::Resume { request_id, .. } => *request_id,
@@ -300,8 +308,7 @@ impl Meeting {
     /// The session ended, or the subject was kicked, before the handler answered.
     pub(super) fn abandon_join(&mut self, pending: PendingJoin) {
         self.give_back(&pending);
-        if let PendingJoin::Fresh { join, .. } = pending {
-            let participant_id = ParticipantId::from_bytes(join.stamp.id);
+        if let Some(participant_id) = pending.newcomer() {
             let (code, reason) = (Code::Normal, "the join was given up");
             self.operations.issue(HandlerCommand::Remove { participant_id, generation: FIRST, code, reason }, Purpose::Quiet);
         }
@@ -344,7 +351,7 @@ impl Meeting {
 }
 
 /// The generation of every participant's first session.
-const FIRST: Generation = Generation(1);
+pub(super) const FIRST: Generation = Generation(1);
 
 /// What a client hears when no handler does what it needs (seed 004, section 7.3).
 pub(super) fn no_media_server() -> Refusal {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use common_core::Code;
 use common_core::media::MediaStream;
+use common_core::{Code, Generation};
 use meeting_controller_core::message::{LeaveReason, MuteWish, StateChange, StreamQuality};
-use meeting_controller_core::{EndCause, Input, Message, Request, SessionKey, TokenHash};
+use meeting_controller_core::{EndCause, HandlerCommand, Input, Message, Request, SessionKey, TokenHash};
 
 use crate::people::{media_stream, stream};
 use crate::{Fate, World};
@@ -246,4 +246,25 @@ fn the_last_moment_is_in_time() {
     world.now = world.now + Duration::from_secs(10);
     world.feed(Input::Refuse(vec!["1".to_owned()]));
     assert_eq!(world.ended(), Some(EndCause::Empty), "any other input finds the meeting over");
+}
+
+/// A meeting that breaks off leaves nobody behind at the handler: neither who is in nor who was on the way.
+#[test]
+fn whoever_a_handler_may_know_is_withdrawn() {
+    let mut world = World::new();
+    world.join(1, 1, false);
+    world.answer(Fate::Done);
+    world.join(2, 2, false);
+    let member = world.meeting.attendances()[0].participant.participant_id;
+    let gone: Vec<_> = world
+        .meeting
+        .withdrawals()
+        .into_iter()
+        .map(|command| match command {
+            HandlerCommand::Remove { participant_id, generation, code: Code::InternalError, .. } => (participant_id, generation),
+            other => panic!("{other:?} withdraws nobody"),
+        })
+        .collect();
+    assert_eq!(gone.len(), 2, "{gone:?}");
+    assert!(gone.contains(&(member, Generation(1))), "{gone:?}");
 }
