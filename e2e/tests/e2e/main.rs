@@ -10,6 +10,7 @@ mod hostile;
 mod kept;
 mod manage;
 mod nodes;
+mod operating;
 mod resume;
 mod rotation;
 mod round_trips;

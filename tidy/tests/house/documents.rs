@@ -93,6 +93,27 @@ fn is_known(known: &BTreeSet<String>, folder: &str, span: &str) -> bool {
     known.contains(span) || known.contains(&format!("{folder}/{span}")) || known.iter().any(|path| path.ends_with(&end))
 }
 
+/// What operators are told to watch is there to be watched.
+#[test]
+fn metrics_are_there() {
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let sources: String = files().into_iter().filter(|file| file.path.contains("/src/")).map(|file| file.text().to_owned()).collect();
+    let mut problems = Vec::new();
+    for file in documents().chain(files().into_iter().filter(|file| file.path.starts_with("deploy/"))) {
+        for (number, line) in file.lines() {
+            for (at, _) in line.match_indices("dark_tower_") {
+                let name = line[at..].split(|c| !is_part(c)).next().unwrap_or_default();
+                // Names of crates and log targets have no further part in quotes anywhere.
+                let is_crate = line[at + name.len()..].starts_with([':', '=']);
+                if !is_crate && !sources.contains(&format!("\"{name}\"")) {
+                    problems.push(format!("{}:{number}: no source has the metric {name}", file.path));
+                }
+            }
+        }
+    }
+    expect_none(problems, "name the metric as the code does.");
+}
+
 #[test]
 fn spans_are_told_from_prose() {
     fn check(span: &str, expected: bool) {
