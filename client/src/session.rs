@@ -458,7 +458,8 @@ impl Session {
                 self.begin_resume("the session that was silent has ended", false);
                 None
             }
-            Err(end) if self.connection.is_none() => Some(end),
+            // A session that is as silent as before is none, whatever QUIC still hopes for: the application's patience is over.
+            Err(end) if self.connection.is_none() || self.is_silent() => Some(end),
             // The session that was to be replaced came back meanwhile.
             Ok(None) | Err(_) => {
                 self.tell(Event::Resumed);
@@ -542,9 +543,7 @@ impl Session {
             self.pinged = at;
             connection.try_send(&client_message(0, client_message::Body::Ping(v1::Ping { sent_at_us: now.as_micros() })));
         }
-        // On a WebSocket only messages count; the server's pong each second is one.
-        let packets = connection.packet_count().map_or(0, |packets| packets.count());
-        if self.silence.check(packets, now) {
+        if self.is_silent() {
             if self.resuming.is_none() && self.leaving.is_none() {
                 self.begin_resume("nothing was heard for a while", true);
             }
@@ -552,6 +551,14 @@ impl Session {
             self.revive();
         }
         None
+    }
+
+    /// Whether nothing has come for a while on the session that is in use.
+    fn is_silent(&mut self) -> bool {
+        let now = self.now();
+        // On a WebSocket only messages count; the server's pong each second is one.
+        let packets = self.connection.as_ref().and_then(SignalingConnection::packet_count).map_or(0, |packets| packets.count());
+        self.silence.check(packets, now)
     }
 
     fn publish_roster(&self, events: impl IntoIterator<Item = Event>) {
