@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use client::{Client, Frame, JoinOptions, Joined, StreamDescription};
+use client::{Client, Frame, JoinError, JoinOptions, Joined, StreamDescription};
+use common_core::Code;
 use common_core::media::StreamType;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -20,11 +21,15 @@ use crate::link::{Conditions, Link};
 use crate::mute::Socket;
 
 /// At the same time; the servers' memory at its height follows from it, so it is the same in a short run and a long one.
-const TOGETHER: u64 = 24;
+const TOGETHER: u64 = 12;
 /// How many come to one meeting before the next one is begun.
 const PER_MEETING: u64 = 25;
 /// How long somebody stays: long enough to see the others.
 const STAY: Duration = Duration::from_millis(150);
+/// How often somebody knocks who is told to come again (`UNAVAILABLE`): on a busy machine a handler's answer may be late.
+const KNOCKS_MAX: u32 = 3;
+/// Between two knocks.
+const KNOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// A connection that was cut is kept for so long, until the servers must have noticed by themselves.
 const CUT_FOR: Duration = Duration::from_secs(8);
 /// Pictures that somebody shows who publishes.
@@ -69,6 +74,8 @@ pub struct Tally {
     pub visits: u64,
     /// Of these, who vanished.
     pub vanished: u64,
+    /// Told to come again, and let in later.
+    pub turned_away: u64,
     /// Records that arrived at somebody.
     pub records: u64,
     /// From the first to the last.
@@ -86,7 +93,6 @@ impl Tally {
 pub struct Churn {
     api: Api,
     next: Arc<AtomicU64>,
-    records: Arc<AtomicU64>,
     /// The meeting that people come to now, by its number.
     meeting: Arc<Mutex<(u64, String)>>,
 }
@@ -94,16 +100,17 @@ pub struct Churn {
 impl Churn {
     /// Nobody has come yet.
     pub fn new(api: &Api) -> Self {
-        Self { api: api.clone(), next: Arc::default(), records: Arc::default(), meeting: Arc::new(Mutex::new((u64::MAX, String::new()))) }
+        Self { api: api.clone(), next: Arc::default(), meeting: Arc::new(Mutex::new((u64::MAX, String::new()))) }
     }
 
     /// `count` people come and go, no more than `pace` a second; fails with the first who cannot.
     pub async fn run(&self, count: u64, pace: f64) -> anyhow::Result<Tally> {
         let (began, first) = (Instant::now(), self.next.load(Ordering::Relaxed));
-        let records = self.records.load(Ordering::Relaxed);
+        let (records, turned_away) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let mut coming = JoinSet::new();
         for _ in 0..TOGETHER.min(count) {
-            let (api, next, meeting, records) = (self.api.clone(), self.next.clone(), self.meeting.clone(), self.records.clone());
+            let (api, next, meeting) = (self.api.clone(), self.next.clone(), self.meeting.clone());
+            let (records, turned_away) = (records.clone(), turned_away.clone());
             coming.spawn(async move {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
@@ -113,8 +120,9 @@ impl Churn {
                     let due = began + Duration::from_secs_f64((number - first) as f64 / pace);
                     tokio::time::sleep_until(due.into()).await;
                     let meeting_id = meeting_of(&api, &meeting, number / PER_MEETING).await?;
-                    let seen = visit(&api, &meeting_id, number).await;
-                    records.fetch_add(seen.with_context(|| format!("visitor {number}"))?, Ordering::Relaxed);
+                    let seen = visit(&api, &meeting_id, number).await.with_context(|| format!("visitor {number}"))?;
+                    records.fetch_add(seen.records, Ordering::Relaxed);
+                    turned_away.fetch_add(seen.turned_away, Ordering::Relaxed);
                 }
             });
         }
@@ -126,7 +134,8 @@ impl Churn {
         Ok(Tally {
             visits: count,
             vanished: vanished as u64,
-            records: self.records.load(Ordering::Relaxed) - records,
+            turned_away: turned_away.load(Ordering::Relaxed),
+            records: records.load(Ordering::Relaxed),
             took: began.elapsed(),
         })
     }
@@ -142,23 +151,38 @@ async fn meeting_of(api: &Api, current: &Mutex<(u64, String)>, number: u64) -> a
     Ok(current.1.clone())
 }
 
-/// One visit; how many records were seen.
-async fn visit(api: &Api, meeting_id: &str, number: u64) -> anyhow::Result<u64> {
-    let visitor = Visitor::numbered(number);
-    let mut options = api.admit(meeting_id, &format!("Visitor {number}")).await?;
-    let path = if visitor.over_web_socket { Some(over_web_socket(&mut options).await?) } else { None };
-    let socket = Socket::bind()?;
-    let mut joined = Client::with_dialer(socket.dialer.clone()).join(options).await?;
+/// What one visit adds to the tally.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    records: u64,
+    turned_away: u64,
+}
+
+/// One visit.
+async fn visit(api: &Api, meeting_id: &str, number: u64) -> anyhow::Result<Seen> {
+    let mut seen = Seen::default();
+    let (visitor, socket) = (Visitor::numbered(number), Socket::bind()?);
+    let (mut joined, path) = loop {
+        let mut options = api.admit(meeting_id, &format!("Visitor {number}")).await?;
+        let path = if visitor.over_web_socket { Some(over_web_socket(&mut options).await?) } else { None };
+        match Client::with_dialer(socket.dialer.clone()).join(options).await {
+            Ok(joined) => break (joined, path),
+            Err(JoinError::Refused { code: Code::Unavailable, .. }) if seen.turned_away + 1 < u64::from(KNOCKS_MAX) => {
+                seen.turned_away += 1;
+                tokio::time::sleep(KNOCK_INTERVAL).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
     if visitor.publishes {
-        show(&joined).await?;
+        show(&joined, &mut seen).await?;
     }
     tokio::time::sleep(STAY).await;
-    let mut records = 0;
     while joined.records.try_next().is_some() {
-        records += 1;
+        seen.records += 1;
     }
     go(joined, visitor.farewell, &socket, path).await;
-    Ok(records)
+    Ok(seen)
 }
 
 /// Signaling over WebSocket, through a path that can be cut.
@@ -170,8 +194,17 @@ async fn over_web_socket(options: &mut JoinOptions) -> anyhow::Result<Link> {
     Ok(path)
 }
 
-async fn show(joined: &Joined) -> anyhow::Result<()> {
-    let mut publisher = joined.meeting.publish(StreamDescription::new(StreamType::VideoCamera, "VP9")).await?;
+async fn show(joined: &Joined, seen: &mut Seen) -> anyhow::Result<()> {
+    let mut publisher = loop {
+        match joined.meeting.publish(StreamDescription::new(StreamType::VideoCamera, "VP9")).await {
+            Ok(publisher) => break publisher,
+            Err(error) if error.code() == Some(Code::Unavailable) && seen.turned_away + 1 < u64::from(KNOCKS_MAX) => {
+                seen.turned_away += 1;
+                tokio::time::sleep(KNOCK_INTERVAL).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
     let picture = Bytes::from(vec![7; PICTURE_BYTES]);
     for sequence in 0..PICTURES {
         publisher.send(Frame::video(sequence == 0, common::clock::unix_micros(), picture.clone()))?;

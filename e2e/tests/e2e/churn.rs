@@ -81,8 +81,11 @@ impl Rest {
 }
 
 fn show(what: &str, tally: Tally) {
-    let Tally { visits, vanished, records, took } = tally;
-    eprintln!("{what}: {visits} joins in {took:.1?} ({:.0} a second), {vanished} vanished, {records} records seen", tally.rate());
+    let Tally { visits, vanished, turned_away, records, took } = tally;
+    let rate = tally.rate();
+    eprintln!(
+        "{what}: {visits} joins in {took:.1?} ({rate:.0} a second), {vanished} vanished, {turned_away} told to come again, {records} records seen"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
