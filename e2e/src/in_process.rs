@@ -26,6 +26,8 @@ pub struct Options {
     pub path: Option<Conditions>,
     /// Life of a join token, without leeway for clocks; `None`: the default.
     pub join_life: Option<Duration>,
+    /// How long a write on signaling may be stuck; `None`: the default.
+    pub stall_timeout: Option<Duration>,
     /// Pages that may open sessions; empty: all.
     pub origins: Vec<String>,
 }
@@ -86,6 +88,9 @@ impl InProcess {
         let mut config = meeting_controller::config::Config { node_id: "mc-e2e".parse()?, ..Default::default() };
         config.cluster.grpc_bind = ANY_PORT;
         config.public.bind = ANY_PORT;
+        if let Some(timeout) = options.stall_timeout {
+            config.limits.stall_timeout = timeout;
+        }
         config.public.origins.clone_from(&options.origins);
         config.public.url = signaling_path.as_ref().map(|link| format!("https://{}/wt", link.address()));
         config.cluster.global_controllers = global_controllers;

@@ -6,12 +6,14 @@ use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use ::proto::v1::{self, client_message, server_message};
+use anyhow::{Context as _, bail};
 use client::Trust;
+use prost::Message;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,45 +24,58 @@ use tokio_rustls::rustls;
 use web_transport_quinn::proto::{ConnectRequest, Settings};
 use web_transport_quinn::quinn;
 
+use crate::api::Invitation;
+use crate::peer::join_request;
+use crate::wire;
+
 /// The server's name in TLS; nobody looks at it.
 const NAME: &str = "localhost";
-/// Received and not read by a stranger who does not read.
+/// Room of a stranger who does not read: an answer to a join fits.
 const NARROW_WINDOW: u32 = 4096;
-
-/// How a stranger's connections behave.
+/// Of what comes, what an endpoint hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// Like anybody's.
-    Plain,
-    /// They let the server send next to nothing.
-    Narrow,
+#[repr(u8)]
+enum Hears {
+    All,
+    /// Only that it has to prove its address, which it does.
+    Retry,
+    Nothing,
 }
 
-/// An endpoint whose connections send first packets and hear nothing but that they have to prove their address, which they do. When it is
-/// dropped nothing is said any more.
-pub struct Silent {
-    endpoint: quinn::Endpoint,
-    is_mute: Arc<AtomicBool>,
+/// An endpoint that can be made deaf and mute.
+pub struct Fickle {
+    /// For connections.
+    pub endpoint: quinn::Endpoint,
+    filter: Arc<Filter>,
 }
 
-impl Silent {
-    /// At `address`.
+impl Fickle {
+    /// At `address`; it hears and speaks.
     pub fn new(address: IpAddr) -> anyhow::Result<Self> {
-        let is_mute = Arc::new(AtomicBool::new(false));
-        let socket = TokioRuntime.wrap_udp_socket(std::net::UdpSocket::bind(SocketAddr::new(address, 0))?)?;
-        let endpoint = endpoint_over(Arc::new(Deaf { socket, is_mute: is_mute.clone() }), Manner::Plain)?;
-        Ok(Self { endpoint, is_mute })
+        Self::hearing(address, Hears::All)
     }
 
-    /// Begins a connection that will not get further.
-    pub fn begin(&self, server: SocketAddr) -> anyhow::Result<quinn::Connecting> {
-        begin(&self.endpoint, server)
+    /// At `address`. Its connections send first packets and hear nothing but that they have to prove their address.
+    pub fn silent(address: IpAddr) -> anyhow::Result<Self> {
+        Self::hearing(address, Hears::Retry)
+    }
+
+    fn hearing(address: IpAddr, hears: Hears) -> anyhow::Result<Self> {
+        let socket = TokioRuntime.wrap_udp_socket(std::net::UdpSocket::bind(SocketAddr::new(address, 0))?)?;
+        let filter = Arc::new(Filter { socket, hears: AtomicU8::new(hears as u8), is_mute: AtomicBool::new(false) });
+        Ok(Self { endpoint: endpoint_over(filter.clone())?, filter })
+    }
+
+    /// From now on it hears nothing, not even that something was received; it goes on to send.
+    pub fn deafen(&self) {
+        self.filter.hears.store(Hears::Nothing as u8, Ordering::Relaxed);
     }
 }
 
-impl Drop for Silent {
+impl Drop for Fickle {
+    /// Whoever is silent does not say goodbye either.
     fn drop(&mut self) {
-        self.is_mute.store(true, Ordering::Relaxed);
+        self.filter.is_mute.store(true, Ordering::Relaxed);
     }
 }
 
@@ -70,22 +85,32 @@ pub fn foreign_address(number: u8) -> IpAddr {
 }
 
 /// A QUIC endpoint of strangers at `address`.
-pub fn endpoint(address: IpAddr, manner: Manner) -> anyhow::Result<quinn::Endpoint> {
-    endpoint_over(TokioRuntime.wrap_udp_socket(std::net::UdpSocket::bind(SocketAddr::new(address, 0))?)?, manner)
+pub fn endpoint(address: IpAddr) -> anyhow::Result<quinn::Endpoint> {
+    endpoint_over(TokioRuntime.wrap_udp_socket(std::net::UdpSocket::bind(SocketAddr::new(address, 0))?)?)
 }
 
-fn endpoint_over(socket: Arc<dyn AsyncUdpSocket>, manner: Manner) -> anyhow::Result<quinn::Endpoint> {
-    let mut endpoint = quinn::Endpoint::new_with_abstract_socket(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+/// The same for strangers who have room for next to nothing, and do not read that either.
+pub fn narrow_endpoint(address: IpAddr) -> anyhow::Result<quinn::Endpoint> {
+    let mut endpoint = endpoint(address)?;
+    let mut transport = quinn::TransportConfig::default();
+    transport.keep_alive_interval(Some(Duration::from_secs(1))).stream_receive_window(NARROW_WINDOW.into());
+    endpoint.set_default_client_config(client_config(transport)?);
+    Ok(endpoint)
+}
+
+fn client_config(transport: quinn::TransportConfig) -> anyhow::Result<quinn::ClientConfig> {
     let tls = Trust::Anything.tls_config(&[b"h3"])?;
     let mut config = quinn::ClientConfig::new(Arc::new(quinn::crypto::rustls::QuicClientConfig::try_from(tls)?));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+fn endpoint_over(socket: Arc<dyn AsyncUdpSocket>) -> anyhow::Result<quinn::Endpoint> {
+    let mut endpoint = quinn::Endpoint::new_with_abstract_socket(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
     let mut transport = quinn::TransportConfig::default();
     transport.keep_alive_interval(Some(Duration::from_secs(1))).max_concurrent_uni_streams(100_u32.into());
     transport.max_idle_timeout(Some(Duration::from_secs(30).try_into()?));
-    if manner == Manner::Narrow {
-        transport.receive_window(NARROW_WINDOW.into()).stream_receive_window(NARROW_WINDOW.into());
-    }
-    config.transport_config(Arc::new(transport));
-    endpoint.set_default_client_config(config);
+    endpoint.set_default_client_config(client_config(transport)?);
     Ok(endpoint)
 }
 
@@ -158,6 +183,18 @@ impl RawSession {
         Ok(stream)
     }
 
+    /// Joins on a stream of its own, and hands it out.
+    pub async fn join(&self, invitation: &Invitation) -> anyhow::Result<Joined> {
+        let (mut to, mut from) = self.open_bi().await?;
+        let body = Some(client_message::Body::Join(join_request(invitation, "Mallory")));
+        wire::send(&mut to, &v1::ClientMessage { version: ::proto::VERSION, request_id: 1, body }).await?;
+        let answer: v1::ServerMessage = wire::receive(&mut from).await?;
+        match answer.body {
+            Some(server_message::Body::Join(welcome)) => Ok(Joined { welcome, to, from }),
+            other => bail!("instead of a JoinResponse came {other:?}"),
+        }
+    }
+
     /// Sends a capsule.
     pub async fn capsule(&mut self, kind: u64, payload: &[u8]) -> anyhow::Result<()> {
         Ok(self.connect.0.write_all(&frame(0, &frame(kind, payload))).await?)
@@ -169,11 +206,22 @@ impl RawSession {
     }
 }
 
-/// Passes on nothing but Retry packets, and sends nothing once it is mute.
+/// The signaling of somebody who has joined by hand.
+pub struct Joined {
+    /// The first answer.
+    pub welcome: v1::JoinResponse,
+    /// To the controller.
+    pub to: quinn::SendStream,
+    /// From it.
+    pub from: quinn::RecvStream,
+}
+
+/// Passes on what is to be heard, and sends nothing once it is mute.
 #[derive(Debug)]
-struct Deaf {
+struct Filter {
     socket: Arc<dyn AsyncUdpSocket>,
-    is_mute: Arc<AtomicBool>,
+    hears: AtomicU8,
+    is_mute: AtomicBool,
 }
 
 /// A long header of type Retry (RFC 9000 section 17.2.5).
@@ -181,7 +229,7 @@ fn is_retry(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| first & 0xF0 == 0xF0)
 }
 
-impl AsyncUdpSocket for Deaf {
+impl AsyncUdpSocket for Filter {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn quinn::UdpPoller>> {
         self.socket.clone().create_io_poller()
     }
@@ -192,8 +240,12 @@ impl AsyncUdpSocket for Deaf {
 
     fn poll_recv(&self, context: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> Poll<std::io::Result<usize>> {
         loop {
+            let hears = self.hears.load(Ordering::Relaxed);
+            if hears == Hears::All as u8 {
+                return self.socket.poll_recv(context, buffers, meta);
+            }
             let count = ready!(self.socket.poll_recv(context, &mut buffers[..1], &mut meta[..1]))?;
-            if count == 1 && is_retry(&buffers[0][..meta[0].len]) {
+            if count == 1 && hears == Hears::Retry as u8 && is_retry(&buffers[0][..meta[0].len]) {
                 return Poll::Ready(Ok(1));
             }
         }
@@ -255,6 +307,21 @@ impl RawWebSocket {
     pub async fn send(&mut self, first: u8, payload: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(&websocket_frame(first, payload, payload.len() as u64)).await?;
         self.stream.flush().await
+    }
+
+    /// Joins, and hands out the first answer.
+    pub async fn join(&mut self, invitation: &Invitation) -> anyhow::Result<v1::JoinResponse> {
+        let body = Some(client_message::Body::Join(join_request(invitation, "Mallory")));
+        self.send(opcode::BINARY, &v1::ClientMessage { version: ::proto::VERSION, request_id: 1, body }.encode_to_vec()).await?;
+        loop {
+            let (first, payload) = self.receive().await?;
+            if first == opcode::BINARY {
+                match v1::ServerMessage::decode(payload.as_slice())?.body {
+                    Some(server_message::Body::Join(welcome)) => return Ok(welcome),
+                    other => bail!("instead of a JoinResponse came {other:?}"),
+                }
+            }
+        }
     }
 
     /// The next frame: its first byte and its payload.

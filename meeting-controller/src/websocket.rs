@@ -33,6 +33,8 @@ const SUBPROTOCOL: &str = "darktower.v1";
 const FRAME_BYTES_MAX: usize = 2 * CLIENT_MESSAGE_BYTES_MAX;
 /// What the library reads at a time.
 const READ_BYTES: usize = 16 * 1024;
+/// Messages of a client that are still taken when its session is over.
+const LAST_WORDS_MAX: usize = 100;
 /// Pings and pongs of a client in [`CONTROL_WINDOW`]: it answers ours, one a second, and may send its own.
 const CONTROL_FRAMES_MAX: u32 = 100;
 /// See [`CONTROL_FRAMES_MAX`].
@@ -133,8 +135,15 @@ async fn read(mut reader: Reader, mut stream: SplitStream<WebSocket>, written: &
         };
     }
     if next == Next::Stop {
-        // Taken, so that the client's own farewell is not answered by a reset; for as long as ours takes.
-        let farewell = async { while let Some(Ok(_)) = stream.next().await {} };
+        // Taken, so that the client's own farewell is not answered by a reset; for as long as ours takes, and not from who goes on and on.
+        let farewell = async {
+            for _ in 0..LAST_WORDS_MAX {
+                if !matches!(stream.next().await, Some(Ok(_))) {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
         let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await;
     }
     reader.ended().await;

@@ -28,6 +28,7 @@ mod media;
 mod signaling;
 mod stalled;
 mod storm;
+mod stuck;
 mod tokens;
 mod websocket;
 

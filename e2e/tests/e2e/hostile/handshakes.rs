@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use e2e::ground::{Ground, scale};
 use e2e::peer::Peer;
-use e2e::raw::{self, Manner, RawSession, Silent, foreign_address};
+use e2e::raw::{self, Fickle, RawSession, foreign_address};
 use e2e::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -83,10 +83,9 @@ async fn half_done_connections_end_in_time_and_keep_nobody_out() -> anyhow::Resu
     let (server, url) = (ground.signaling_address()?, ground.file.signaling_url.clone());
     let each = scale().of(50, 500);
 
-    let silent: Vec<_> = (1..=ADDRESSES).map(|number| Silent::new(foreign_address(number))).collect::<Result<_, _>>()?;
-    let plain: Vec<_> = (1..=ADDRESSES)
-        .map(|number| Ok(Arc::new(raw::endpoint(foreign_address(number), Manner::Plain)?)))
-        .collect::<anyhow::Result<_>>()?;
+    let silent: Vec<_> = (1..=ADDRESSES).map(|number| Fickle::silent(foreign_address(number))).collect::<Result<_, _>>()?;
+    let plain: Vec<_> =
+        (1..=ADDRESSES).map(|number| Ok(Arc::new(raw::endpoint(foreign_address(number))?))).collect::<anyhow::Result<_>>()?;
     let pick = |number: usize| number % usize::from(ADDRESSES);
 
     let mut halves = JoinSet::new();
@@ -107,7 +106,7 @@ async fn half_done_connections_end_in_time_and_keep_nobody_out() -> anyhow::Resu
     }
     let mut silently = Vec::new();
     for number in 0..each {
-        silently.push(silent[pick(number)].begin(server)?);
+        silently.push(raw::begin(&silent[pick(number)].endpoint, server)?);
         if let Ok(mut stream) = tcp_from(foreign_address(u8::try_from(pick(number) + 1)?), server).await
             && stream.write_all(&HALF_CLIENT_HELLO).await.is_ok()
         {
@@ -151,8 +150,8 @@ async fn a_storm_of_handshakes_delays_no_join() -> anyhow::Result<()> {
     let server = ground.signaling_address()?;
     let seconds = scale().of(2, 10);
     let storm = tokio::spawn(async move {
-        let one = raw::endpoint(foreign_address(200), Manner::Plain)?;
-        let many: Vec<_> = (1..=16).map(|number| raw::endpoint(foreign_address(number), Manner::Plain)).collect::<Result<_, _>>()?;
+        let one = raw::endpoint(foreign_address(200))?;
+        let many: Vec<_> = (1..=16).map(|number| raw::endpoint(foreign_address(number))).collect::<Result<_, _>>()?;
         let mut pace = tokio::time::interval(Duration::from_millis(1000 / PER_SECOND));
         let (mut done, mut refused, mut under_way) = (0_u64, 0_u64, JoinSet::new());
         for number in 0..PER_SECOND * seconds {

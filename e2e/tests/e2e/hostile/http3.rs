@@ -2,13 +2,11 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use e2e::api::Invitation;
 use e2e::ground::{Ground, REFUSAL_LIMIT, refused_within, scale};
-use e2e::peer::join_request;
-use e2e::raw::{self, Manner, RawSession, foreign_address, frame, varint};
-use e2e::{wire, within};
-use proto::v1::{self, client_message, server_message};
+use e2e::raw::{self, RawSession, foreign_address, frame, varint};
+use e2e::within;
 use web_transport_quinn::quinn::{Connection, Endpoint};
 
 const GIBIBYTE: u64 = 1 << 30;
@@ -68,24 +66,14 @@ async fn opened_with(endpoint: &Endpoint, server: SocketAddr, control: &[u8], re
 
 /// Joins over a session that was opened by hand: it lives.
 async fn joins(session: &RawSession, invitation: &Invitation) -> anyhow::Result<()> {
-    within(REFUSAL_LIMIT * 2, "a join over a session that was played with", async {
-        let (mut to, mut from) = session.open_bi().await?;
-        let body = Some(client_message::Body::Join(join_request(invitation, "Mallory")));
-        wire::send(&mut to, &v1::ClientMessage { version: proto::VERSION, request_id: 1, body }).await?;
-        let answer: v1::ServerMessage = wire::receive(&mut from).await?;
-        match answer.body {
-            Some(server_message::Body::Join(_)) => Ok(()),
-            other => bail!("instead of a JoinResponse came {other:?}"),
-        }
-    })
-    .await
+    within(REFUSAL_LIMIT * 2, "a join over a session that was played with", async { session.join(invitation).await.map(|_| ()) }).await
 }
 
 /// Wrong openings are refused within a second, at either listener.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openings_that_lie_are_refused() -> anyhow::Result<()> {
     let ground = Ground::start("HTTP/3 openings").await?;
-    let endpoint = raw::endpoint(foreign_address(1), Manner::Plain)?;
+    let endpoint = raw::endpoint(foreign_address(1))?;
     for server in [ground.signaling_address()?, ground.media_address()?] {
         for (what, control, request) in openings() {
             let connection = opened_with(&endpoint, server, &control, &request).await.with_context(|| what.to_owned())?;
@@ -124,7 +112,7 @@ async fn openings_that_lie_are_refused() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn capsules_and_second_requests_end_that_session_or_nothing() -> anyhow::Result<()> {
     let ground = Ground::start("capsules").await?;
-    let endpoint = raw::endpoint(foreign_address(1), Manner::Plain)?;
+    let endpoint = raw::endpoint(foreign_address(1))?;
     let (server, url) = (ground.signaling_address()?, ground.file.signaling_url.clone());
     let open = || RawSession::open(&endpoint, server, &url);
 

@@ -4,40 +4,19 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use common_core::Code;
-use e2e::api::Invitation;
 use e2e::ground::{Ground, REFUSAL_LIMIT, refused_within, scale};
 use e2e::in_process::{InProcess, Options};
-use e2e::peer::join_request;
-use e2e::raw::{self, Manner, RawWebSocket, foreign_address, opcode, websocket_frame};
+use e2e::raw::{self, RawWebSocket, foreign_address, opcode, websocket_frame};
 use e2e::within;
-use prost::Message;
-use proto::v1::{self, client_message, server_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const INVALID: u16 = Code::InvalidRequest.websocket();
 const RATE_LIMITED: u16 = Code::RateLimited.websocket();
-/// What a first message may take by default, and a busy machine besides.
-const JOIN_LIMIT: Duration = Duration::from_secs(10 + 2);
+const UNAVAILABLE: u16 = Code::Unavailable.websocket();
+/// How long silence may last by default, and a busy machine besides.
+const SILENCE_LIMIT: Duration = Duration::from_secs(3 + 2);
 /// Compressed (RFC 7692 section 6): a reserved bit where nothing was negotiated.
 const COMPRESSED: u8 = 0x40;
-
-fn joining(invitation: &Invitation) -> Vec<u8> {
-    let body = Some(client_message::Body::Join(join_request(invitation, "Mallory")));
-    v1::ClientMessage { version: proto::VERSION, request_id: 1, body }.encode_to_vec()
-}
-
-async fn join(socket: &mut RawWebSocket, invitation: &Invitation) -> anyhow::Result<v1::JoinResponse> {
-    socket.send(opcode::BINARY, &joining(invitation)).await?;
-    loop {
-        let (first, payload) = socket.receive().await?;
-        if first == opcode::BINARY {
-            match v1::ServerMessage::decode(payload.as_slice())?.body {
-                Some(server_message::Body::Join(welcome)) => return Ok(welcome),
-                other => bail!("instead of a JoinResponse came {other:?}"),
-            }
-        }
-    }
-}
 
 /// A deflate block of zeros: a kilobyte of it stands for a megabyte.
 fn bomb() -> Vec<u8> {
@@ -73,7 +52,7 @@ async fn frames_against_the_rules_end_the_session() -> anyhow::Result<()> {
         for (what, bytes) in &cases {
             let mut socket = RawWebSocket::open(address, server, "").await?;
             if has_joined {
-                join(&mut socket, &ground.invite("Mallory").await?).await?;
+                socket.join(&ground.invite("Mallory").await?).await?;
             }
             let code = refused_within(REFUSAL_LIMIT, what, async {
                 socket.stream.write_all(bytes).await?;
@@ -99,7 +78,7 @@ async fn what_never_ends_is_ended() -> anyhow::Result<()> {
     let socket = RawWebSocket::open(address, server, lines).await?;
     ensure!(socket.head.starts_with("HTTP/1.1 101") && !socket.head.to_lowercase().contains("extensions"), "{}", socket.head);
 
-    // Fragments: of a kilobyte until they are too many, and empty ones until the time for a first message is over.
+    // Fragments: of a kilobyte until they are too many, and empty ones until they have been silence for too long.
     let mut socket = RawWebSocket::open(address, server, "").await?;
     socket.send(opcode::BINARY & 0x7f, &[0; 1024]).await?;
     refused_within(REFUSAL_LIMIT, "fragments without end", async {
@@ -109,16 +88,19 @@ async fn what_never_ends_is_ended() -> anyhow::Result<()> {
     .await?;
     let mut empty = RawWebSocket::open(address, server, "").await?;
     let mut half = RawWebSocket::open(address, server, "").await?;
+    // After a join they count as silence, which is shorter than the time for a first message.
+    empty.join(&ground.invite("Mallory").await?).await?;
+    half.join(&ground.invite("Mallory").await?).await?;
     let waiting = tokio::spawn(async move {
         half.stream.write_all(&websocket_frame(opcode::BINARY, &[0; 10], 1000)).await?;
-        within(JOIN_LIMIT, "the end of a half frame", async { Ok(half.close_code().await) }).await
+        within(SILENCE_LIMIT, "the end of a half frame", async { Ok(half.close_code().await) }).await
     });
     let fragments = tokio::spawn(async move {
         empty.send(opcode::BINARY & 0x7f, &[]).await?;
         let pace = if scale().of(true, false) { Duration::from_millis(1) } else { Duration::from_micros(100) };
         let mut ticks = tokio::time::interval(pace);
         let mut count = 0_u64;
-        within(JOIN_LIMIT, "empty fragments without end", async {
+        within(SILENCE_LIMIT, "empty fragments without end", async {
             while empty.send(0, &[]).await.is_ok() {
                 count += 1;
                 ticks.tick().await;
@@ -130,7 +112,7 @@ async fn what_never_ends_is_ended() -> anyhow::Result<()> {
 
     // Pings as fast as they go.
     let mut socket = RawWebSocket::open(address, server, "").await?;
-    join(&mut socket, &ground.invite("Mallory").await?).await?;
+    socket.join(&ground.invite("Mallory").await?).await?;
     let (mut from, mut to) = tokio::io::split(socket.stream);
     let pings = scale().of(10_000, 100_000);
     let flood = tokio::spawn(async move {
@@ -185,7 +167,7 @@ async fn what_never_ends_is_ended() -> anyhow::Result<()> {
     .await?;
 
     let code = waiting.await??;
-    ensure!(code == Some(INVALID), "a half frame: {code:?}");
+    ensure!(code == Some(UNAVAILABLE), "a half frame: {code:?}");
     eprintln!("{} empty fragments were sent before the end", fragments.await??);
     ground.settled().await?;
     Ok(())
@@ -199,7 +181,7 @@ async fn pages_of_other_origins_are_refused() -> anyhow::Result<()> {
     let invitation = cluster.api.invite(&meeting, "Mallory").await?;
     let (address, server) = (foreign_address(1), cluster.controller_address());
     let url: reqwest::Url = invitation.meeting_controller_url.parse()?;
-    let endpoint = raw::endpoint(address, Manner::Plain)?;
+    let endpoint = raw::endpoint(address)?;
     let status = |origin: Option<&'static str>| {
         let (endpoint, url) = (endpoint.clone(), url.clone());
         async move {
