@@ -71,6 +71,14 @@ impl Dev {
         .await
     }
 
+    /// The same with the log that people get: what is measured is not measured beside a torrent of lines.
+    pub async fn start_with_usual_log() -> anyhow::Result<Self> {
+        Self::start_with(|command| {
+            command.env("DARK_TOWER__LOG__FILTER", "info");
+        })
+        .await
+    }
+
     async fn start_with(adjust: fn(&mut Command)) -> anyhow::Result<Self> {
         let data_dir = tempfile::tempdir()?;
         let mut command = dev_command(data_dir.path(), &[])?;

@@ -123,7 +123,7 @@ pub struct Ground {
 impl Ground {
     /// Starts the process and the bystanders, and takes the baseline. `name` stands before the line of figures.
     pub async fn start(name: &'static str) -> anyhow::Result<Self> {
-        let dev = Dev::start().await?;
+        let dev = Dev::start_with_usual_log().await?;
         let (api, metrics) = (Api::without_pool(&dev.file.http_url)?, Api::without_pool(&dev.file.admin_url)?);
         let beside = Beside::start(dev.file.http_url.clone()).await?;
         let meeting_id = api.create_meeting().await?.meeting_id;
