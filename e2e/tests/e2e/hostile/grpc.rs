@@ -291,7 +291,8 @@ async fn a_connection_costs_no_more_than_it_may() -> anyhow::Result<()> {
     let register = RegisterParticipant { participant_id: long, ..RegisterParticipant::default() };
     is_refused("five megabytes to a handler", Code::OutOfRange, handler.register_participant(register)).await?;
 
-    let resets = scale().of(10_000, 100_000);
+    // What buffers on the way swallow comes on top: some ten thousand.
+    let resets = scale().of(50_000, 100_000);
     for (id, ..) in NODES {
         let port = scene.port(id)?;
         let bomb = |what: &str| format!("{what} at {id}");
