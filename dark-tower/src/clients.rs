@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use common_core::name::escape;
 use global_controller::Scopes;
 use global_controller::admin::{NewClient, rfc3339_millis};
-use global_controller::store::ApiClient;
+use global_controller::store::{ApiClient, ClientChange};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -15,6 +15,8 @@ use crate::operator::{StoreArgs, table};
 
 /// What most applications need: meetings of their own, and nothing in other people's names.
 const SCOPES_DEFAULT: &str = "meetings:create meetings:read meetings:join meetings:end";
+/// Of the list.
+const HEAD: [&str; 6] = ["CLIENT_ID", "NAME", "TENANT", "LIMIT", "STATE", "SCOPES"];
 /// Characters of a name that a line of the list shows.
 const NAME_SHOWN: usize = 40;
 
@@ -31,6 +33,8 @@ enum ClientCommand {
     Create(CreateArgs),
     /// Lists all API clients, without secrets.
     List(StoreArgs),
+    /// Gives an API client other scopes or another rate limit; tokens that it has keep theirs until they expire.
+    Set(SetArgs),
     /// Shuts an API client out for good: it gets no token, and those that it has are refused within two seconds.
     Revoke(RevokeArgs),
 }
@@ -69,6 +73,36 @@ struct RevokeArgs {
     id: String,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  dark-tower client set 2f0c9a51-7d1c-4b67-8f2e-0b5c3f8f2a11 --rate-limit 600 --config /etc/dark-tower/global-controller.toml
+  dark-tower client set 2f0c9a51-7d1c-4b67-8f2e-0b5c3f8f2a11 --rate-limit usual --scope meetings:read --data-dir data
+
+It holds for the next access token. To take something away at once, revoke the client and make another.")]
+struct SetArgs {
+    /// Its client_id.
+    id: String,
+    /// All that it may do from now on; may be repeated.
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = |text: &str| text.replace(',', " ").parse::<Scopes>())]
+    scopes: Vec<Scopes>,
+    /// Requests in a window of the rate limit, or `usual`: as many as others.
+    #[arg(long, value_name = "NUMBER|usual", value_parser = rate_limit)]
+    rate_limit: Option<RateLimit>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// `None`: as many as others.
+#[derive(Clone, Copy)]
+struct RateLimit(Option<u32>);
+
+fn rate_limit(text: &str) -> Result<RateLimit, String> {
+    if text == "usual" {
+        return Ok(RateLimit(None));
+    }
+    text.parse::<NonZeroU32>().map(|number| RateLimit(Some(number.get()))).map_err(|_| "a number of at least 1, or `usual`".to_owned())
 }
 
 /// A client as it is printed.
@@ -111,6 +145,7 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         ClientCommand::Create(args) => create(args).await?,
         ClientCommand::List(store) => list(&store).await?,
+        ClientCommand::Set(args) => set(args).await?,
         ClientCommand::Revoke(args) => revoke(args).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -144,8 +179,20 @@ async fn list(store: &StoreArgs) -> anyhow::Result<()> {
     let shown: Vec<Shown<'_>> = clients.iter().map(|client| Shown::of(client, None)).collect();
     store.print(&serde_json::json!({"clients": shown}), || {
         let rows: Vec<[String; 6]> = shown.iter().map(Shown::row).collect();
-        table(["CLIENT_ID", "NAME", "TENANT", "LIMIT", "STATE", "SCOPES"], &rows)
+        table(HEAD, &rows)
     })
+}
+
+async fn set(args: SetArgs) -> anyhow::Result<()> {
+    let words: Vec<String> = args.scopes.iter().map(Scopes::to_string).collect();
+    let scopes = if words.is_empty() { None } else { Some(words.join(" ").parse()?) };
+    let change = ClientChange { scopes, rate_limit: args.rate_limit.map(|RateLimit(limit)| limit) };
+    anyhow::ensure!(change != ClientChange::default(), "nothing is to be changed: give --scope or --rate-limit");
+    let Some(client) = args.store.open().await?.change_client(&args.id, change).await? else {
+        anyhow::bail!("there is no API client {} that may be changed; `dark-tower client list` shows all", escape(&args.id, 64));
+    };
+    let shown = Shown::of(&client, None);
+    args.store.print(&shown, || table(HEAD, &[shown.row()]))
 }
 
 async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {

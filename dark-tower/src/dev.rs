@@ -32,6 +32,7 @@ const OPEN_SECTIONS: [&str; 4] = ["RATES__", "STORE__", "TOKENS__", "WEBHOOKS__"
 pub fn config(data_dir: &Path) -> anyhow::Result<global_controller::Config> {
     let environment = std::env::vars().filter(|(name, _)| is_open_here(name));
     let mut config: global_controller::Config = common::config::load(None, environment, [])?;
+    common::config::Validate::validate(&config)?;
     config.node_id = "gc-dev".parse()?;
     config.allow_anonymous_create = true;
     // Everything here is on loopback, the application that is being written as well.
@@ -131,8 +132,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let readiness: Vec<Readiness> = [front.readiness(), handler.readiness(), controller.readiness()].concat();
     wait_until_ready(&readiness).await?;
     tokio::spawn(admin::serve(admin_listener, admin::router(metrics, readiness), shutdown.now.clone()));
-    let plain = front.router().merge(controller.websocket_router());
-    serve_plain(http, plain, &shutdown);
+    serve_plain(http, &front, controller.websocket_router()).await;
 
     let path = args.data_dir.join("dev.json");
     let credentials = credentials(&front, &path).await?;
@@ -198,24 +198,15 @@ async fn wait_until_ready(readiness: &[Readiness]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves the browser's door on 127.0.0.1 and, where the port is free there too, on ::1.
-fn serve_plain(listener: TcpListener, router: Router, shutdown: &Shutdown) {
+/// Serves the browser's door on 127.0.0.1 and, where the port is free there too, on ::1: the API, the page, and signaling over WebSocket, within
+/// the limits of the public door.
+async fn serve_plain(listener: TcpListener, front: &global_controller::Running, signaling: Router) {
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
-    let serve = |listener: TcpListener, router: Router, stop: tokio_util::sync::CancellationToken| async move {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the plain HTTP door has closed");
-        }
-    };
-    let (v6_router, v6_stop) = (router.clone(), shutdown.drain.clone());
-    tokio::spawn(serve(listener, router, shutdown.drain.clone()));
-    tokio::spawn(async move {
-        match TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await {
-            Ok(listener) => serve(listener, v6_router, v6_stop).await,
-            Err(error) => tracing::warn!(%error, port, "::1 is not served: a browser that tries it first may reach another program there"),
-        }
-    });
+    front.serve_plain(listener, signaling.clone());
+    match TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await {
+        Ok(listener) => front.serve_plain(listener, signaling),
+        Err(error) => tracing::warn!(%error, port, "::1 is not served: a browser that tries it first may reach another program there"),
+    }
 }
 
 /// Writes a file that only its owner reads, whole or not at all.

@@ -1,8 +1,9 @@
-//! `dark-tower keys`: the keys that sign tokens. Works on the store; running global controllers notice within a second or two.
+//! `dark-tower keys`: the keys that sign tokens, rotated in peace or dropped in need. Works on the store; running global controllers notice within a second or two.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use common_core::name::escape;
 use global_controller::KeyState;
 use global_controller::admin::{KeyInfo, rfc3339_millis};
 use serde::Serialize;
@@ -14,6 +15,7 @@ use crate::operator::{StoreArgs, table};
 #[command(after_help = "Examples:
   dark-tower keys rotate --config /etc/dark-tower/global-controller.toml
   dark-tower keys list --json --data-dir data
+  dark-tower keys drop KEY_ID --config /etc/dark-tower/global-controller.toml
 
 A new key is published at once, signs after [tokens] key_activation_ms, and the one before stays published until the
 last token that it has signed has expired. Nothing needs a restart, and no token becomes invalid.")]
@@ -28,6 +30,21 @@ enum KeysCommand {
     Rotate(StoreArgs),
     /// Lists the keys and what each is for.
     List(StoreArgs),
+    /// Takes away a key that somebody else may have: every token it has signed is refused within seconds.
+    Drop(DropArgs),
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  dark-tower keys drop KEY_ID --config /etc/dark-tower/global-controller.toml
+
+Applications get new access tokens by themselves, people who are about to join ask for a new join token; meetings go on. If it was the only
+key, a new one signs at once, and tokens of the first second or two may be refused by nodes that have not heard of it.")]
+struct DropArgs {
+    /// Its key_id, as `keys list` shows it: the `kid` in a token's header.
+    key_id: String,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// A key as it is printed.
@@ -70,6 +87,13 @@ pub async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
     let (keys, store) = match args.command {
         KeysCommand::Rotate(store) => (store.open().await?.rotate_keys().await?, store),
         KeysCommand::List(store) => (store.open().await?.keys().await?, store),
+        KeysCommand::Drop(DropArgs { key_id, store }) => {
+            let left = store.open().await?.drop_key(&key_id).await?;
+            let Some(left) = left else {
+                anyhow::bail!("there is no signing key {}; `dark-tower keys list` shows all", escape(&key_id, 64))
+            };
+            (left, store)
+        }
     };
     let shown: Vec<Shown> = keys.into_iter().map(Shown::from).collect();
     store.print(&serde_json::json!({"keys": shown}), || {

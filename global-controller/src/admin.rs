@@ -13,13 +13,16 @@ use crate::config::Config;
 use crate::credentials::{HashError, hash_secret};
 use crate::keys::{self, KeyState, Schedule};
 use crate::service::open_store;
-use crate::store::{ApiClient, SigningKey, Store, StoreError, TenantId, UnixMillis};
+use crate::store::{ApiClient, ClientChange, SigningKey, Store, StoreError, TenantId, UnixMillis};
 use crate::timestamp::now_millis;
 
 /// Longest name of an API client, characters.
 pub const NAME_CHARS_MAX: usize = 128;
 /// Signing keys at once: each goes with every heartbeat, and a rotation needs two.
 pub const KEYS_MAX: usize = 8;
+
+/// Said of a rate limit of zero.
+const RATE_LIMIT_MIN: &str = "a rate limit is at least 1";
 
 /// Why it was not done.
 #[derive(Debug, Error)]
@@ -100,6 +103,20 @@ impl Admin {
         Ok(self.store.revoke_api_client(id, now_millis()).await?)
     }
 
+    /// Gives an API client other scopes or another rate limit; the client as it is then, or `None`: there is none, or it is shut out.
+    pub async fn change_client(&self, id: &str, change: ClientChange) -> Result<Option<ApiClient>, AdminError> {
+        if change.scopes.as_ref().is_some_and(Scopes::is_empty) {
+            return Err(no_scopes());
+        }
+        if change.rate_limit == Some(Some(0)) {
+            return Err(AdminError::Refused(RATE_LIMIT_MIN.to_owned()));
+        }
+        if !self.store.change_api_client(id, &change).await? {
+            return Ok(None);
+        }
+        Ok(self.store.api_client(id).await?)
+    }
+
     /// All signing keys, newest first.
     pub async fn keys(&self) -> Result<Vec<KeyInfo>, AdminError> {
         Ok(self.info(self.store.signing_keys(&keys::generate()?).await?))
@@ -117,6 +134,20 @@ impl Admin {
         self.keys().await
     }
 
+    /// Takes a signing key away for good, because somebody else may have it: no token that it has signed is good once nodes have heard, within
+    /// seconds. Where no other key could sign at once, a new one is made first. All keys that are left; `None`: there is none of this id.
+    pub async fn drop_key(&self, key_id: &str) -> Result<Option<Vec<KeyInfo>>, AdminError> {
+        let (dropped, left): (Vec<KeyInfo>, Vec<KeyInfo>) = self.keys().await?.into_iter().partition(|key| key.key_id == key_id);
+        if dropped.is_empty() {
+            return Ok(None);
+        }
+        if left.iter().all(|key| matches!(key.state, KeyState::Over)) {
+            self.store.add_signing_key(&keys::generate()?).await?;
+        }
+        self.store.drop_signing_keys(&[key_id.to_owned()]).await?;
+        Ok(Some(self.keys().await?))
+    }
+
     fn info(&self, keys: Vec<SigningKey>) -> Vec<KeyInfo> {
         let made: Vec<UnixMillis> = keys.iter().map(|key| key.created_at).collect();
         let states = self.schedule.states(&made, now_millis());
@@ -130,6 +161,10 @@ pub fn rfc3339_millis(time: UnixMillis) -> String {
     crate::timestamp::rfc3339(time / 1000)
 }
 
+fn no_scopes() -> AdminError {
+    AdminError::Refused(format!("a client without a scope may do nothing; the scopes are {}", Scopes::all()))
+}
+
 /// Makes an API client in `store`.
 pub(crate) async fn create_client(store: &dyn Store, wanted: NewClient) -> Result<(ApiClient, Secret), AdminError> {
     let name = wanted.name.trim();
@@ -137,10 +172,10 @@ pub(crate) async fn create_client(store: &dyn Store, wanted: NewClient) -> Resul
         return Err(AdminError::Refused(format!("a name has 1 to {NAME_CHARS_MAX} characters, none of them a control character")));
     }
     if wanted.scopes.is_empty() {
-        return Err(AdminError::Refused(format!("a client without a scope may do nothing; the scopes are {}", Scopes::all())));
+        return Err(no_scopes());
     }
     if wanted.rate_limit == Some(0) {
-        return Err(AdminError::Refused("a rate limit is at least 1".to_owned()));
+        return Err(AdminError::Refused(RATE_LIMIT_MIN.to_owned()));
     }
     let secret = Secret::new(common::random::token());
     let hashed = secret.clone();

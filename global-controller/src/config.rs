@@ -1,5 +1,7 @@
 //! The configuration of a global controller: defaults for production, every limit and lifetime a field.
 
+mod values;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;

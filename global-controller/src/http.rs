@@ -54,9 +54,10 @@ pub fn router(app: Arc<App>) -> Router {
         // From the inside out: what stands lower sees a request earlier.
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(app.clone(), context::admit))
+        .layer(from_fn_with_state(app.clone(), gate::check))
+        // Every answer of the API says what is left (DESIGN section 3), also that to a request which the gate refuses.
         .layer(from_fn_with_state(app.clone(), rates::limit))
         .layer(preflight::Apart(cors(&app.config.public.origins)))
-        .layer(from_fn_with_state(app.clone(), gate::check))
         .layer(from_fn_with_state(meters::Meters::default(), context::surround))
         .with_state(app)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use common::admin::{self, Readiness};
+use common::config::{ConfigError, Validate};
 use common::quic::EndpointError;
 use common::shutdown::Shutdown;
 use common::tls::{Holder, IdentityFiles, LiveCertificate, LiveIdentity, NodeKind, PublicSource, TlsError, Upkeep};
@@ -13,6 +14,7 @@ use common::{Secret, grpc};
 use global_controller_core::{Rules, Scopes};
 use proto::cluster::cluster_registry_server::ClusterRegistryServer;
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -88,6 +90,9 @@ pub enum StartError {
 /// Why a global controller ended other than asked to.
 #[derive(Debug, Error)]
 pub enum RunError {
+    /// It should not start like this.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// It did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -166,7 +171,7 @@ pub async fn start_beside(
     tasks.spawn(listen::http3::serve(endpoint.clone(), router.clone(), limits, stop.clone(), tasks.clone()));
     let tls = TlsAcceptor::from(Arc::new(certificate.server_config(&tcp::ALPN)?));
     let alternative = tcp::alternative(port_of(&public_url).unwrap_or(public_address.port()));
-    let served = tcp::Served { router, tls, alternative, limits };
+    let served = tcp::Served { router, tls: Some((tls, alternative)), limits };
     tasks.spawn(tcp::serve(listener, served, stop.clone(), tasks.clone()));
     tasks.spawn(app.clone().pulse(stop.clone()));
     tasks.spawn(app.clone().sweep(stop.clone()));
@@ -204,9 +209,11 @@ impl Running {
         self.app.cluster.live_nodes()
     }
 
-    /// The whole public router, for a further listener.
-    pub fn router(&self) -> Router {
-        crate::http::router(self.app.clone())
+    /// Serves the public router, and `beside`, without TLS on a further listener, within the same limits as the public ones: for a browser on this
+    /// machine. Ends with everything else.
+    pub fn serve_plain(&self, listener: TcpListener, beside: Router) {
+        let served = tcp::Served { router: crate::http::router(self.app.clone()).merge(beside), tls: None, limits: self.app.config.limits };
+        self.tasks.spawn(tcp::serve(listener, served, self.stop.clone(), self.tasks.clone()));
     }
 
     /// Makes an API client with a tenant of its own.
@@ -245,6 +252,7 @@ impl Running {
 
 /// Runs a global controller by its configuration until `shutdown`.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
+    config.validate()?;
     let metrics = common::telemetry::init_metrics();
     let (cluster, public) = (&config.cluster, &config.public);
     let files = IdentityFiles { certificate: cluster.certificate.clone(), key: cluster.key.clone(), authority: cluster.authority.clone() };

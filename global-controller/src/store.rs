@@ -7,9 +7,11 @@ pub mod event;
 mod pool;
 pub mod postgres;
 mod recent;
+mod repeated;
 mod sql;
 pub mod sqlite;
 
+pub use repeated::{IDEMPOTENCY_LIFE_MS, IdempotencyKey, Repeated};
 pub use sql::{Limits, SqlStore};
 
 use std::sync::Arc;
@@ -287,6 +289,15 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
+/// What is to be changed of an API client; what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientChange {
+    /// What its tokens may allow from now on.
+    pub scopes: Option<Scopes>,
+    /// Requests in a window; the inner `None`: as many as others.
+    pub rate_limit: Option<Option<u32>>,
+}
+
 /// What became of a wish to end a meeting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -294,35 +305,6 @@ pub struct Ended {
     pub ended_at: UnixMillis,
     /// Whether it had ended already.
     pub already: bool,
-}
-
-/// How long an idempotency key stands for its first request: a day.
-pub const IDEMPOTENCY_LIFE_MS: UnixMillis = 24 * 3600 * 1000;
-
-/// Makes a POST repeatable: the same caller's same key within a day means the same request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdempotencyKey {
-    /// Who asks, as its requests are counted: an API client, or an address.
-    pub caller: String,
-    /// What is asked for, such as `create` or `join MEETING`: one key may serve for two operations.
-    pub operation: String,
-    /// As the client sent it.
-    pub key: String,
-    /// SHA-256 of what the request asks for.
-    pub fingerprint: [u8; 32],
-    /// When it was first seen.
-    pub created_at: UnixMillis,
-}
-
-/// Whether a request was made before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Repeated {
-    /// Not under this key.
-    New,
-    /// Yes: what came of it, such as the id of the meeting.
-    Same(String),
-    /// The key stands for a request with another body.
-    Different,
 }
 
 /// What can be told of a meeting.
@@ -530,6 +512,9 @@ pub trait Store: Send + Sync + 'static {
     /// Shuts an API client out and drops its webhooks; false: there is none. Doing it again changes nothing.
     async fn revoke_api_client(&self, id: &str, now: UnixMillis) -> Result<bool, StoreError>;
 
+    /// Gives an API client other scopes or another rate limit, as far as they are stated; false: there is none, or it is shut out.
+    async fn change_api_client(&self, id: &str, change: &ClientChange) -> Result<bool, StoreError>;
+
     /// Ids of API clients revoked at or after `since`: those whose tokens may still be about.
     async fn revoked_since(&self, since: UnixMillis) -> Result<Vec<String>, StoreError>;
 
@@ -564,7 +549,8 @@ pub trait Store: Send + Sync + 'static {
     /// The webhooks of an API client, oldest first.
     async fn webhooks(&self, client: &str) -> Result<Vec<Webhook>, StoreError>;
 
-    /// Drops a webhook of an API client and what is due to it; false: it has none of this id.
+    /// Drops a webhook of an API client and what is due to it; false: it has none of this id. A request that registered it is remembered as one
+    /// whose webhook was deleted: [`IdempotencyKey::DELETED`].
     async fn delete_webhook(&self, client: &str, id: Uuid) -> Result<bool, StoreError>;
 
     /// Takes calls that are due: of each webhook and meeting the oldest alone. They are due again at `lease_until` unless their end is told

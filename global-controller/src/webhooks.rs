@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use global_controller_core::lanes::Lanes;
+use global_controller_core::lanes::{Call, Lanes};
 use global_controller_core::retry::Backoff;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,8 @@ const LEFT_TIMEOUTS: u32 = 2;
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Calls that wait for a lane, for each lane there is.
 const HELD_PER_LANE: usize = 4;
+/// A target that takes longer is called once at a time: most answer within a tenth of this.
+const SLOW: Duration = Duration::from_secs(1);
 /// Looks in a row, so that a backlog does not keep ends of calls from being heard.
 const LOOKS_IN_A_ROW: usize = 4;
 
@@ -54,16 +56,17 @@ pub struct Worker {
 /// What a worker is about.
 struct UnderWay {
     lanes: Lanes<Uuid>,
-    calls: JoinSet<()>,
+    /// Each says how long it took.
+    calls: JoinSet<Duration>,
     /// Which lane each call has.
-    entered: BTreeMap<Id, (Uuid, String)>,
+    entered: BTreeMap<Id, Call<Uuid>>,
     /// Taken from the store, and waiting for a lane.
     held: VecDeque<Held>,
 }
 
 struct Held {
     delivery: Delivery,
-    host: String,
+    call: Call<Uuid>,
     /// Too late to begin: the lease might end before the call.
     begin_before: Instant,
 }
@@ -119,8 +122,9 @@ impl Worker {
             let taken = self.store.take_deliveries(now, now.saturating_add(millis(lease)), count(room), &busy).await?;
             let found = taken.len();
             for delivery in taken {
-                let host = target::host_of(&delivery.webhook.url);
-                self.begin_or_hold(under_way, Held { delivery, host, begin_before });
+                let webhook = &delivery.webhook;
+                let call = Call { client: webhook.client.clone(), webhook: webhook.id, host: target::host_of(&webhook.url) };
+                self.begin_or_hold(under_way, Held { delivery, call, begin_before });
             }
             if found < room {
                 break;
@@ -130,18 +134,15 @@ impl Worker {
     }
 
     fn begin_or_hold(&self, under_way: &mut UnderWay, held: Held) {
-        let webhook = &held.delivery.webhook;
-        if !under_way.lanes.enter(&webhook.id, &held.host, webhook.failing.is_some()) {
+        if !under_way.lanes.enter(&held.call, held.delivery.webhook.failing.is_some()) {
             // What has no place here either is taken again when its lease ends.
             if under_way.held.len() < self.config.at_once.saturating_mul(HELD_PER_LANE) {
                 under_way.held.push_back(held);
             }
             return;
         }
-        let (id, host) = (webhook.id, held.host);
-        let call = make(self.store.clone(), self.caller.clone(), self.backoff(), held.delivery);
-        let task = under_way.calls.spawn(call).id();
-        under_way.entered.insert(task, (id, host));
+        let task = under_way.calls.spawn(make(self.store.clone(), self.caller.clone(), self.backoff(), held.delivery)).id();
+        under_way.entered.insert(task, held.call);
     }
 
     fn backoff(&self) -> Backoff {
@@ -156,27 +157,29 @@ impl UnderWay {
         busy.into_iter().collect()
     }
 
-    fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
-        let task = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
-        if let Err(error) = ended {
+    fn ended(&mut self, ended: Result<(Id, Duration), tokio::task::JoinError>) {
+        let (task, took) = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "a webhook call panicked; it is made again when its lease ends");
-        }
-        if let Some((webhook, host)) = self.entered.remove(&task) {
-            self.lanes.leave(&webhook, &host);
+            (error.id(), Duration::ZERO)
+        });
+        if let Some(call) = self.entered.remove(&task) {
+            self.lanes.leave(&call, took >= SLOW);
         }
     }
 }
 
 /// Makes one call and tells the store how it ended. If that fails the call is made again: at least once means that.
-async fn make(store: Arc<dyn Store>, caller: Arc<Caller>, backoff: Backoff, delivery: Delivery) {
+async fn make(store: Arc<dyn Store>, caller: Arc<Caller>, backoff: Backoff, delivery: Delivery) -> Duration {
     let started = Instant::now();
     let outcome = caller.call(&delivery).await;
     let label = outcome.label();
     metrics::counter!("dark_tower_webhook_calls_total", "outcome" => label).increment(1);
-    metrics::histogram!("dark_tower_webhook_call_seconds", "outcome" => label).record(started.elapsed());
+    let took = started.elapsed();
+    metrics::histogram!("dark_tower_webhook_call_seconds", "outcome" => label).record(took);
     if let Err(error) = record(store.as_ref(), backoff, &delivery, outcome).await {
         tracing::warn!(webhook = %delivery.webhook.id, event = %delivery.event.id, %error, "a webhook call is made again: its end was not stored");
     }
+    took
 }
 
 async fn record(store: &dyn Store, backoff: Backoff, delivery: &Delivery, outcome: Outcome) -> Result<(), StoreError> {

@@ -121,6 +121,12 @@ async fn clients_are_made_listed_and_shut_out() {
     assert!(clients.iter().all(|client| client.get("client_secret").is_none() && client["revoked_at"].is_null()), "{listed}");
 
     let id = made["client_id"].as_str().expect("an id");
+    let changed = json_of(&["client", "set", id, "--rate-limit", "9", "--scope", "meetings:read,meetings:end"], data_dir);
+    assert_eq!((&changed["scopes"], &changed["rate_limit"]), (&json!(["meetings:read", "meetings:end"]), &json!(9)));
+    let (_, next) = dev.token(&made).await;
+    assert_eq!(next["scope"], "meetings:read meetings:end");
+    let changed = json_of(&["client", "set", id, "--rate-limit", "usual"], data_dir);
+    assert_eq!((&changed["scopes"], &changed["rate_limit"]), (&json!(["meetings:read", "meetings:end"]), &Value::Null));
     assert_eq!(json_of(&["client", "revoke", id], data_dir), json!({"client_id": id, "revoked": true}));
     eventually("its token is refused", || async { dev.list(&token).await.status() == StatusCode::UNAUTHORIZED }).await;
     assert_eq!(dev.token(&made).await.0, StatusCode::UNAUTHORIZED);
@@ -150,6 +156,28 @@ async fn a_rotated_key_is_published_beside_the_one_that_signs() {
     assert!(text.contains("signs from") && text.lines().count() == 3, "{text}");
 }
 
+/// A leaked key: what it has signed is refused at once, and the cluster goes on with a new one.
+#[tokio::test]
+async fn a_dropped_key_opens_nothing_any_more() {
+    common::tls::install_crypto_provider();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data_dir = folder.path();
+    let dev = Dev::start(data_dir);
+    let (id, secret) = dev.credentials.clone();
+    let client = json!({"client_id": id, "client_secret": secret});
+    let (_, token) = dev.token(&client).await;
+    assert_eq!(dev.list(&token).await.status(), StatusCode::OK);
+    let leaked = dev.published().await.remove(0);
+    let left = json_of(&["keys", "drop", &leaked], data_dir);
+    assert_eq!((left["keys"].as_array().map(Vec::len), &left["keys"][0]["state"]), (Some(1), &json!("signing")));
+    eventually("its tokens are refused", || async { dev.list(&token).await.status() == StatusCode::UNAUTHORIZED }).await;
+    assert!(!dev.published().await.contains(&leaked));
+    let (status, token) = dev.token(&client).await;
+    assert_eq!((status, dev.list(&token).await.status()), (StatusCode::OK, StatusCode::OK));
+    let text = refusal(&["keys", "drop", &leaked], data_dir);
+    assert!(text.contains("there is no signing key") && text.contains("keys list"), "{text}");
+}
+
 /// The next start finds its API client in dev.json, as long as that still holds.
 #[tokio::test]
 async fn dev_keeps_its_client() {
@@ -171,9 +199,14 @@ async fn dev_keeps_its_client() {
 fn mistakes_are_explained() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let missing = folder.path().join("nowhere");
-    for arguments in
-        [&["client", "list"][..], &["client", "create", "a"], &["client", "revoke", "a"], &["keys", "list"], &["keys", "rotate"]]
-    {
+    for arguments in [
+        &["client", "list"][..],
+        &["client", "create", "a"],
+        &["client", "revoke", "a"],
+        &["keys", "list"],
+        &["keys", "rotate"],
+        &["keys", "drop", "a"],
+    ] {
         let text = refusal(arguments, &missing);
         assert!(text.contains("there is no database at ") && text.contains("--config FILE") && text.contains("--data-dir DIR"), "{text}");
     }
@@ -182,6 +215,12 @@ fn mistakes_are_explained() {
     assert!(text.contains("\"meetings:raed\" is no scope; the scopes are meetings:create meetings:read"), "{text}");
     let text = refusal(&["client", "create", "a", "--rate-limit", "0"], &missing);
     assert!(text.contains("--rate-limit"), "{text}");
+    for arguments in [&["client", "set", "a", "--rate-limit", "0"][..], &["client", "set", "a", "--rate-limit", "many"]] {
+        let text = refusal(arguments, &missing);
+        assert!(text.contains("a number of at least 1, or `usual`"), "{text}");
+    }
+    let text = refusal(&["client", "set", "a"], &missing);
+    assert!(text.contains("give --scope or --rate-limit"), "{text}");
     let text = refusal(&["client", "create", "a", "--tenant", "mine"], &missing);
     assert!(text.contains("--tenant"), "{text}");
     for arguments in [&["client", "create", "--help"][..], &["client", "revoke", "--help"], &["keys", "--help"]] {

@@ -11,7 +11,7 @@ use global_controller_core::{Scope, Scopes};
 
 use super::ApiError;
 use crate::app::App;
-use crate::store::{ANONYMOUS_TENANT, TenantId};
+use crate::store::{ANONYMOUS_TENANT, IdempotencyKey, TenantId};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl Caller {
     /// Tells callers apart as their requests are counted: an API client by its id, everybody else by the `address`.
     pub fn key(&self, address: IpAddr) -> String {
         match self {
-            Caller::Bearer(bearer) => format!("client {}", bearer.subject),
+            Caller::Bearer(bearer) => IdempotencyKey::caller_of(&bearer.subject),
             Caller::Anonymous => format!("address {address}"),
         }
     }

@@ -43,8 +43,14 @@ pub async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) ->
     }
     match app.requests.take(address(request.extensions())) {
         Ok(_place) => next.run(request).await,
-        Err(Full::All) => ApiError::unavailable("too many requests are under way").into_response(),
-        Err(Full::Own) => ApiError::unavailable("too many requests from this address are under way").into_response(),
+        Err(full) => {
+            common::door::count_refusal("http", "requests");
+            let problem = match full {
+                Full::All => "too many requests are under way",
+                Full::Own => "too many requests from this address are under way",
+            };
+            ApiError::unavailable(problem).into_response()
+        }
     }
 }
 
@@ -58,15 +64,10 @@ pub async fn surround(State(meters): State<Meters>, request: Request, next: Next
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let protocol = protocol(request.version());
     let is_api = request.uri().path().starts_with("/api/");
-    let of_page = request.headers().contains_key(header::ORIGIN);
     let mut response = CURRENT.scope(id.clone(), next.run(request)).await;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.clone());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if !of_page {
-        // Only pages of other origins read it.
-        headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
-    }
     if is_api {
         // Answers hold tokens, unless their handler knows better.
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, Method, Uri, Version, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use common::door::count_refusal;
 
 use super::ApiError;
 use crate::app::App;
@@ -32,7 +33,21 @@ pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let head = Head { method: request.method(), uri: request.uri(), version: request.version(), fields: request.headers() };
     match head.judge(&app.config.public.hosts, app.config.limits.head_bytes as usize) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            count_refusal("http", reason(refusal.status()));
+            refusal.into_response()
+        }
+    }
+}
+
+/// The label of a refusal.
+fn reason(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => "method",
+        StatusCode::EXPECTATION_FAILED => "expectation",
+        StatusCode::MISDIRECTED_REQUEST => "host",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "head_too_large",
+        _ => "malformed",
     }
 }
 

@@ -1,12 +1,15 @@
-//! Tells preflights from other requests: the layer for CORS takes every `OPTIONS` for one, and would answer 200 wherever it is asked.
+//! Tells what pages of other origins ask from other requests: the layer for CORS takes every `OPTIONS` for a preflight, would answer 200 wherever
+//! it is asked, and tells every client what only such pages read.
 //!
-//! In: every request. Out: the answer of the layer for CORS, or, to an `OPTIONS` that no browser sends ahead, that of the routes beneath.
+//! In: every request. Out: the answer of the layer for CORS, or, to what no such page has sent, that of the routes beneath. Both say that it
+//! depends on the origin, for caches.
 
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::http::{Method, Request, Response, header};
-use futures_util::future::Either;
+use axum::http::{HeaderValue, Method, Request, Response, header};
+use futures_util::TryFutureExt;
+use futures_util::future::{Either, MapOk};
 use tower::{Layer, Service};
 use tower_http::cors::{Cors, CorsLayer};
 
@@ -32,7 +35,7 @@ pub struct Split<S> {
 impl<S: Service<Request<Body>, Response = Response<Body>>> Service<Request<Body>> for Split<S> {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<<Cors<S> as Service<Request<Body>>>::Future, S::Future>;
+    type Future = Either<<Cors<S> as Service<Request<Body>>>::Future, MapOk<S::Future, Vary>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Which of the two will be called is not known yet.
@@ -45,12 +48,22 @@ impl<S: Service<Request<Body>, Response = Response<Body>>> Service<Request<Body>
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         // `OPTIONS *` asks whether the server is there (RFC 9110 section 9.3.7), and it is.
         let is_ping = request.uri().path() == "*";
-        if *request.method() == Method::OPTIONS && !is_ping && !is_preflight(&request) {
-            Either::Right(self.routes.call(request))
-        } else {
+        let is_options = *request.method() == Method::OPTIONS;
+        let is_of_page = request.headers().contains_key(header::ORIGIN) && (!is_options || is_preflight(&request));
+        if is_of_page || (is_options && is_ping) {
             Either::Left(self.cors.call(request))
+        } else {
+            Either::Right(self.routes.call(request).map_ok(vary as Vary))
         }
     }
+}
+
+type Vary = fn(Response<Body>) -> Response<Body>;
+
+/// Says that a page's answer would be another one.
+fn vary(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+    response
 }
 
 /// By the two headers that every preflight has (WHATWG Fetch section 4.9).

@@ -106,6 +106,7 @@ pub async fn limit(State(app): State<Arc<App>>, mut request: Request, next: Next
         next.run(request).await
     } else {
         metrics::counter!("dark_tower_rate_limited_total", "bucket" => bucket.name()).increment(1);
+        common::door::count_refusal("http", "rate");
         ApiError::rate_limited(verdict.limit, whole_seconds(left)).into_response()
     };
     tell(response.headers_mut(), &verdict, unix_millis(), left);

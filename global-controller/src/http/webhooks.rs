@@ -17,7 +17,7 @@ use super::path::ApiPath;
 use super::{ApiError, ErrorCode};
 use crate::app::App;
 use crate::events::EventType;
-use crate::store::{EventKind, StoreError, Webhook};
+use crate::store::{EventKind, IdempotencyKey, StoreError, Webhook};
 use crate::timestamp::{now_millis, rfc3339};
 use crate::webhooks::{new_secret, parse_target};
 
@@ -108,7 +108,7 @@ pub struct ListAnswer {
 pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Repeatable, body: Unread) -> Result<Created, ApiError> {
     let bearer = bearer(&app, &caller)?;
     let body: CreateBody = body.json(&app).await?;
-    let key = repeatable.key(&caller, "create webhook", None, &body)?;
+    let key = repeatable.key(&caller, IdempotencyKey::CREATE_WEBHOOK, None, &body)?;
     let config = &app.config.webhooks;
     let url = body.url.ok_or_else(|| ApiError::invalid_field("url", "is required"))?;
     let url = parse_target(&url, config.allow_private).map_err(|problem| ApiError::invalid_field("url", problem))?;
@@ -125,6 +125,9 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Rep
     };
     // Its id is remembered before it is there: should this break off in between, the repeat registers it under that id.
     if let Some(first) = idempotency::remember(&app, key.as_ref(), &webhook.id.to_string()).await? {
+        if first == IdempotencyKey::DELETED {
+            return Err(stands_for_deleted());
+        }
         webhook.id = first.parse().map_err(ApiError::internal)?;
         if let Some(there) = find(&app, &webhook).await? {
             return Ok(created(there));
@@ -140,11 +143,16 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, repeatable: Rep
         Err(StoreError::Taken(_)) => match find(&app, &webhook).await? {
             // The same request came in twice at once, and the other was first.
             Some(there) => Ok(created(there)),
-            None if key.is_some() => Err(ApiError::conflict("Idempotency-Key", "stands for a webhook that was deleted; send another key")),
+            None if key.is_some() => Err(stands_for_deleted()),
             None => Err(ApiError::internal("a webhook's id is taken")),
         },
         Err(error) => Err(error.into()),
     }
+}
+
+/// A repeat registers nothing that its application has deleted meanwhile.
+fn stands_for_deleted() -> ApiError {
+    ApiError::conflict("Idempotency-Key", "stands for a webhook that was deleted; send another key")
 }
 
 /// The answer to a registration.

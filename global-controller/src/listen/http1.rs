@@ -1,10 +1,10 @@
-//! HTTP/1.1 and HTTP/1.0 on one connection (RFC 9112): hyper, with an answer in words where hyper has none.
+//! HTTP/1.1 and HTTP/1.0 on one connection (RFC 9112): hyper, with an answer in words where hyper has none. A connection may become a WebSocket
+//! where the router has one.
 
 pub(crate) mod framing;
 mod words;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -48,37 +48,41 @@ fn builder(limits: &LimitsConfig) -> Builder {
     builder
 }
 
-/// Serves one connection to its end.
-pub async fn serve<S>(stream: S, remote: SocketAddr, served: Served, stop: CancellationToken)
+/// Serves one connection to its end, or until it becomes a WebSocket. `alternative` says where HTTP/3 is.
+pub async fn serve<S>(stream: S, remote: SocketAddr, alternative: Option<HeaderValue>, served: Served, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = builder(&served.limits);
     let io = Words::new(Patient::new(stream, served.limits.write_timeout));
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (router, alternative) = (served.router.clone(), served.alternative.clone());
+        let (router, alternative) = (served.router.clone(), alternative.clone());
         // hyper gives the stream back only from a connection that may be moved, its service's future included.
         Box::pin(async move {
             request.extensions_mut().insert(ConnectInfo(remote));
             // Nothing behind a chunked body is taken for a request: see `framing`.
             let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
             let mut response = router.oneshot(request.map(axum::body::Body::new)).await?;
-            response.headers_mut().insert(header::ALT_SVC, alternative);
+            if let Some(alternative) = alternative {
+                response.headers_mut().insert(header::ALT_SVC, alternative);
+            }
             if is_last {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
         })
     });
-    let mut connection = builder.serve_connection(TokioIo::new(io), service);
+    let mut connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
     let ended = tokio::select! {
-        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+        ended = &mut connection => ended,
         () = stop.cancelled() => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+            (&mut connection).await
         }
     };
-    let mut io = connection.into_parts().io.into_inner();
+    // Else it is a WebSocket by now, and others look after it.
+    let Some(parts) = connection.into_parts() else { return };
+    let mut io = parts.io.into_inner();
     if let Err(error) = ended {
         tracing::debug!(%remote, %error, "an HTTP/1.1 connection ended");
         if error.is_timeout() && io.is_in_head() {

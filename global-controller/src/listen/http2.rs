@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
-use http::{Request, header};
+use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2::Builder;
@@ -60,7 +60,7 @@ fn builder(limits: &LimitsConfig, activity: &Arc<Activity>) -> Builder<Streams> 
 }
 
 /// Serves one connection to its end.
-pub async fn serve<S>(stream: S, remote: SocketAddr, served: Served, stop: CancellationToken)
+pub async fn serve<S>(stream: S, remote: SocketAddr, alternative: HeaderValue, served: Served, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -68,7 +68,7 @@ where
     let activity = Arc::new(Activity::default());
     let io = TokioIo::new(Patient::new(stream, limits.write_timeout));
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (router, alternative) = (served.router.clone(), served.alternative.clone());
+        let (router, alternative) = (served.router.clone(), alternative.clone());
         async move {
             request.extensions_mut().insert(ConnectInfo(remote));
             let mut response = router.oneshot(request.map(axum::body::Body::new)).await?;

@@ -1,10 +1,12 @@
-//! TLS over TCP: accepts connections and hands each to the protocol that its client chose; every answer says where HTTP/3 is (RFC 7838).
+//! TCP: accepts connections and hands each to the protocol that its client chose by TLS; every answer says where HTTP/3 is (RFC 7838). Without
+//! TLS, which is for this machine alone, all speak HTTP/1.1.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use common::door::count_refusal;
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -29,10 +31,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub struct Served {
     /// The router.
     pub router: Router,
-    /// TLS with [`ALPN`].
-    pub tls: TlsAcceptor,
-    /// Says where HTTP/3 is: a field value of [`alternative`].
-    pub alternative: HeaderValue,
+    /// TLS with [`ALPN`], and what says where HTTP/3 is: a field value of [`alternative`]. `None`: plain, for this machine alone.
+    pub tls: Option<(TlsAcceptor, HeaderValue)>,
     /// See [`LimitsConfig`].
     pub limits: LimitsConfig,
 }
@@ -63,7 +63,10 @@ pub async fn serve(listener: TcpListener, served: Served, stop: CancellationToke
         // Dropping the stream refuses it.
         let place = connections.take(caller_address(remote.ip()));
         let (Ok(place), Ok(handshake)) = (place, handshakes.clone().try_acquire_owned()) else {
-            count("refused");
+            if served.tls.is_some() {
+                count("refused");
+            }
+            count_refusal("http", "connections");
             continue;
         };
         let (served, stop) = (served.clone(), stop.clone());
@@ -71,12 +74,16 @@ pub async fn serve(listener: TcpListener, served: Served, stop: CancellationToke
             let _place = place;
             // Small answers should not wait for an acknowledgement; failing to say so costs only time.
             let _ = stream.set_nodelay(true);
-            let shaken = tokio::time::timeout(served.limits.handshake_timeout, served.tls.accept(stream)).await;
+            let Some((tls, alternative)) = served.tls.clone() else {
+                drop(handshake);
+                return http1::serve(stream, remote, None, served, stop).await;
+            };
+            let shaken = tokio::time::timeout(served.limits.handshake_timeout, tls.accept(stream)).await;
             drop(handshake);
             match shaken {
                 Ok(Ok(stream)) => {
                     count("accepted");
-                    serve_connection(stream, remote, served, stop).await;
+                    serve_connection(stream, remote, alternative, served, stop).await;
                 }
                 Ok(Err(error)) => {
                     count("failed");
@@ -95,10 +102,16 @@ fn count(outcome: &'static str) {
     metrics::counter!("dark_tower_handshakes_total", "path" => "tcp", "outcome" => outcome).increment(1);
 }
 
-async fn serve_connection(stream: tokio_rustls::server::TlsStream<TcpStream>, remote: SocketAddr, served: Served, stop: CancellationToken) {
+async fn serve_connection(
+    stream: tokio_rustls::server::TlsStream<TcpStream>,
+    remote: SocketAddr,
+    alternative: HeaderValue,
+    served: Served,
+    stop: CancellationToken,
+) {
     if stream.get_ref().1.alpn_protocol() == Some(HTTP2) {
-        http2::serve(stream, remote, served, stop).await;
+        http2::serve(stream, remote, alternative, served, stop).await;
     } else {
-        http1::serve(stream, remote, served, stop).await;
+        http1::serve(stream, remote, Some(alternative), served, stop).await;
     }
 }

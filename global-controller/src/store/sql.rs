@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::pool::{Connection, Pool};
 use super::recent::RecentMeetings;
 use super::{
-    Account, ApiClient, Assignment, Delivery, Ended, Event, IdempotencyKey, Listing, Meeting, MeetingKey, NewEvent, NewMeeting, Page,
-    Presence, Repeated, SigningKey, Store, StoreError, TenantId, UnixMillis, Webhook,
+    Account, ApiClient, Assignment, ClientChange, Delivery, Ended, Event, IdempotencyKey, Listing, Meeting, MeetingKey, NewEvent,
+    NewMeeting, Page, Presence, Repeated, SigningKey, Store, StoreError, TenantId, UnixMillis, Webhook,
 };
 
 /// How much of a database the store may take.
@@ -188,6 +188,10 @@ impl Store for SqlStore {
 
     async fn revoke_api_client(&self, id: &str, now: UnixMillis) -> Result<bool, StoreError> {
         self.timed("revoke_api_client", clients::revoke(self, id, now)).await
+    }
+
+    async fn change_api_client(&self, id: &str, change: &ClientChange) -> Result<bool, StoreError> {
+        self.timed("change_api_client", clients::change(self, id, change)).await
     }
 
     async fn revoked_since(&self, since: UnixMillis) -> Result<Vec<String>, StoreError> {

@@ -2,6 +2,7 @@
 //!
 //! A byte stream between hyper and TLS. In: what the client sends, watched by [`Framing`]; what hyper writes. Out: the same, but that a
 //! request which must not be parsed ends in a byte that no parser takes, and an answer that did not come from our service is ours all the same.
+//! Once the connection has become a WebSocket nothing is watched.
 
 use std::io;
 use std::pin::Pin;
@@ -16,6 +17,8 @@ use crate::http::ErrorCode;
 /// No head may hold it anywhere (RFC 9110 section 5.5, RFC 9112 section 3).
 const POISON: &[u8] = b"\0";
 const HEAD_START: &[u8] = b"HTTP/1.1 ";
+/// How the answer begins with which a connection becomes a WebSocket (RFC 6455 section 4.2.2).
+const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Longest head that hyper writes by itself: a status line and three short fields.
 const FOREIGN_HEAD_BYTES_MAX: usize = 200;
@@ -36,12 +39,14 @@ pub struct Words<S> {
     /// Our answer, and how much of it is written.
     answer: Vec<u8>,
     written: usize,
+    /// What goes to and fro is no HTTP any more.
+    has_switched: bool,
 }
 
 impl<S> Words<S> {
     /// Around `inner`, which is at its start.
     pub fn new(inner: S) -> Self {
-        Self { inner, framing: Framing::default(), refusal: None, answer: Vec::new(), written: 0 }
+        Self { inner, framing: Framing::default(), refusal: None, answer: Vec::new(), written: 0, has_switched: false }
     }
 
     /// Whether a request's head has begun and not ended.
@@ -86,6 +91,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Words<S> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if self.has_switched {
+            return Poll::Ready(Ok(()));
+        }
         if let Err((at, refusal)) = self.framing.take(&buf.filled()[before..]) {
             self.refusal = Some(refusal);
             buf.set_filled(before + at);
@@ -98,6 +106,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Words<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Words<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_answer(cx))?;
+        if self.has_switched {
+            return Pin::new(&mut self.inner).poll_write(cx, buf);
+        }
+        if buf.starts_with(SWITCHING) {
+            self.has_switched = true;
+            return Pin::new(&mut self.inner).poll_write(cx, buf);
+        }
         let Some((at, status)) = foreign_head(buf) else { return Pin::new(&mut self.inner).poll_write(cx, buf) };
         if at > 0 {
             return Pin::new(&mut self.inner).poll_write(cx, &buf[..at]);
@@ -141,12 +156,24 @@ fn foreign_head(written: &[u8]) -> Option<(usize, u16)> {
     (matches!(status, 400 | 414 | 431) && is_empty && is_foreign).then_some((at, status))
 }
 
+/// The label of a refusal.
+fn refusal_label(status: u16) -> &'static str {
+    match status {
+        408 => "slow",
+        414 => "target_too_long",
+        431 => "head_too_large",
+        505 => "version",
+        _ => "malformed",
+    }
+}
+
 fn answer(status: u16, message: &str) -> Vec<u8> {
     let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
     let code = ErrorCode::InvalidRequest.parts().0;
     let body = json!({"error": {"code": code, "message": message, "details": {}}}).to_string();
     let request_id = common::random::uuid();
     tracing::info!(%request_id, status, message, protocol = "h1", "a request was refused before it was one");
+    common::door::count_refusal("http", refusal_label(status));
     let labels = [("route", "none"), ("status", "4xx"), ("protocol", "h1")];
     metrics::counter!("dark_tower_http_requests_total", &labels).increment(1);
     format!(

@@ -3,7 +3,7 @@
 use global_controller_core::Scopes;
 
 use super::super::pool::{Connection, Row, args};
-use super::super::{Account, ApiClient, SigningKey, StoreError, TenantId, UnixMillis};
+use super::super::{Account, ApiClient, ClientChange, SigningKey, StoreError, TenantId, UnixMillis};
 use super::{SqlStore, webhooks};
 
 /// Without a name nothing is to be changed, and requests for one account need not wait for each other.
@@ -64,6 +64,15 @@ pub(super) async fn revoke(store: &SqlStore, id: &str, now: UnixMillis) -> Resul
     webhooks::delete_all(&mut transaction, id).await?;
     transaction.commit().await?;
     Ok(known)
+}
+
+pub(super) async fn change(store: &SqlStore, id: &str, change: &ClientChange) -> Result<bool, StoreError> {
+    let scopes = change.scopes.as_ref().map(ToString::to_string);
+    let update = "UPDATE api_clients SET scopes = COALESCE($2, scopes), rate_limit = CASE WHEN $3 = 1 THEN $4 ELSE rate_limit END \
+        WHERE id = $1 AND revoked_at IS NULL";
+    let rate_limit = change.rate_limit.flatten().map(i64::from);
+    let args = args![id, scopes.as_deref(), i64::from(change.rate_limit.is_some()), rate_limit];
+    Ok(store.write().await?.execute(update, args).await? == 1)
 }
 
 pub(super) async fn revoked_since(store: &SqlStore, since: UnixMillis) -> Result<Vec<String>, StoreError> {

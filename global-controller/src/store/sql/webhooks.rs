@@ -6,7 +6,7 @@
 use uuid::Uuid;
 
 use super::super::pool::{Connection, Row, Sql, args, some_rows};
-use super::super::{Delivery, StoreError, UnixMillis, Webhook};
+use super::super::{Delivery, IdempotencyKey, StoreError, UnixMillis, Webhook};
 use super::{SqlStore, events};
 use crate::timestamp::now_millis;
 
@@ -71,6 +71,9 @@ const FINISH: &str = "DELETE FROM webhook_deliveries WHERE webhook_id = $1 AND r
 const NEXT: &str = "UPDATE webhook_deliveries SET due_at = $3 WHERE webhook_id = $1 AND room_id = $2 AND due_at IS NULL \
     AND sequence = (SELECT MIN(sequence) FROM webhook_deliveries WHERE webhook_id = $1 AND room_id = $2)";
 
+/// A repeat of the registration must not bring the webhook back, also not when its row is gone.
+const FORGET_REGISTRATION: &str = "UPDATE idempotency_keys SET outcome = $4 WHERE caller = $1 AND operation = $2 AND outcome = $3";
+
 pub(super) async fn create(store: &SqlStore, webhook: &Webhook, max: u32) -> Result<bool, StoreError> {
     let mut transaction = store.transaction().await?;
     let known = transaction.row(LOCK_CLIENT, args![&webhook.client]).await?.is_some();
@@ -104,7 +107,14 @@ pub(super) async fn of_client(store: &SqlStore, client: &str) -> Result<Vec<Webh
 
 pub(super) async fn delete(store: &SqlStore, client: &str, id: Uuid) -> Result<bool, StoreError> {
     let drop = drop_webhooks!("id = $2 AND client_id = $3");
-    Ok(store.write().await?.execute(drop, args![now_millis(), id, client]).await? == 1)
+    let mut transaction = store.transaction().await?;
+    let known = transaction.execute(drop, args![now_millis(), id, client]).await? == 1;
+    if known {
+        let args = args![IdempotencyKey::caller_of(client), IdempotencyKey::CREATE_WEBHOOK, id.to_string(), IdempotencyKey::DELETED];
+        transaction.execute(FORGET_REGISTRATION, args).await?;
+    }
+    transaction.commit().await?;
+    Ok(known)
 }
 
 /// Drops all webhooks of an API client.
@@ -140,9 +150,15 @@ pub(super) async fn take(
     for row in &taken {
         let args = args![row.text("webhook_id")?, row.text("room_id")?, row.integer("sequence")?];
         // None: it was dropped in between.
-        if let Some(row) = connection.row(TAKEN, args).await? {
-            let attempts = u32::try_from(row.integer("attempts")?).unwrap_or(u32::MAX);
-            deliveries.push(Delivery { webhook: webhook(&row)?, event: events::event(&row)?, attempts });
+        let Some(found) = connection.row(TAKEN, args).await? else { continue };
+        match delivery(&found) {
+            Ok(delivery) => deliveries.push(delivery),
+            // It is looked at again when its lease ends; the others do not wait for it.
+            Err(error) => {
+                let (webhook, meeting, sequence) = (row.text("webhook_id")?, row.text("room_id")?, row.integer("sequence")?);
+                tracing::error!(webhook, meeting, sequence, %error, "a webhook call cannot be read and is not made");
+                metrics::counter!("dark_tower_webhook_unreadable_total").increment(1);
+            }
         }
     }
     Ok(deliveries)
@@ -200,6 +216,11 @@ async fn finish(transaction: &mut Connection, webhook: Uuid, room: &str, sequenc
     transaction.execute(FINISH, args![webhook, room, sequence]).await?;
     transaction.execute(NEXT, args![webhook, room, now]).await?;
     Ok(())
+}
+
+fn delivery(row: &Row) -> Result<Delivery, StoreError> {
+    let attempts = u32::try_from(row.integer("attempts")?).unwrap_or(u32::MAX);
+    Ok(Delivery { webhook: webhook(row)?, event: events::event(row)?, attempts })
 }
 
 fn webhook(row: &Row) -> Result<Webhook, StoreError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use common_core::MeetingId;
 use global_controller::store::{
-    Account, ApiClient, IDEMPOTENCY_LIFE_MS, IdempotencyKey, MeetingKey, Repeated, SigningKey, Store, StoreError, TenantId,
+    Account, ApiClient, ClientChange, IDEMPOTENCY_LIFE_MS, IdempotencyKey, MeetingKey, Repeated, SigningKey, Store, StoreError, TenantId,
 };
 use global_controller_core::{MeetingCode, Scopes};
 
@@ -133,6 +133,20 @@ pub async fn clients_are_kept_and_shut_out(store: &dyn Store) {
     assert_eq!(store.api_clients().await.expect("it answers"), [first, revoked]);
     assert_eq!(store.revoked_since(10).await.expect("it answers"), ["client"]);
     assert!(store.revoked_since(11).await.expect("it answers").is_empty());
+
+    let change = ClientChange { scopes: Some("meetings:read".parse().expect("a scope")), rate_limit: None };
+    assert!(store.change_api_client("older", &change).await.expect("it answers"));
+    let changed = store.api_client("older").await.expect("it answers").expect("it is there");
+    assert_eq!((changed.scopes.to_string().as_str(), changed.rate_limit), ("meetings:read", Some(u32::MAX)));
+    for limit in [Some(7), None] {
+        let change = ClientChange { scopes: None, rate_limit: Some(limit) };
+        assert!(store.change_api_client("older", &change).await.expect("it answers"));
+        let changed = store.api_client("older").await.expect("it answers").expect("it is there");
+        assert_eq!((changed.scopes.to_string().as_str(), changed.rate_limit), ("meetings:read", limit));
+    }
+    for nobody in ["nobody", "client"] {
+        assert!(!store.change_api_client(nobody, &change).await.expect("it answers"), "{nobody} is not there, or shut out");
+    }
 
     let ana = |name: Option<&str>| Account { subject: "ana".into(), display_name: name.map(Into::into) };
     for name in [None, Some("Ana"), Some("Anna"), None] {
