@@ -16,6 +16,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, RwLock}
 use serde_json::Value;
 
 use common::telemetry::{Look, MARK, subscriber};
+use common_core::name::is_deceptive;
 
 use forms::Forms;
 use history::History;
@@ -131,16 +132,26 @@ fn report(source: &str, leak: &Leak) -> ! {
 /// Looks through what one process says, line by line.
 pub struct Watcher {
     history: Arc<Mutex<History>>,
+    is_ours: bool,
 }
 
 impl Watcher {
     /// Of what `source` says.
     pub fn new(source: &str) -> Self {
+        Self::with(source, false)
+    }
+
+    /// Of the log of a program of this house, which besides holds no character that would fool a reader or move a terminal, whoever wrote it.
+    pub fn of_log(source: &str) -> Self {
+        Self::with(source, true)
+    }
+
+    fn with(source: &str, is_ours: bool) -> Self {
         let history = Arc::new(Mutex::new(History::new(source)));
         let mut histories = lock(&HISTORIES);
         histories.retain(|history| history.strong_count() > 0);
         histories.push(Arc::downgrade(&history));
-        Self { history }
+        Self { history, is_ours }
     }
 
     /// Takes a line; ends the test if there is a secret in it.
@@ -152,7 +163,22 @@ impl Watcher {
             history.source()
         };
         inspect(&source, line);
+        if let Some(leak) = deceives(line).filter(|_| self.is_ours) {
+            report(&source, &leak);
+        }
     }
+}
+
+/// A character in a line that no line for people may have.
+fn deceives(line: &[u8]) -> Option<Leak> {
+    let body = line.strip_suffix(b"\n").unwrap_or(line);
+    if body.iter().all(|byte| (b' '..0x7f).contains(byte)) {
+        return None;
+    }
+    let text = String::from_utf8_lossy(body);
+    let (at, found) = text.char_indices().find(|(_, c)| is_deceptive(*c))?;
+    let around = around(text.as_bytes(), at, at + found.len_utf8());
+    Some(Leak { kind: format!("a character {}", found.escape_unicode()), form: "text", around })
 }
 
 /// Has this process log at `trace` into a watcher, for as long as it lives. Every test that starts a service or client calls it; the first call
@@ -160,7 +186,7 @@ impl Watcher {
 pub fn watch() {
     static WATCHED: OnceLock<()> = OnceLock::new();
     WATCHED.get_or_init(|| {
-        let watcher = Arc::new(Watcher::new("the test's own log"));
+        let watcher = Arc::new(Watcher::of_log("the test's own log"));
         let dispatch = subscriber("trace", Look::Json, move || Sink(watcher.clone()));
         // An error means that the test logs for itself already; what it does not pass on here it does not have watched.
         let _ = tracing_subscriber::util::SubscriberInitExt::try_init(dispatch);

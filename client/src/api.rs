@@ -83,7 +83,8 @@ pub struct MeetingUrl {
 impl MeetingUrl {
     /// Parses what people are sent. `http` is for this machine alone.
     pub fn parse(text: &str) -> Result<Self, ApiError> {
-        let fail = |problem| ApiError::Url { url: escape(text, SHOWN_CHARS_MAX), problem };
+        // Behind a `#` is a secret.
+        let fail = |problem| ApiError::Url { url: escape(text.split('#').next().unwrap_or_default(), SHOWN_CHARS_MAX), problem };
         const SHAPE: &str = "https://HOST/m/CODE is needed";
         let url = Url::parse(text.trim()).map_err(|_| fail(SHAPE))?;
         let host = url.host_str().ok_or_else(|| fail(SHAPE))?.trim_matches(['[', ']']);

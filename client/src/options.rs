@@ -7,7 +7,7 @@ use proto::v1;
 use crate::trust::{HASH_BYTES, Trust};
 
 /// Everything that [`join`](crate::Client::join) needs. Mostly made from an [`Admission`](crate::api::Admission).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct JoinOptions {
     /// The meeting (UUID); must fit the token.
     pub meeting_id: String,
@@ -42,6 +42,18 @@ pub struct JoinOptions {
     pub request_timeout: Duration,
     /// After a loss, how long to try before giving up. The server forgets a participant 5 s after it notices (DESIGN section 7).
     pub resume_within: Duration,
+}
+
+impl std::fmt::Debug for JoinOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The tokens are whose they are.
+        f.debug_struct("JoinOptions")
+            .field("meeting_id", &self.meeting_id)
+            .field("meeting_controller_url", &self.meeting_controller_url)
+            .field("media_handler_urls", &self.media_handler_urls)
+            .field("is_back", &!self.resume_token.is_empty())
+            .finish_non_exhaustive()
+    }
 }
 
 impl JoinOptions {

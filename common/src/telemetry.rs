@@ -4,6 +4,7 @@
 //! printing what they carry, [`lines`] escapes, cuts and takes out what got past.
 
 mod caps;
+mod catalogue;
 mod lines;
 mod redact;
 
@@ -19,6 +20,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use caps::CAPS;
+pub use catalogue::{METRICS, Metric, MetricKind};
 pub use lines::{LINE_BYTES_MAX, Look};
 pub use redact::{MARK, Shape, redact};
 
@@ -138,6 +140,7 @@ pub fn init_metrics() -> PrometheusHandle {
             let handle = recorder.handle();
             // An error means that a test installed another recorder first; the handle then renders nothing.
             let _ = metrics::set_global_recorder(recorder);
+            catalogue::describe();
             let measured = handle.clone();
             let tidying = std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
                 loop {

@@ -5,6 +5,7 @@ mod record;
 mod reorder;
 mod report;
 
+use std::io::{BufRead, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,6 +30,8 @@ const EXIT_REFUSED: u8 = 3;
 const EXIT_LOST: u8 = 4;
 /// Exit code when a host removed us.
 const EXIT_KICKED: u8 = 5;
+/// Of what is read from standard input: an address with its secret has about a hundred.
+const ADDRESS_BYTES_MAX: u64 = 8192;
 /// Two libraries log as errors and warnings what this program tells by itself, or what is of no consequence.
 const LOG_DEFAULT: &str = "warn,rustls_platform_verifier=off,web_transport_quinn=error";
 /// Key frames that are further apart make late joiners wait (DESIGN section 5).
@@ -43,8 +46,9 @@ const KEY_INTERVAL_MAX: Duration = Duration::from_secs(4);
     a file or folder cannot be used, or no connection\n  2  wrong usage\n  3  the API or the controller refused\n  4  the connection was \
     lost and could not be resumed\n  5  removed by a host")]
 pub struct JoinArgs {
-    /// The meeting's address, such as `https://meet.example/m/abcdefghij`.
-    #[arg(long)]
+    /// The meeting's address, such as `https://meet.example/m/abcdefghij`; `-` reads it from standard input. A secret behind `#` belongs there, or in
+    /// the environment: everybody on a machine can read command lines.
+    #[arg(long, env = "DARK_TOWER_MEETING_URL", hide_env_values = true)]
     url: String,
     /// The name that others see.
     #[arg(long)]
@@ -107,7 +111,7 @@ async fn join(args: JoinArgs, report: Report) -> anyhow::Result<ExitCode> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }
 
-    let meeting_url = MeetingUrl::parse(&args.url)?;
+    let meeting_url = MeetingUrl::parse(&address(&args, report).await?)?;
     let admission = match Api::new(&trust)?.join(&meeting_url, &args.name, None).await {
         Ok(admission) => admission,
         Err(ApiError::Refused { status, code, message, retry_after }) => {
@@ -132,6 +136,22 @@ async fn join(args: JoinArgs, report: Report) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     attend(args, joined, clips, shutdown, report).await
+}
+
+/// The meeting's address, from wherever it was given.
+async fn address(args: &JoinArgs, report: Report) -> anyhow::Result<String> {
+    if args.url != "-" {
+        let is_in_sight = std::env::args().any(|argument| argument.contains('#') && argument.ends_with(&args.url));
+        if is_in_sight {
+            report.warn("what follows # in --url is a secret, and everybody on this machine can read it there: use --url - or DARK_TOWER_MEETING_URL")?;
+        }
+        return Ok(args.url.clone());
+    }
+    let read = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::BufReader::new(std::io::stdin().take(ADDRESS_BYTES_MAX)).read_line(&mut line).map(|_| line)
+    });
+    read.await?.context("cannot read the address from standard input")
 }
 
 fn read_clips(args: &JoinArgs, report: Report) -> anyhow::Result<Vec<Clip>> {

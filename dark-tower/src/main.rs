@@ -49,7 +49,7 @@ async fn main() -> ExitCode {
     common::tls::install_crypto_provider();
     run(Cli::parse().command).await.unwrap_or_else(|error| {
         // One line that says what and why; a backtrace would bury it.
-        eprintln!("dark-tower: {error:#}");
+        eprintln!("dark-tower: {}", common_core::name::harmless(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

@@ -207,6 +207,11 @@ impl Ground {
         Ok(std::fs::metadata(self.dev.data_dir().join("stderr.log"))?.len())
     }
 
+    /// All that operators read of it.
+    pub async fn metrics_text(&self) -> anyhow::Result<String> {
+        self.dev.metrics().await
+    }
+
     fn process_id(&self) -> anyhow::Result<u32> {
         self.dev.process_id().context("the process has ended")
     }

@@ -166,6 +166,11 @@ impl Nodes {
         self.nodes.get(id).with_context(|| format!("there is no node {id}"))
     }
 
+    /// A node's configuration file, for operators' commands.
+    pub fn config(&self, id: &str) -> anyhow::Result<&Path> {
+        Ok(&self.node(id)?.config)
+    }
+
     /// A node's process.
     pub fn process(&self, id: &str) -> anyhow::Result<&Process> {
         self.node(id)?.process.as_ref().with_context(|| format!("{id} does not run"))

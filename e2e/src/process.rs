@@ -71,7 +71,10 @@ impl Process {
         if !command.as_std().get_envs().any(|(name, _)| name == LOG_FILTER.0) {
             command.env(LOG_FILTER.0, LOG_FILTER.1);
         }
-        let said = canary::Watcher::new(&format!("what {:?} says", command.as_std().get_program()));
+        let program = command.as_std().get_program();
+        let source = format!("what {program:?} says");
+        let is_ours = Path::new(program).file_name().is_some_and(|name| name == "dark-tower");
+        let said = if is_ours { canary::Watcher::of_log(&source) } else { canary::Watcher::new(&source) };
         look_at_start(command.as_std());
         let (errors, write_errors) = std::io::pipe()?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(write_errors).kill_on_drop(true);

@@ -50,7 +50,7 @@ where
 }
 
 fn count(task: &'static str) {
-    metrics::counter!("dark_tower_panics_total", "task" => task).increment(1);
+    metrics::counter!("dark_tower_media_panics_total", "task" => task).increment(1);
 }
 
 #[cfg(test)]

@@ -75,6 +75,20 @@ fn a_test_that_leaks_fails() {
     }
 }
 
+#[test]
+fn a_line_that_fools_its_reader_fails_the_test() {
+    if std::env::var(PLANT).is_ok() {
+        canary::Watcher::of_log("a log").line("{\"name\":\"\u{202e}\"}\n".as_bytes());
+        return;
+    }
+    canary::Watcher::of_log("a log").line("{\"name\":\"Grüße\"}\n".as_bytes());
+    canary::Watcher::new("anything else").line("\u{1b}[2J".as_bytes());
+    let this = std::env::current_exe().expect("a test has an executable");
+    let mut child = Command::new(this);
+    let child = child.args(["--exact", "a_line_that_fools_its_reader_fails_the_test", "--nocapture"]).env(PLANT, "deceive");
+    assert_eq!(child.output().expect("it runs again").status.code(), Some(EXIT_CODE));
+}
+
 /// Libraries that print what they carry are held back, at whatever level the rest is logged.
 #[test]
 fn capped_modules_stay_silent_beyond_their_caps() {

@@ -98,6 +98,15 @@ pub fn escape(text: &str, chars_max: usize) -> String {
     escaped
 }
 
+/// Words of ours that may quote a stranger, for a terminal: what deceives is escaped, lines stay lines.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_deceptive(c) && c != '\n' { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +153,11 @@ mod tests {
         {
             assert_eq!(parse_name(name), Ok(name), "{name:?}");
         }
+    }
+
+    #[test]
+    fn words_for_a_terminal_keep_their_lines() {
+        assert_eq!(harmless("a \"b\"\n  \u{1b}[2J\r\u{202e}ä"), "a \"b\"\n  \\u{1b}[2J\\r\\u{202e}ä");
     }
 
     #[test]

@@ -48,6 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn operators_are_told_of_every_cap() {
+        let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md")).expect("the document");
+        let rows = document.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 4);
+        let said = CAPS.map(|(module, most, beyond)| format!("| `{module}` | {most} | {beyond} |"));
+        assert_eq!(rows.collect::<Vec<_>>(), said);
+    }
+
+    #[test]
     fn modules_are_told_by_whole_words() {
         let check = |target: &str, module: &str, expected: bool| assert_eq!(is_in(target, module), expected, "{target} in {module}");
         check("rustls", "rustls", true);

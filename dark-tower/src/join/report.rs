@@ -31,7 +31,7 @@ impl Report {
     }
 
     pub(super) fn warn(&self, text: &str) -> std::io::Result<()> {
-        writeln!(std::io::stderr().lock(), "dark-tower join: {text}")
+        writeln!(std::io::stderr().lock(), "dark-tower join: {}", common_core::name::harmless(text))
     }
 
     pub(super) fn line(&self, line: &Line<'_>) -> std::io::Result<()> {

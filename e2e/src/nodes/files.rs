@@ -63,6 +63,7 @@ pub fn write(
     let path = |name: &str| folder.join(name);
     std::fs::write(path("node.pem"), &identity.certificate_pem)?;
     std::fs::write(path("cluster.pem"), &identity.authority_pem)?;
+    identity.key_pem.lines().filter(|line| !line.starts_with('-')).for_each(|line| canary::keep("private key", line));
     write_secret(&path("node.key"), &identity.key_pem)?;
     let config = path("node.toml");
     std::fs::write(&config, configuration(folder, (id, kind, region), at, global_controllers, more))

@@ -25,6 +25,7 @@ mod http3;
 mod ids;
 mod kicked;
 mod media;
+mod names;
 mod signaling;
 mod stalled;
 mod storm;

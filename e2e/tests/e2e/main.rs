@@ -14,5 +14,6 @@ mod operating;
 mod resume;
 mod rotation;
 mod round_trips;
+mod secrets;
 mod strangers;
 mod uplink;
