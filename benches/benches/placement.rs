@@ -34,6 +34,7 @@ fn controllers(ids: &[NodeId]) -> Vec<Candidate<'_>> {
         health: health(number),
         live: true,
         draining: false,
+        unanswering: false,
         capacity: ControllerCapacity { meetings_max: 100, meetings: load(number), participants_max: 1000, participants: load(number) * 10 },
     };
     ids.iter().enumerate().map(candidate).collect()

@@ -38,7 +38,7 @@ pub fn caller<T>(request: &Request<T>, kind: NodeKind) -> Result<NodeId, Status>
 }
 
 /// [`caller`], of any of `kinds`.
-fn caller_among<T>(request: &Request<T>, kinds: &[NodeKind]) -> Result<Holder, Status> {
+pub fn caller_among<T>(request: &Request<T>, kinds: &[NodeKind]) -> Result<Holder, Status> {
     let Connection { remote, holder, expires, .. } = connection(request)?;
     let refuse = |reason: &'static str, status: Status| {
         metrics::counter!("dark_tower_refused_total", "door" => "grpc", "reason" => reason).increment(1);

@@ -7,3 +7,4 @@ pub mod join;
 pub mod keys;
 pub mod media_file;
 pub mod operator;
+pub mod status;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use common::config::load_from_environment;
+use common::node::RunError;
 use common::shutdown::Shutdown;
 use common::telemetry::init_logging;
-use dark_tower::{certs, clients, dev, join, keys};
+use dark_tower::{certs, clients, dev, join, keys, status};
 
 /// A video-meeting cluster for which QUIC is native.
 #[derive(Parser)]
@@ -29,6 +30,8 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Rotates and lists the keys that sign tokens.
     Keys(keys::KeysArgs),
+    /// Shows who is in the cluster, how they are, and where meetings go.
+    Status(status::StatusArgs),
     /// Runs a global controller: the public API and the cluster's registry.
     GlobalController(ServiceArgs),
     /// Runs a meeting controller: signaling.
@@ -61,6 +64,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Client(args) => clients::run(args).await,
         Command::Certs(args) => certs::run(args).await,
         Command::Keys(args) => keys::run(args).await,
+        Command::Status(args) => status::run(args).await,
         Command::GlobalController(args) => {
             let config: global_controller::config::Config = load_from_environment(args.config.as_deref(), [])?;
             init_logging(&config.log);
@@ -70,14 +74,24 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::MeetingController(args) => {
             let config: meeting_controller::config::Config = load_from_environment(args.config.as_deref(), [])?;
             init_logging(&config.log);
-            meeting_controller::run(config, Shutdown::on_signals()?).await?;
-            Ok(ExitCode::SUCCESS)
+            ended(meeting_controller::run(config, Shutdown::on_signals()?).await)
         }
         Command::MediaHandler(args) => {
             let config: media_handler::config::Config = load_from_environment(args.config.as_deref(), [])?;
             init_logging(&config.log);
-            media_handler::run(config, Shutdown::on_signals()?).await?;
-            Ok(ExitCode::SUCCESS)
+            ended(media_handler::run(config, Shutdown::on_signals()?).await)
         }
+    }
+}
+
+/// A process that was superseded ends with a code of its own, for whoever would start it again.
+fn ended<E: std::error::Error + Send + Sync + 'static>(result: Result<(), RunError<E>>) -> anyhow::Result<ExitCode> {
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error @ RunError::Superseded) => {
+            eprintln!("dark-tower: {error}");
+            Ok(ExitCode::from(error.exit_code()))
+        }
+        Err(error) => Err(error.into()),
     }
 }

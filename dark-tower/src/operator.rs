@@ -44,10 +44,15 @@ impl StoreArgs {
     /// Prints `value` as JSON if that was asked for, else the lines of `text`.
     pub fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         let text = if self.json { serde_json::to_string_pretty(value)? + "\n" } else { text() };
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
+        print(&text)
     }
+}
+
+/// Prints what a command found out.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
 /// Lines of aligned columns.

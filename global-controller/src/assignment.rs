@@ -44,13 +44,15 @@ pub async fn assign(
     mut tried: Vec<NodeId>,
 ) -> Result<(Controller, Assignment), AssignError> {
     for _ in 0..ATTEMPTS_MAX {
-        let (controller, placement) = match cluster.place(meeting, region, &tried) {
+        let mut placed = match cluster.place(meeting, region, &tried) {
             Ok(placed) => placed,
             Err(_) if !tried.is_empty() => return Err(AssignError::NoAnswer),
             Err(error) => return Err(error.into()),
         };
-        match cluster.assign_meeting(&controller, meeting, config.clone()).await {
+        match cluster.assign_meeting(&placed.controller, meeting, config.clone()).await {
             Ok(()) => {
+                placed.is_taken();
+                let (controller, placement) = (placed.controller.clone(), &placed.placement);
                 tracing::info!(%meeting, epoch, placement = %placement, "meeting assigned");
                 metrics::counter!("dark_tower_assignments_total", "outcome" => "assigned").increment(1);
                 let assignment = Assignment {
@@ -66,7 +68,7 @@ pub async fn assign(
             Err(error) => {
                 tracing::warn!(%meeting, %error, "a controller did not take a meeting");
                 metrics::counter!("dark_tower_assignments_total", "outcome" => "failed").increment(1);
-                tried.push(controller.id);
+                tried.push(placed.controller.id.clone());
             }
         }
     }

@@ -10,17 +10,17 @@ use std::time::Duration;
 use common::clock::Clock;
 use common::grpc::Channel;
 use common::tls::LiveIdentity;
+use common_core::departures::Process;
 use common_core::{MeetingId, Moment, NodeId};
 use global_controller_core::cluster::{
-    ClusterView, ControllerBeat, HandlerBeat, MustRegister, Node, NodeRecord, RegisterError, Rules, Standing,
+    BeatError, ClusterView, ControllerBeat, ControllerLoad, HandlerBeat, Node, NodeRecord, RegisterError, Rules, Standing,
 };
-use global_controller_core::departures::Process;
 use global_controller_core::placement::{ControllerCapacity, Health, NoPlacement, Placement, Wish, place};
 use global_controller_core::ranking::{HandlerCapacity, rank_handlers};
 use proto::cluster::meeting_controller_service_client::MeetingControllerServiceClient;
 use proto::cluster::{
-    AssignMeeting, CheckResume, EndMeeting, HandlerEntry, HealthStatus, KickFromMeeting, KickedFromMeeting, ListParticipants,
-    MeetingConfig, MeetingParticipant, RequestMute,
+    AssignMeeting, CheckResume, ControllerEntry, EndMeeting, HandlerEntry, HealthStatus, KickFromMeeting, KickedFromMeeting,
+    ListParticipants, MeetingConfig, MeetingParticipant, RequestMute,
 };
 use thiserror::Error;
 
@@ -45,6 +45,41 @@ pub enum CallError {
     /// It refused, or cannot be reached.
     #[error("{0}: {1}")]
     Refused(NodeId, tonic::Status),
+}
+
+impl CallError {
+    /// Whether the controller has said no, rather than nothing that helps.
+    fn is_answer(&self) -> bool {
+        use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted};
+        match self {
+            Self::Refused(_, status) => matches!(status.code(), FailedPrecondition | InvalidArgument | NotFound | ResourceExhausted),
+            Self::NoChannel(_) | Self::TimedOut(_) => false,
+        }
+    }
+}
+
+/// A controller that was chosen for a meeting, which counts there from then on; unless it is [taken](Self::is_taken), no longer than this.
+pub struct Placed<'a> {
+    cluster: &'a Cluster,
+    /// Which.
+    pub controller: Controller,
+    /// Why.
+    pub placement: Placement,
+    taken: bool,
+}
+
+impl Placed<'_> {
+    /// The controller has the meeting.
+    pub fn is_taken(&mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        // Also where whoever asked did not wait for the answer.
+        self.cluster.view().0.note_told(&self.controller.id, self.taken);
+    }
 }
 
 /// A controller as clients are told of it.
@@ -136,7 +171,7 @@ impl Cluster {
         let endpoint = record.endpoint.clone();
         let channel = common::grpc::channel(&self.identity, &endpoint, id.as_str())?;
         let (mut view, now) = self.view();
-        view.register_controller(now, id.clone(), record, capacity)?;
+        view.register_controller(now, id.clone(), record, capacity).inspect_err(count_superseded)?;
         let mut channels = self.channels();
         // A channel that stands to the same place is worth keeping.
         if channels.get(&id).is_none_or(|dialled| dialled.endpoint != endpoint) {
@@ -148,19 +183,25 @@ impl Cluster {
     /// See [`ClusterView::register_handler`].
     pub fn register_handler(&self, id: NodeId, record: NodeRecord, capacity: HandlerCapacity) -> Result<(), RegisterNodeError> {
         let (mut view, now) = self.view();
-        Ok(view.register_handler(now, id, record, capacity)?)
+        Ok(view.register_handler(now, id, record, capacity).inspect_err(count_superseded)?)
     }
 
     /// See [`ClusterView::beat_controller`].
-    pub fn beat_controller(&self, id: &NodeId, start_number: u64, beat: ControllerBeat) -> Result<(), MustRegister> {
+    pub fn beat_controller(&self, id: &NodeId, start_number: u64, beat: ControllerBeat) -> Result<(), BeatError> {
         let (mut view, now) = self.view();
         view.beat_controller(now, id, start_number, beat)
     }
 
     /// See [`ClusterView::beat_handler`].
-    pub fn beat_handler(&self, id: &NodeId, start_number: u64, beat: HandlerBeat) -> Result<(), MustRegister> {
+    pub fn beat_handler(&self, id: &NodeId, start_number: u64, beat: HandlerBeat) -> Result<(), BeatError> {
         let (mut view, now) = self.view();
         view.beat_handler(now, id, start_number, beat)
+    }
+
+    /// Whether a controller's process has to yield to a later one.
+    pub fn yields(&self, id: &NodeId, start_number: u64) -> bool {
+        let (view, now) = self.view();
+        view.controller_yields(now, id, start_number).is_err()
     }
 
     /// See [`ClusterView::deregister`].
@@ -182,6 +223,28 @@ impl Cluster {
             start_number: node.record.start_number,
         };
         view.directory(now).map(entry).collect()
+    }
+
+    /// Whose lease holds, those that leave included: for handlers.
+    pub fn controllers(&self) -> Vec<ControllerEntry> {
+        let (view, now) = self.view();
+        let entry = |(id, node): (&NodeId, &Node<ControllerLoad>)| ControllerEntry {
+            controller_id: id.to_string(),
+            start_number: node.record.start_number,
+        };
+        view.live_controllers(now).map(entry).collect()
+    }
+
+    /// Whether it is known who is live: not for a while after a start or a freeze of this process.
+    pub fn is_settled(&self) -> bool {
+        let (view, now) = self.view();
+        view.is_settled(now)
+    }
+
+    /// Looks at the whole view at one moment, for operators.
+    pub fn look<T>(&self, look: impl FnOnce(&ClusterView, Moment) -> T) -> T {
+        let (view, now) = self.view();
+        look(&view, now)
     }
 
     /// To be called at least once a second: notes that this process is awake, and forgets the long lost.
@@ -212,6 +275,8 @@ impl Cluster {
     pub fn assigned(&self, meeting: MeetingId, id: &NodeId, start_number: u64) -> Assigned {
         let (view, now) = self.view();
         match view.standing(now, id, start_number) {
+            // Nobody new goes to one that cannot serve them; who is there stays together with whoever comes.
+            Standing::Live(node) if node.health == Health::Unhealthy && !node.load.runs(meeting) => Assigned::Gone,
             Standing::Live(node) => {
                 let controller = Controller { id: id.clone(), record: node.record.clone() };
                 let told = self.told().get(&meeting).copied();
@@ -231,7 +296,7 @@ impl Cluster {
     }
 
     /// Chooses a controller other than those `tried`, and counts the meeting there.
-    pub fn place(&self, meeting: MeetingId, region: &str, tried: &[NodeId]) -> Result<(Controller, Placement), NoPlacement> {
+    pub fn place(&self, meeting: MeetingId, region: &str, tried: &[NodeId]) -> Result<Placed<'_>, NoPlacement> {
         let seed = common::random::number();
         let (mut view, now) = self.view();
         let placement = {
@@ -241,7 +306,8 @@ impl Cluster {
         };
         view.note_placed(&placement.controller);
         let record = view.controller(&placement.controller).map(|node| node.record.clone()).unwrap_or_default();
-        Ok((Controller { id: placement.controller.clone(), record }, placement))
+        let controller = Controller { id: placement.controller.clone(), record };
+        Ok(Placed { cluster: self, controller, placement, taken: false })
     }
 
     /// The handlers for a meeting whose controller is in `region`.
@@ -282,7 +348,9 @@ impl Cluster {
     pub async fn assign_meeting(&self, controller: &Controller, meeting: MeetingId, config: MeetingConfig) -> Result<(), CallError> {
         let mut client = self.client(&controller.id)?;
         let message = AssignMeeting { meeting_id: meeting.to_string(), config: Some(config) };
-        self.call(&controller.id, client.assign_meeting(message)).await?;
+        let called = self.call(&controller.id, client.assign_meeting(message)).await;
+        self.note_call(&controller.id, called.as_ref().err());
+        called?;
         let now = self.clock.now();
         let mut told = self.told();
         if told.len() >= TOLD_MAX {
@@ -324,6 +392,18 @@ impl Cluster {
         Ok(found(self.call(controller, client.check_resume(check)).await)?.and_then(|answer| answer.participant))
     }
 
+    /// Whether a controller takes meetings, whatever it says of itself.
+    fn note_call(&self, controller: &NodeId, error: Option<&CallError>) {
+        let answered = error.is_none_or(CallError::is_answer);
+        let (mut view, now) = self.view();
+        if view.note_call(now, controller, answered) {
+            match error {
+                Some(error) => tracing::warn!(%controller, %error, "beats, but does not answer: passed over for a while"),
+                None => tracing::info!(%controller, "answers again"),
+            }
+        }
+    }
+
     fn client(&self, controller: &NodeId) -> Result<MeetingControllerServiceClient<Channel>, CallError> {
         let channel = self.channels().get(controller).map(|dialled| dialled.channel.clone());
         let channel = channel.ok_or_else(|| CallError::NoChannel(controller.clone()))?;
@@ -361,6 +441,12 @@ pub enum RegisterNodeError {
     /// It could not be called back.
     #[error(transparent)]
     Dial(#[from] common::grpc::DialError),
+}
+
+fn count_superseded(error: &RegisterError) {
+    if let RegisterError::Superseded(_) = error {
+        metrics::counter!("dark_tower_superseded_total").increment(1);
+    }
 }
 
 /// Health as it stands on the wire.

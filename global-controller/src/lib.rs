@@ -22,6 +22,7 @@ mod revoked;
 #[doc(hidden)]
 pub mod seams;
 mod service;
+mod status;
 pub mod store;
 mod timestamp;
 mod webhooks;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::grpc::{caller_is, caller_is_among};
 use common::tls::{Holder, NodeKind};
 use common_core::MeetingId;
-use global_controller_core::cluster::{ControllerBeat, HandlerBeat, NodeRecord};
+use global_controller_core::cluster::{BeatError, ControllerBeat, HandlerBeat, NodeRecord, RegisterError};
 use global_controller_core::placement::{ControllerCapacity, Health};
 use global_controller_core::ranking::HandlerCapacity;
 use http::Uri;
@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status};
 use crate::cluster::{Cluster, RegisterNodeError};
 use crate::events::{ReportError, Reports};
 use crate::keys::SigningKeys;
+use crate::store::Store;
 
 /// Longest text of a registration, bytes: a URL with a long name fits twice.
 const TEXT_BYTES_MAX: usize = 512;
@@ -32,6 +33,8 @@ const HASHES_MAX: usize = 4;
 /// Meetings in one heartbeat: more than a controller carries, and a message of 4 MiB holds.
 const MEETINGS_MAX: usize = 50_000;
 
+/// Meetings looked up in one statement.
+const LOOKUP_MAX: usize = 1000;
 /// Who beats and leaves.
 const NODES: [NodeKind; 2] = [NodeKind::MeetingController, NodeKind::MediaHandler];
 
@@ -50,12 +53,13 @@ pub struct Registry {
     keys: Arc<SigningKeys>,
     lease: Lease,
     reports: Reports,
+    store: Arc<dyn Store>,
 }
 
 impl Registry {
-    /// A registry that hands out the public part of `keys`.
-    pub fn new(cluster: Arc<Cluster>, keys: Arc<SigningKeys>, lease: Lease, reports: Reports) -> Self {
-        Self { cluster, keys, lease, reports }
+    /// A registry that hands out the public part of `keys`, and looks up in `store` what was assigned where.
+    pub fn new(cluster: Arc<Cluster>, keys: Arc<SigningKeys>, lease: Lease, reports: Reports, store: Arc<dyn Store>) -> Self {
+        Self { cluster, keys, lease, reports, store }
     }
 
     fn registered(&self) -> Response<Registered> {
@@ -63,9 +67,17 @@ impl Registry {
         Response::new(Registered { heartbeat_interval_ms: millis(self.lease.interval), lease_ms: millis(self.lease.lease) })
     }
 
-    fn reply(&self, known: bool) -> Response<HeartbeatReply> {
-        let handlers = if known { self.cluster.directory() } else { Vec::new() };
-        Response::new(HeartbeatReply { known, handlers, token_keys: self.keys.token_keys(), ..HeartbeatReply::default() })
+    /// To a controller the handlers, to a handler the controllers.
+    fn reply(&self, beaten: Result<(), BeatError>, is_controller: bool) -> Response<HeartbeatReply> {
+        let known = beaten.is_ok();
+        Response::new(HeartbeatReply {
+            known,
+            handlers: if known && is_controller { self.cluster.directory() } else { Vec::new() },
+            controllers: if known && !is_controller { self.cluster.controllers() } else { Vec::new() },
+            token_keys: self.keys.token_keys(),
+            superseded: matches!(beaten, Err(BeatError::Superseded(_))),
+            is_settled: self.cluster.is_settled(),
+        })
     }
 }
 
@@ -122,8 +134,24 @@ impl ClusterRegistry for Registry {
     }
 
     async fn revalidate(&self, request: Request<Revalidate>) -> Result<Response<Revalidated>, Status> {
-        caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
-        Err(Status::unimplemented("not known here yet"))
+        let id = caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
+        let Revalidate { start_number, meeting_ids, .. } = request.into_inner();
+        if meeting_ids.len() > MEETINGS_MAX {
+            return Err(wrong("meeting_ids", "are too many"));
+        }
+        if self.cluster.yields(&id, start_number) {
+            tracing::warn!(controller = %id, start_number, "a frozen process woke after a later one had taken its place");
+            return Ok(Response::new(Revalidated { superseded: true, moved_meeting_ids: Vec::new() }));
+        }
+        let parse = |text: &String| text.parse().map_err(|error| wrong("meeting_ids", &format!("{error}")));
+        let meetings: Vec<MeetingId> = meeting_ids.iter().map(parse).collect::<Result<_, _>>()?;
+        let mut moved = Vec::new();
+        for some in meetings.chunks(LOOKUP_MAX) {
+            let found = self.store.moved(some, &id, start_number).await;
+            moved.extend(found.map_err(|_| Status::unavailable("the store is not available"))?);
+        }
+        tracing::info!(controller = %id, meetings = meetings.len(), moved = moved.len(), "a controller has revalidated");
+        Ok(Response::new(Revalidated { superseded: false, moved_meeting_ids: moved.iter().map(ToString::to_string).collect() }))
     }
 
     async fn heartbeat(&self, request: Request<Heartbeat>) -> Result<Response<HeartbeatReply>, Status> {
@@ -132,17 +160,18 @@ impl ClusterRegistry for Registry {
         let is_controller = kind == NodeKind::MeetingController;
         let beat = request.into_inner();
         let health = health(beat.health)?;
+        let health_reason = short("health_reason", beat.health_reason)?;
         let certificate_hashes = hashes(&beat.certificate_hashes)?;
         let known = if is_controller {
             let capacity = controller_capacity(beat.capacity)?;
             let meetings = meetings(beat.meetings)?;
-            let beaten = ControllerBeat { health, capacity, meetings, certificate_hashes };
+            let beaten = ControllerBeat { health, health_reason, capacity, meetings, certificate_hashes };
             self.cluster.beat_controller(&id, beat.start_number, beaten)
         } else {
             let capacity = handler_capacity(beat.handler_capacity)?;
-            self.cluster.beat_handler(&id, beat.start_number, HandlerBeat { health, capacity, certificate_hashes })
+            self.cluster.beat_handler(&id, beat.start_number, HandlerBeat { health, health_reason, capacity, certificate_hashes })
         };
-        Ok(self.reply(known.is_ok()))
+        Ok(self.reply(known, is_controller))
     }
 
     async fn deregister(&self, request: Request<Deregister>) -> Result<Response<Deregistered>, Status> {
@@ -156,7 +185,8 @@ impl ClusterRegistry for Registry {
 
 fn refuse(error: RegisterNodeError) -> Status {
     match error {
-        RegisterNodeError::View(error) => Status::resource_exhausted(error.to_string()),
+        RegisterNodeError::View(error @ RegisterError::TooMany) => Status::resource_exhausted(error.to_string()),
+        RegisterNodeError::View(RegisterError::Superseded(error)) => Status::failed_precondition(error.to_string()),
         RegisterNodeError::Dial(error) => Status::invalid_argument(format!("endpoint: {error}")),
     }
 }

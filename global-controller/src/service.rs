@@ -7,11 +7,13 @@ use std::time::Duration;
 use axum::Router;
 use common::admin::{self, Readiness};
 use common::config::{ConfigError, Validate};
+use common::parts::Parts;
 use common::quic::EndpointError;
 use common::shutdown::Shutdown;
 use common::tls::{Holder, IdentityFiles, LiveCertificate, LiveIdentity, NodeKind, PublicSource, TlsError, Upkeep};
 use common::{Secret, grpc};
 use global_controller_core::{Rules, Scopes};
+use proto::cluster::cluster_admin_server::ClusterAdminServer;
 use proto::cluster::cluster_registry_server::ClusterRegistryServer;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -29,6 +31,7 @@ use crate::events::{self, Reports};
 use crate::keys::{LoadKeysError, SigningKeys};
 use crate::listen::{self, Bound, tcp};
 use crate::registry::{Lease, Registry};
+use crate::status::Admin;
 use crate::store::{self, Store, StoreError};
 use crate::webhooks::{AuthorityError, Caller, Worker};
 
@@ -116,6 +119,7 @@ pub struct ClientCredentials {
 /// A global controller that answers.
 pub struct Running {
     app: Arc<App>,
+    parts: Parts,
     public_address: SocketAddr,
     public_url: String,
     grpc_address: SocketAddr,
@@ -164,29 +168,32 @@ pub async fn start_beside(
     let app = Arc::new(App::new(config, &public_url, store.clone(), cluster.clone(), keys.clone(), hasher));
     // Before the first request: a restart lets nobody in again.
     app.note_revoked().await?;
-    let (stop, tasks) = (app.stopping.clone(), TaskTracker::new());
-    let registry = Registry::new(cluster, keys, lease, Reports::new(store.clone(), app.bell.clone()));
-    let grpc_address = serve_registry(registry, &identity, app.config.cluster.grpc_bind, stop.clone(), &tasks).await?;
+    let (stop, tasks, parts) = (app.stopping.clone(), TaskTracker::new(), Parts::default());
+    let registry = Registry::new(cluster, keys, lease, Reports::new(store.clone(), app.bell.clone()), store.clone());
+    let services = (registry, Admin::new(app.clone()));
+    let grpc_address = serve_registry(services, &identity, app.config.cluster.grpc_bind, stop.clone(), (&tasks, parts.clone())).await?;
     let router = crate::http::router(app.clone()).merge(beside);
-    tasks.spawn(listen::http3::serve(endpoint.clone(), router.clone(), limits, stop.clone(), tasks.clone()));
+    let serves = listen::http3::serve(endpoint.clone(), router.clone(), limits, stop.clone(), tasks.clone());
+    tasks.spawn(parts.clone().watch("the HTTP/3 listener", stop.clone(), serves));
     let tls = TlsAcceptor::from(Arc::new(certificate.server_config(&tcp::ALPN)?));
     let alternative = tcp::alternative(port_of(&public_url).unwrap_or(public_address.port()));
     let served = tcp::Served { router, tls: Some((tls, alternative)), limits };
-    tasks.spawn(tcp::serve(listener, served, stop.clone(), tasks.clone()));
+    let serves = tcp::serve(listener, served, stop.clone(), tasks.clone());
+    tasks.spawn(parts.clone().watch("the TCP listener", stop.clone(), serves));
     tasks.spawn(app.clone().pulse(stop.clone()));
-    tasks.spawn(app.clone().sweep(stop.clone()));
+    tasks.spawn(parts.clone().watch("the rounds", stop.clone(), app.clone().sweep(stop.clone())));
     tasks.spawn(app.clone().follow(stop.clone()));
     tasks.spawn(events::make_rounds(app.clone(), stop.clone()));
     tasks.spawn(Worker::new(store, app.bell.clone(), app.config.webhooks.clone(), caller).work(stop.clone()));
     tracing::info!(node = %app.config.node_id, %public_address, public_url, %grpc_address, "global controller answers");
-    Ok(Running { app, public_address, public_url, grpc_address, endpoint, stop, tasks })
+    Ok(Running { app, parts, public_address, public_url, grpc_address, endpoint, stop, tasks })
 }
 
 impl Running {
     /// What must be so for this process to be ready.
     pub fn readiness(&self) -> Vec<Readiness> {
-        let app = self.app.clone();
-        vec![Readiness::new("store", move || app.store_state())]
+        let (app, parts) = (self.app.clone(), self.parts.clone());
+        vec![Readiness::new("store", move || app.store_state()), Readiness::new("global-controller parts", move || parts.check())]
     }
 
     /// Where the registry answers.
@@ -313,16 +320,17 @@ async fn await_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
 }
 
 async fn serve_registry(
-    registry: Registry,
+    (registry, admin): (Registry, Admin),
     identity: &LiveIdentity,
     address: SocketAddr,
     stop: CancellationToken,
-    tasks: &TaskTracker,
+    (tasks, parts): (&TaskTracker, Parts),
 ) -> Result<SocketAddr, StartError> {
     let listener = grpc::Listener::bind(address, identity).await?;
     let bound = listener.local_addr();
     let service = ClusterRegistryServer::new(registry).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    tasks.spawn(listener.serve(Routes::new(service), CALLS_PER_NODE, stop));
+    let routes = Routes::new(service).add_service(ClusterAdminServer::new(admin).max_decoding_message_size(MESSAGE_BYTES_MAX));
+    tasks.spawn(parts.watch("the gRPC server", stop.clone(), listener.serve(routes, CALLS_PER_NODE, stop)));
     Ok(bound)
 }
 

@@ -3,6 +3,7 @@
 //! In: records and ids. Out: records, or [`StoreError`]. Every call is one atomic step. The contract suite in `tests/shell/store.rs` is run over
 //! each database.
 
+mod assignment;
 pub mod event;
 mod pool;
 pub mod postgres;
@@ -11,6 +12,7 @@ mod repeated;
 mod sql;
 pub mod sqlite;
 
+pub use assignment::{AssignedMeeting, Assignment};
 pub use repeated::{IDEMPOTENCY_LIFE_MS, IdempotencyKey, Repeated};
 pub use sql::{Limits, SqlStore};
 
@@ -190,23 +192,6 @@ pub struct Meeting {
     pub assignment: Assignment,
 }
 
-/// Where new joins of a meeting go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assignment {
-    /// The controller.
-    pub controller: NodeId,
-    /// The controller's process that was told of the meeting.
-    pub start_number: u64,
-    /// Its public URL at that time.
-    pub controller_url: String,
-    /// One more with each assignment of the meeting; the first is 1.
-    pub epoch: i64,
-    /// Why this one, in words.
-    pub reason: String,
-    /// When.
-    pub assigned_at: UnixMillis,
-}
-
 /// An account as an application names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -377,7 +362,7 @@ pub struct NewEvent {
     pub data: serde_json::Value,
     /// Who reported it under which number, so that a repeat changes nothing: `CONTROLLER/START NUMBER/NUMBER`. `None`: it cannot be repeated.
     pub source: Option<String>,
-    /// Of a join or a leave: who is in the meeting from now on, or no more.
+    /// Of a join or a leave: who is in the meeting from now on, or no more. Of a published stream: whose join it is told with, or not at all.
     pub presence: Option<Presence>,
 }
 
@@ -482,6 +467,12 @@ pub trait Store: Send + Sync + 'static {
     /// whoever was faster; `None`: there is no such meeting.
     async fn reassign(&self, id: MeetingId, assignment: &Assignment) -> Result<Option<Assignment>, StoreError>;
 
+    /// Those of `ids` that are assigned to another than this process of `controller`, or have ended. One that is not known is none of them.
+    async fn moved(&self, ids: &[MeetingId], controller: &NodeId, start_number: u64) -> Result<Vec<MeetingId>, StoreError>;
+
+    /// Meetings that have not ended, by their last assignment, newest first, at most `limit`.
+    async fn newest_assignments(&self, limit: u32) -> Result<Vec<AssignedMeeting>, StoreError>;
+
     /// Upserts an account in a tenant.
     async fn upsert_user(&self, tenant: TenantId, account: &Account, now: UnixMillis) -> Result<(), StoreError>;
 
@@ -528,8 +519,8 @@ pub trait Store: Send + Sync + 'static {
     async fn drop_signing_keys(&self, key_ids: &[String]) -> Result<(), StoreError>;
 
     /// Keeps events in their order, numbers each in its meeting, and makes it due to every webhook that wants it. A meeting's first
-    /// `participant.joined` is preceded by `meeting.started`. An event whose source is known, or whose meeting is not, is passed over; so is the
-    /// leave of somebody who is not there, by [`NewEvent::presence`].
+    /// `participant.joined` is preceded by `meeting.started`. An event whose source is known, or whose meeting is not, is passed over; so is by
+    /// [`NewEvent::presence`] the join of who is there, and the leave of who is not.
     /// Returns the meetings that have new events.
     async fn append_events(&self, events: &[NewEvent]) -> Result<Vec<MeetingId>, StoreError>;
 

@@ -3,10 +3,11 @@
 mod limits;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use common::config::{Checks, Validate};
+use common::node::Role;
 use common::telemetry::LogConfig;
+use common::tls::NodeKind;
 use common_core::NodeId;
 use serde::Deserialize;
 
@@ -28,6 +29,7 @@ pub struct Config {
     /// See [`ClusterConfig`].
     pub cluster: ClusterConfig,
     /// See [`PublicConfig`].
+    #[serde(deserialize_with = "common::node::without_fallback")]
     pub public: PublicConfig,
     /// See [`LimitsConfig`].
     pub limits: LimitsConfig,
@@ -47,67 +49,20 @@ impl Default for Config {
     }
 }
 
-/// The cluster: what this node shows, whom it believes, where it registers.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClusterConfig {
-    /// gRPC for controllers.
-    pub grpc_bind: SocketAddr,
-    /// `host:port` told to the others; default: the bound address.
-    pub grpc_advertise: Option<String>,
-    /// This node's certificate, PEM.
-    pub certificate: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-    /// The cluster's authority, PEM.
-    pub authority: PathBuf,
-    /// `host:port` of each global controller's gRPC; empty: this node registers nowhere.
-    pub global_controllers: Vec<String>,
+/// See [`Role`].
+#[derive(Debug)]
+pub struct MediaHandler;
+
+impl Role for MediaHandler {
+    const NODE: NodeKind = NodeKind::MediaHandler;
+    const GRPC_PORT: u16 = 50053;
+    const PUBLIC_PORT: u16 = 4434;
 }
 
-impl Default for ClusterConfig {
-    fn default() -> Self {
-        Self {
-            grpc_bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50053)),
-            grpc_advertise: None,
-            certificate: "/etc/dark-tower/node.pem".into(),
-            key: "/etc/dark-tower/node.key".into(),
-            authority: "/etc/dark-tower/cluster.pem".into(),
-            global_controllers: Vec::new(),
-        }
-    }
-}
-
-/// What clients see.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PublicConfig {
-    /// UDP for WebTransport.
-    pub bind: SocketAddr,
-    /// Default: `https://{bound address}/media`.
-    pub url: Option<String>,
-    /// PEM chain; without it a self-signed certificate is made.
-    pub certificate: Option<PathBuf>,
-    /// PEM key of the chain.
-    pub key: Option<PathBuf>,
-    /// Names in the self-signed certificate.
-    pub names: Vec<String>,
-    /// Pages that may open a session; empty: all.
-    pub origins: Vec<String>,
-}
-
-impl Default for PublicConfig {
-    fn default() -> Self {
-        Self {
-            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4434)),
-            url: None,
-            certificate: None,
-            key: None,
-            names: vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()],
-            origins: Vec::new(),
-        }
-    }
-}
+/// See [`common::node::ClusterConfig`].
+pub type ClusterConfig = common::node::ClusterConfig<MediaHandler>;
+/// See [`common::node::PublicConfig`].
+pub type PublicConfig = common::node::PublicConfig<MediaHandler>;
 
 impl Validate for Config {
     fn check(&self, checks: &mut Checks) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use common::gate::Yielded;
 use common_core::{Code, Moment};
 use media_handler_core::hub::{Batch, Outcome};
 use media_handler_core::{End, Key};
@@ -28,6 +29,7 @@ const LINGERING_GRACE: Duration = Duration::from_millis(1500);
 /// Between looks at those: how much later than its budget a group may be dropped.
 const LINGERING_INTERVAL: Duration = Duration::from_millis(250);
 
+type Passage = Pin<Box<dyn Future<Output = Result<(), Yielded>> + Send>>;
 type Opening = Pin<Box<dyn Future<Output = Result<SendStream, SessionError>> + Send>>;
 
 /// The QUIC stream of one slot.
@@ -47,6 +49,8 @@ pub(crate) struct Egress {
     streams: Vec<GroupStream>,
     wakes: Vec<Waker>,
     timer: Option<(Moment, Pin<Box<Sleep>>)>,
+    /// Waits at the gate, after a freeze of this process.
+    passage: Option<Passage>,
     /// When QUIC's send window was fitted to the path last.
     fitted_at: Option<Moment>,
     /// Group streams that were finished, and when what they carried is late if it is not acknowledged by then.
@@ -67,6 +71,7 @@ impl Egress {
             streams: Vec::new(),
             wakes: Vec::new(),
             timer: None,
+            passage: None,
             fitted_at: None,
             lingering: VecDeque::new(),
             look_at: None,
@@ -82,6 +87,26 @@ impl Egress {
             let connection: &quinn::Connection = &self.session;
             let path = connection.stats().path;
             connection.set_send_window(send_window(path.cwnd, path.rtt));
+        }
+    }
+
+    /// Whether anything may be sent now; if not, the task is woken when it may.
+    fn may_pass(&mut self, context: &mut Context<'_>) -> bool {
+        if self.passage.is_none() && self.handler.gate.is_open() {
+            return true;
+        }
+        let gate = &self.handler.gate;
+        let passage = self.passage.get_or_insert_with(|| {
+            let gate = gate.clone();
+            Box::pin(async move { gate.passage().await })
+        });
+        match passage.as_mut().poll(context) {
+            Poll::Pending => false,
+            Poll::Ready(passed) => {
+                self.passage = None;
+                // A later process has taken over: this task is dropped with its session.
+                passed.is_ok()
+            }
         }
     }
 
@@ -149,6 +174,9 @@ impl Future for Egress {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if !this.may_pass(context) {
+            return Poll::Pending;
+        }
         this.fit_window();
         let mut again = true;
         for _ in 0..STEPS_MAX {

@@ -73,6 +73,7 @@ impl MediaHandlerService for Service {
         self.handler
             .with(|hub| {
                 hub.register_participant(now, &owner, address, generation, streams)?;
+                hub.note_process(address, request.controller_start_number);
                 if let Some(token) = &token {
                     hub.issue_token(now, address, crate::token_hash(token));
                 }

@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use common::clock::Clock;
+use common::gate::Gate;
 use common_core::{MeetingId, Moment, ParticipantId};
 use media_handler_core::{Hub, Key, Pace, Session};
 use tokio::sync::watch;
@@ -19,6 +20,8 @@ pub(crate) struct Handler {
     pub clock: Clock,
     pub limits: LimitsConfig,
     pub tasks: TaskTracker,
+    /// What waits while this process does not know whether it may go on.
+    pub gate: Arc<Gate>,
     hub: Mutex<Hub>,
     /// Changes with each registration and hello: who holds frames of an unknown id tries again.
     changes: watch::Sender<()>,
@@ -52,13 +55,14 @@ impl Incoming {
 }
 
 impl Handler {
-    pub fn new(limits: LimitsConfig, tasks: TaskTracker) -> Self {
+    pub fn new(limits: LimitsConfig, tasks: TaskTracker, gate: Arc<Gate>) -> Self {
         let hub = Mutex::new(Hub::new(limits.core()));
         let waiting = Waiting::new(&limits);
         Self {
             clock: Clock::start(),
             limits,
             tasks,
+            gate,
             hub,
             changes: watch::Sender::new(()),
             paths: Mutex::default(),

@@ -12,9 +12,9 @@ mod egress;
 mod grpc;
 mod handler;
 mod ingress;
+mod member;
 mod panics;
 mod path;
-mod registry;
 mod session;
 mod transport;
 mod upkeep;
@@ -24,13 +24,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::admin::{self, Readiness};
+use common::admin::Readiness;
 use common::config::{ConfigError, Validate};
 use common::door::DoorKeeper;
+use common::gate::Gate;
+use common::membership::{Membership, Presentation, start_number};
+use common::node::Setup;
+use common::parts::Parts;
 use common::quic::{EndpointError, server_config, server_endpoint};
 use common::shutdown::Shutdown;
-use common::telemetry::init_metrics;
-use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
+use common::tls::{LiveCertificate, LiveIdentity};
 use common::webtransport::{ALPN, Listener, OriginPolicy};
 use common_core::Code;
 use config::Config;
@@ -41,12 +44,10 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::handler::Handler;
-use crate::registry::{LastBeat, Presentation, Registry};
+use crate::member::Registered;
 
 /// An orderly end takes no longer.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-/// A heartbeat older than this means that no global controller answers: the lease.
-const BEAT_AGE_MAX: Duration = Duration::from_secs(3);
 /// Upkeep runs ten times a second and more; one that has not for so long hangs, and what only time brings about does not happen.
 const UPKEEP_AGE_MAX: Duration = Duration::from_secs(3);
 
@@ -80,24 +81,12 @@ pub enum StartError {
 }
 
 /// Why the handler's process ends badly.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// It did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A certificate cannot be read.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The operators' endpoint cannot be opened.
-    #[error(transparent)]
-    Admin(#[from] std::io::Error),
-}
+pub type RunError = common::node::RunError<StartError>;
 
 /// A handler whose listeners stand.
 pub struct Running {
     handler: Arc<Handler>,
-    last_beat: Arc<LastBeat>,
-    is_registering: bool,
+    membership: Membership,
     public_url: String,
     grpc_address: SocketAddr,
     public_address: SocketAddr,
@@ -124,45 +113,43 @@ pub async fn start(
     let endpoint = server_endpoint(config.public.bind, server_config(&certificate, &[ALPN], transport)?)?;
     let public_address = endpoint.local_addr().map_err(|source| StartError::Bind { address: config.public.bind, source })?;
 
-    let handler = Arc::new(Handler::new(config.limits.clone(), tasks.clone()));
+    let (gate, parts) = (Arc::new(Gate::default()), Parts::default());
+    let handler = Arc::new(Handler::new(config.limits.clone(), tasks.clone(), gate.clone()));
     let presentation = Presentation {
-        node_id: config.node_id.to_string(),
+        node_id: config.node_id.clone(),
         region: config.region.clone(),
         endpoint: config.cluster.grpc_advertise.clone().unwrap_or_else(|| grpc_address.to_string()),
         public_url: config.public.url.clone().unwrap_or_else(|| format!("https://{public_address}/media")),
+        fallback_url: String::new(),
         certificate: certificate.clone(),
-        start_number: common::random::number(),
+        start_number: start_number(),
     };
 
     let service = grpc::Service::new(handler.clone(), presentation.public_url.clone(), certificate.clone());
     let routes = Routes::new(MediaHandlerServiceServer::new(service).max_decoding_message_size(grpc::MESSAGE_BYTES_MAX));
-    tasks.spawn(grpc_listener.serve(routes, grpc::CALLS_MAX, stop.clone()));
+    let serves = grpc_listener.serve(routes, grpc::CALLS_MAX, stop.clone());
+    tasks.spawn(parts.clone().watch("the gRPC server", stop.clone(), serves));
 
     let origins = OriginPolicy::from_list(&config.public.origins);
     let keeper = DoorKeeper::new(config.limits.door);
     let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, keeper, door: "media" };
     let serving = handler.clone();
-    tasks.spawn(listener.accept(accepting.clone(), tasks.clone(), move |accepted| session::serve(serving.clone(), accepted)));
+    let accepts = listener.accept(accepting.clone(), tasks.clone(), move |accepted| session::serve(serving.clone(), accepted));
+    tasks.spawn(parts.clone().watch("the media listener", accepting.clone(), accepts));
     let (keeping, kept_until) = (handler.clone(), stop.clone());
     tasks.spawn(panics::restarted("upkeep", stop.clone(), move || upkeep::run(keeping.clone(), kept_until.clone())));
 
-    let last_beat = Arc::new(LastBeat::default());
-    for global_controller in &config.cluster.global_controllers {
-        let registry = Registry::new(handler.clone(), presentation.clone(), last_beat.clone(), &identity, global_controller)?;
-        tasks.spawn(registry.run(accepting.clone()));
-    }
+    let member = Arc::new(Registered::new(handler.clone(), parts, certificate.clone()));
+    let membership = Membership::start(presentation.clone(), member, gate, &identity, &config.cluster.global_controllers)?;
+    let (superseded, no_more, stopped) = (membership.clone(), accepting.clone(), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = superseded.superseded() => no_more.cancel(),
+            () = stopped.cancelled() => {}
+        }
+    });
     tracing::info!(node = %config.node_id, public = %public_address, grpc = %grpc_address, "media handler started");
-    Ok(Running {
-        handler,
-        last_beat,
-        is_registering: !config.cluster.global_controllers.is_empty(),
-        public_url: presentation.public_url,
-        grpc_address,
-        public_address,
-        endpoint,
-        accepting,
-        stop,
-    })
+    Ok(Running { handler, membership, public_url: presentation.public_url, grpc_address, public_address, endpoint, accepting, stop })
 }
 
 impl Running {
@@ -173,16 +160,9 @@ impl Running {
             age if age <= UPKEEP_AGE_MAX => Ok(()),
             age => Err(format!("has not run for {} s", age.as_secs())),
         });
-        if !self.is_registering {
-            return vec![upkeep];
-        }
-        let (handler, last_beat) = (self.handler.clone(), self.last_beat.clone());
-        let registered = Readiness::new("media-handler registered", move || match last_beat.at() {
-            Some(at) if handler.now().since(at) <= BEAT_AGE_MAX => Ok(()),
-            Some(_) => Err("no global controller answers heartbeats".to_owned()),
-            None => Err("not registered yet".to_owned()),
-        });
-        vec![upkeep, registered]
+        let mut checks = self.membership.readiness("media-handler registered", "media-handler health");
+        checks.push(upkeep);
+        checks
     }
 
     /// Where gRPC is bound.
@@ -200,8 +180,15 @@ impl Running {
         &self.public_url
     }
 
+    /// Resolves when a later process of this node id has taken over: nothing more is sent then, and [`stop`](Self::stop) is what is left to do.
+    pub async fn superseded(&self) {
+        self.membership.superseded().await;
+    }
+
     /// Withdraws from the global controllers, ends every session with `UNAVAILABLE`, and stops.
     pub async fn stop(self) {
+        // First, so that nobody new is sent here.
+        self.membership.leave().await;
         self.accepting.cancel();
         self.handler.with(|hub| hub.close_all(Code::Unavailable, "this handler is going away"));
         self.stop.cancel();
@@ -215,27 +202,25 @@ impl Running {
     }
 }
 
-/// Runs a handler until `shutdown`, with files and addresses as configured.
+impl common::node::Service for Running {
+    fn readiness(&self) -> Vec<Readiness> {
+        self.readiness()
+    }
+
+    async fn superseded(&self) {
+        self.superseded().await;
+    }
+
+    async fn stop(self) {
+        self.stop().await;
+    }
+}
+
+/// Runs a handler until `shutdown`, or until a later process of its node id takes over, with files and addresses as configured.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
-    let cluster = &config.cluster;
-    let identity = NodeIdentity::load(&cluster.certificate, &cluster.key, &cluster.authority)?;
-    let public = &config.public;
-    let certificate = Certificate::configured(public.certificate.as_deref(), public.key.as_deref(), &public.names)?;
-    let metrics = init_metrics();
-    let admin_listener = admin::bind(config.admin_bind).await?;
-    let running = start(config, identity, certificate).await?;
-    let router = admin::router(metrics, running.readiness());
-    let serving = tokio::spawn(admin::serve(admin_listener, router, shutdown.now.clone()));
-    tokio::select! {
-        () = shutdown.drain.cancelled() => {}
-        () = shutdown.now.cancelled() => return Ok(()),
-    }
-    tokio::select! {
-        () = running.stop() => {}
-        () = shutdown.now.cancelled() => {}
-    }
-    serving.abort();
-    Ok(())
+    let (node_id, cluster, public) = (config.node_id.clone(), config.cluster.clone(), config.public.clone());
+    let setup = Setup { node_id: &node_id, admin_bind: config.admin_bind, cluster: &cluster, public: &public };
+    common::node::run(setup, shutdown, async |identity, certificate| start(config, identity, certificate).await).await
 }
 
 /// Under which a connection token is kept: its SHA-256, so that the token itself is nowhere but on its way.

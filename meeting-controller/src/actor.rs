@@ -143,7 +143,7 @@ async fn live(
         actor.report_break();
         actor.withdraw_all();
     }
-    (actor.ended != Some(EndCause::Ended)).then(|| actor.meeting.into_memory())
+    (!matches!(actor.ended, Some(EndCause::Ended | EndCause::Moved))).then(|| actor.meeting.into_memory())
 }
 
 /// The handler that a meeting uses.
@@ -247,6 +247,10 @@ impl Actor {
                 }
             }
             Command::End(cause, done) => {
+                if cause == EndCause::Moved {
+                    // What they have not read yet may be untrue by now.
+                    self.outboxes.values().for_each(|outbox| outbox.cut(Code::Unavailable, MOVED));
+                }
                 self.feed(Input::End(cause));
                 // Nobody may be waiting any more.
                 let _ = done.send(());
@@ -364,6 +368,7 @@ impl Actor {
     fn attach(&mut self, handler: Arc<Handler>, why: &'static str) {
         tracing::info!(meeting = %self.meeting_id, handler = %handler.id, why, "the meeting uses this handler");
         self.node.handlers.listen_to(&handler);
+        self.node.handlers.take_back(&handler.id, self.meeting_id);
         let queue = HandlerQueue::start(&self.node.handlers, handler.clone(), self.meeting_id, self.answers.clone());
         self.attachment = Some(Attachment { handler, queue });
     }
@@ -397,6 +402,9 @@ impl Actor {
         if let Some(other) = self.node.handlers.choose(&[], Some(&failed)) {
             tracing::warn!(meeting = %self.meeting_id, handler = %failed, "the meeting leaves a handler that has failed");
             metrics::counter!("dark_tower_controller_handler_moves_total").increment(1);
+            if let Some(Attachment { handler, .. }) = &self.attachment {
+                self.node.handlers.withdraw(handler, self.meeting_id, self.meeting.generations());
+            }
             self.attach(other, "the one before has failed");
             self.feed(Input::HandlerChanged { reason: "the media server has failed".to_owned(), except: asker });
         }
@@ -448,6 +456,9 @@ impl Actor {
         }
     }
 }
+
+/// What everyone reads whose meeting goes on elsewhere.
+const MOVED: &str = "this meeting has moved to another controller; join again through the API";
 
 fn count_answers(message: &Message) {
     if let Message::Error(refusal) = message {

@@ -1,12 +1,13 @@
 //! Configuration: see `common::config` for the layers. Lengths of time are whole milliseconds.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use common::config::millis;
 use common::door::DoorConfig;
+use common::node::Role;
 use common::telemetry::LogConfig;
+use common::tls::NodeKind;
 use common_core::NodeId;
 use serde::Deserialize;
 
@@ -45,70 +46,20 @@ impl Default for Config {
     }
 }
 
-/// The cluster: what this node shows, whom it believes, where it registers.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClusterConfig {
-    /// gRPC for the global controller.
-    pub grpc_bind: SocketAddr,
-    /// `host:port` told to the global controller; default: the bound address.
-    pub grpc_advertise: Option<String>,
-    /// This node's certificate, PEM.
-    pub certificate: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-    /// The cluster's authority, PEM.
-    pub authority: PathBuf,
-    /// `host:port` of each global controller's gRPC.
-    pub global_controllers: Vec<String>,
+/// See [`Role`].
+#[derive(Debug)]
+pub struct MeetingController;
+
+impl Role for MeetingController {
+    const NODE: NodeKind = NodeKind::MeetingController;
+    const GRPC_PORT: u16 = 50052;
+    const PUBLIC_PORT: u16 = 4433;
 }
 
-impl Default for ClusterConfig {
-    fn default() -> Self {
-        Self {
-            grpc_bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50052)),
-            grpc_advertise: None,
-            certificate: "/etc/dark-tower/node.pem".into(),
-            key: "/etc/dark-tower/node.key".into(),
-            authority: "/etc/dark-tower/cluster.pem".into(),
-            global_controllers: Vec::new(),
-        }
-    }
-}
-
-/// What clients see.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PublicConfig {
-    /// UDP for WebTransport, and TCP for WebSocket on the same port.
-    pub bind: SocketAddr,
-    /// Default: `https://{bound address}/wt`.
-    pub url: Option<String>,
-    /// Default: `wss://{bound address}/ws`.
-    pub fallback_url: Option<String>,
-    /// PEM chain; without it a self-signed certificate is made.
-    pub certificate: Option<PathBuf>,
-    /// PEM key of the chain.
-    pub key: Option<PathBuf>,
-    /// Names in the self-signed certificate.
-    pub names: Vec<String>,
-    /// Pages that may open a session; empty: all.
-    pub origins: Vec<String>,
-}
-
-impl Default for PublicConfig {
-    fn default() -> Self {
-        Self {
-            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4433)),
-            url: None,
-            fallback_url: None,
-            certificate: None,
-            key: None,
-            names: vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()],
-            origins: Vec::new(),
-        }
-    }
-}
+/// See [`common::node::ClusterConfig`].
+pub type ClusterConfig = common::node::ClusterConfig<MeetingController>;
+/// See [`common::node::PublicConfig`].
+pub type PublicConfig = common::node::PublicConfig<MeetingController>;
 
 /// Capacities, rates and lengths of time.
 #[derive(Clone, Debug, Deserialize)]

@@ -44,6 +44,11 @@ impl Service {
         self.node.meeting(id(meeting_id)?).ok_or_else(not_here)
     }
 
+    /// A process that was frozen answers nobody before it knows whether it may go on.
+    async fn awake_enough(&self) -> Result<(), Status> {
+        self.node.gate.passage().await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
     async fn kick(&self, meeting_id: MeetingId, participant_id: Option<ParticipantId>, subject: Option<String>) -> Result<Kicked, Status> {
         for _ in 0..LIVES_MAX {
             if let Some(meeting) = self.node.meeting(meeting_id) {
@@ -64,6 +69,7 @@ impl Service {
 impl MeetingControllerService for Service {
     async fn assign_meeting(&self, request: Request<AssignMeeting>) -> Result<Response<MeetingAssigned>, Status> {
         caller(&request, NodeKind::GlobalController)?;
+        self.awake_enough().await?;
         let AssignMeeting { meeting_id, config } = request.into_inner();
         let (meeting_id, config) = (id(&meeting_id)?, config.unwrap_or_default());
         let stated = if config.max_participants == 0 { PARTICIPANTS_DEFAULT } else { config.max_participants };
@@ -94,12 +100,14 @@ impl MeetingControllerService for Service {
 
     async fn end_meeting(&self, request: Request<EndMeeting>) -> Result<Response<MeetingEnded>, Status> {
         caller(&request, NodeKind::GlobalController)?;
+        self.awake_enough().await?;
         self.node.end(id(&request.into_inner().meeting_id)?).await;
         Ok(Response::new(MeetingEnded {}))
     }
 
     async fn list_participants(&self, request: Request<ListParticipants>) -> Result<Response<ParticipantList>, Status> {
         caller(&request, NodeKind::GlobalController)?;
+        self.awake_enough().await?;
         let meeting = self.awake(&request.into_inner().meeting_id)?;
         let attendances = meeting.ask(Control::List).await.ok_or_else(not_here)?;
         Ok(Response::new(ParticipantList { participants: attendances.iter().map(meeting_participant).collect() }))
@@ -107,6 +115,7 @@ impl MeetingControllerService for Service {
 
     async fn kick_from_meeting(&self, request: Request<KickFromMeeting>) -> Result<Response<KickedFromMeeting>, Status> {
         caller(&request, NodeKind::GlobalController)?;
+        self.awake_enough().await?;
         let KickFromMeeting { meeting_id, participant_id, subject } = request.into_inner();
         if participant_id.is_empty() && subject.is_empty() {
             return Err(Status::invalid_argument("participant_id, subject: one of them is needed"));
@@ -121,6 +130,7 @@ impl MeetingControllerService for Service {
 
     async fn request_mute(&self, request: Request<RequestMute>) -> Result<Response<MuteRequested>, Status> {
         caller(&request, NodeKind::GlobalController)?;
+        self.awake_enough().await?;
         let RequestMute { meeting_id, participant_id, microphone, camera, reason } = request.into_inner();
         if !(microphone || camera) {
             return Err(Status::invalid_argument("microphone, camera: one of them is needed"));
@@ -140,6 +150,7 @@ impl MeetingControllerService for Service {
 
     async fn check_resume(&self, request: Request<CheckResume>) -> Result<Response<ResumeChecked>, Status> {
         caller(&request, NodeKind::GlobalController)?;
+        self.awake_enough().await?;
         let CheckResume { meeting_id, token_hash } = request.into_inner();
         let hash: [u8; 32] = token_hash.as_ref().try_into().map_err(|_| Status::invalid_argument("token_hash: 32 bytes are needed"))?;
         let meeting = self.awake(&meeting_id)?;

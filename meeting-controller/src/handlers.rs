@@ -3,18 +3,20 @@
 //! In: the directory in a global controller's heartbeat reply, and how calls fare. Out: a choice with its channel.
 
 mod telemetry;
+mod withdrawals;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
+use common::gate::Gate;
 use common::grpc;
 use common::grpc::Channel;
 use common::tls::LiveIdentity;
-use common_core::NodeId;
+use common_core::{Generation, MeetingId, NodeId, ParticipantId};
 use proto::cluster::media_handler_service_client::MediaHandlerServiceClient;
-use proto::cluster::{HandlerEntry, HealthStatus};
+use proto::cluster::{HandlerEntry, HealthStatus, RemoveParticipant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,8 +24,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) use telemetry::TelemetrySink;
 pub(crate) use worker::{Answer, HandlerQueue};
 
-/// A handler that no directory lists any more is forgotten after this: two leases, so that a global controller that has
-/// just started, and knows nobody yet, takes nothing away.
+/// A handler that no directory lists any more is forgotten after this: two leases, as two global controllers may have seen it last at
+/// different moments.
 const UNLISTED_MAX: Duration = Duration::from_secs(6);
 /// Directories come each second; after a longer pause than this a list is no evidence that a handler was gone meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -31,6 +33,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const SUSPECT: Duration = Duration::from_secs(3);
 /// A handler's largest answer: telemetry of its hundred thousand subscriptions.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Media sessions at the handler that a meeting has left end by themselves, when the new ones stand; after this they are ended.
+const MOVED_GRACE: Duration = Duration::from_secs(5);
 /// Handlers of a cluster that are looked at: a bound for hostile or broken directories.
 const HANDLERS_MAX: usize = 4096;
 
@@ -97,13 +101,22 @@ pub(crate) struct Handlers {
     sink: std::sync::OnceLock<Arc<dyn TelemetrySink>>,
     /// Bumped when a handler restarts, goes, or is reached or not reached again.
     changes: watch::Sender<u64>,
+    withdrawals: withdrawals::Withdrawals,
+    /// Of this process, for handlers to know who is gone.
+    start_number: u64,
+    gate: Arc<Gate>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Handlers {
-    pub fn new(identity: impl Into<LiveIdentity>, region: String, stop: CancellationToken, tasks: TaskTracker) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(
+        identity: impl Into<LiveIdentity>,
+        region: String,
+        (start_number, gate): (u64, Arc<Gate>),
+        (stop, tasks): (CancellationToken, TaskTracker),
+    ) -> Arc<Self> {
+        let handlers = Arc::new(Self {
             identity: identity.into(),
             region,
             listed: RwLock::new(BTreeMap::new()),
@@ -111,15 +124,41 @@ impl Handlers {
             telemetry: Mutex::new(BTreeMap::new()),
             sink: std::sync::OnceLock::new(),
             changes: watch::Sender::new(0),
+            withdrawals: withdrawals::Withdrawals::default(),
+            start_number,
+            gate,
             stop,
             tasks,
-        })
+        });
+        handlers.tasks.spawn(withdrawals::run(handlers.clone(), handlers.stop.clone()));
+        handlers
+    }
+
+    /// These participants of a meeting have gone on to another handler: this one is told once their old sessions have had time to end by
+    /// themselves, and for as long as it takes.
+    pub fn withdraw(&self, handler: &Handler, meeting_id: MeetingId, participants: impl IntoIterator<Item = (ParticipantId, Generation)>) {
+        let after = tokio::time::Instant::now() + MOVED_GRACE;
+        for (participant_id, generation) in participants {
+            let removal = RemoveParticipant {
+                participant_id: participant_id.to_string(),
+                meeting_id: meeting_id.to_string(),
+                generation: generation.0,
+                code: proto::v1::ErrorCode::from(common_core::Code::Moved).into(),
+                reason: "the meeting uses another handler".to_owned(),
+            };
+            self.withdrawals.add(&handler.id, handler.start_number, (meeting_id, participant_id), removal, after);
+        }
     }
 
     /// Where telemetry goes; set once, before the first meeting.
     pub fn set_sink(&self, sink: Arc<dyn TelemetrySink>) {
         // A second sink would be a bug of `start`, and harmless.
         let _ = self.sink.set(sink);
+    }
+
+    /// A meeting uses this handler from now on.
+    pub fn take_back(&self, handler: &NodeId, meeting_id: MeetingId) {
+        self.withdrawals.take_back(handler, meeting_id);
     }
 
     /// To be told when a meeting should look at its handler again.
@@ -132,15 +171,17 @@ impl Handlers {
     }
 
     /// Takes a directory over. What it does not list stays for a while (see [`UNLISTED_MAX`]).
-    pub fn apply(&self, entries: &[HandlerEntry]) {
-        self.apply_at(Instant::now(), entries);
+    pub fn apply(&self, entries: &[HandlerEntry], is_settled: bool) {
+        self.apply_at(Instant::now(), entries, is_settled);
     }
 
-    fn apply_at(&self, now: Instant, entries: &[HandlerEntry]) {
+    fn apply_at(&self, now: Instant, entries: &[HandlerEntry], is_settled: bool) {
         let mut has_changed = false;
         let mut listed = self.listed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let before = self.last_applied.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(now);
-        if before.is_some_and(|before| now.duration_since(before) > PAUSE_MAX) {
+        // A global controller that does not know yet who is there says nothing about who is not; nor does one that knows nobody at all.
+        let says_nothing = !is_settled || entries.is_empty();
+        if says_nothing || before.is_some_and(|before| now.duration_since(before) > PAUSE_MAX) {
             listed.values_mut().for_each(|it| it.last_listed = now);
         }
         for entry in entries.iter().take(HANDLERS_MAX) {
@@ -224,7 +265,7 @@ impl Handlers {
             .values()
             .map(|it| &it.handler)
             .filter(|handler| Some(&handler.id) != except)
-            .filter_map(|handler| Some(((handler.rank()?, handler.region != self.region, &handler.id), handler)))
+            .filter_map(|handler| Some(((handler.region != self.region, handler.rank()?, &handler.id), handler)))
             .min_by_key(|(key, _)| *key)
             .map(|(_, handler)| handler.clone())
     }

@@ -13,9 +13,9 @@ mod door;
 mod dormant;
 mod grpc;
 mod handlers;
+mod member;
 mod node;
 mod outbox;
-mod registry;
 mod reports;
 #[doc(hidden)]
 pub mod seams;
@@ -28,12 +28,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use common::admin::{self, Readiness};
+use common::admin::Readiness;
 use common::door::DoorKeeper;
+use common::gate::Gate;
+use common::membership::{Membership, Presentation, start_number};
+use common::node::Setup;
+use common::parts::Parts;
 use common::quic::{EndpointError, TransportLimits, server_config, server_endpoint};
 use common::shutdown::Shutdown;
-use common::telemetry::init_metrics;
-use common::tls::{Certificate, LiveCertificate, LiveIdentity, NodeIdentity, TlsError};
+use common::tls::{LiveCertificate, LiveIdentity, TlsError};
 use common::webtransport::{ALPN, Listener, OriginPolicy};
 use config::Config;
 use proto::cluster::HeartbeatReply;
@@ -45,14 +48,12 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::handlers::Handlers;
-use crate::node::Node;
-use crate::registry::{Presentation, Registry};
+use crate::member::Registered;
+use crate::node::{Node, Surroundings};
 use crate::reports::{Reporter, Reports};
 
 /// An orderly end takes no longer.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-/// A heartbeat older than this means that no global controller answers: the lease.
-const BEAT_AGE_MAX: Duration = Duration::from_secs(3);
 /// Attempts to find a port that is free for UDP and TCP alike, when any will do.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -82,24 +83,13 @@ pub enum StartError {
 }
 
 /// Why the controller's process ends badly.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// It did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A certificate cannot be read.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The operators' endpoint cannot be opened.
-    #[error(transparent)]
-    Admin(#[from] std::io::Error),
-}
+pub type RunError = common::node::RunError<StartError>;
 
 /// A controller whose listeners stand.
 pub struct Running {
     node: Arc<Node>,
     presentation: Presentation,
-    is_registering: bool,
+    membership: Membership,
     origins: OriginPolicy,
     grpc_address: SocketAddr,
     public_address: SocketAddr,
@@ -121,10 +111,19 @@ pub async fn start(
     let grpc_address = grpc_listener.local_addr();
     let (endpoint, tcp, public_address) = bind_public(config.public.bind, &certificate).await?;
 
-    let handlers = Handlers::new(identity.clone(), config.region.clone(), stop.clone(), tasks.clone());
+    let (gate, parts, start_number) = (Arc::new(Gate::default()), Parts::default(), start_number());
+    let of_process = (start_number, gate.clone());
+    let handlers = Handlers::new(identity.clone(), config.region.clone(), of_process, (stop.clone(), tasks.clone()));
     let global_controllers = &config.cluster.global_controllers;
     let reports = Reports::new(!global_controllers.is_empty());
-    let node = Node::new(config.limits.clone(), handlers, reports.clone(), accepting.clone(), tasks.clone());
+    let surroundings = Surroundings {
+        stopping: accepting.clone(),
+        tasks: tasks.clone(),
+        gate: gate.clone(),
+        parts: parts.clone(),
+        certificate: certificate.clone(),
+    };
+    let node = Node::new(config.limits.clone(), handlers, reports.clone(), surroundings);
     let origins = OriginPolicy::from_list(&config.public.origins);
     let presentation = Presentation {
         node_id: config.node_id.clone(),
@@ -133,41 +132,38 @@ pub async fn start(
         public_url: config.public.url.clone().unwrap_or_else(|| format!("https://{public_address}/wt")),
         fallback_url: config.public.fallback_url.clone().unwrap_or_else(|| format!("wss://{public_address}/ws")),
         certificate: certificate.clone(),
-        start_number: common::random::number(),
+        start_number,
     };
 
     let service = MeetingControllerServiceServer::new(grpc::Service { node: node.clone() });
     let routes = Routes::new(service.max_decoding_message_size(grpc::MESSAGE_BYTES_MAX));
-    tasks.spawn(grpc_listener.serve(routes, grpc::CALLS_MAX, stop.clone()));
+    let serves = grpc_listener.serve(routes, grpc::CALLS_MAX, stop.clone());
+    tasks.spawn(parts.clone().watch("the gRPC server", stop.clone(), serves));
 
     // One for both doors: whoever comes by the one has no further share of the other.
     let keeper = DoorKeeper::new(config.limits.door);
     let listener = Listener { endpoint: endpoint.clone(), path: "/wt", origins: origins.clone(), keeper: keeper.clone(), door: "wt" };
     let serving = node.clone();
-    tasks.spawn(listener.accept(accepting.clone(), tasks.clone(), move |accepted| webtransport::serve(serving.clone(), accepted)));
+    let accepts = listener.accept(accepting.clone(), tasks.clone(), move |accepted| webtransport::serve(serving.clone(), accepted));
+    tasks.spawn(parts.clone().watch("the WebTransport listener", accepting.clone(), accepts));
     let router = websocket::router(node.clone(), origins.clone());
-    tasks.spawn(door::serve(tcp, certificate.server_config(&[b"http/1.1"])?, router, keeper, accepting.clone(), tasks.clone()));
+    let accepts = door::serve(tcp, certificate.server_config(&[b"http/1.1"])?, router, keeper, accepting.clone(), tasks.clone());
+    tasks.spawn(parts.clone().watch("the WebSocket listener", accepting.clone(), accepts));
 
-    let reporter = Reporter::new(reports, (config.node_id.clone(), presentation.start_number), &identity, global_controllers)?;
+    let reporter = Reporter::new(reports, (config.node_id.clone(), start_number), &identity, global_controllers, gate.clone())?;
     // Until the very end: it reports what the end of this node does to its meetings.
     tasks.spawn(reporter.run(stop.clone()));
-    for global_controller in global_controllers {
-        let registry = Registry::new(node.clone(), presentation.clone(), &identity, global_controller)?;
-        tasks.spawn(registry.run(accepting.clone()));
-    }
+    let member = Arc::new(Registered(node.clone()));
+    let membership = Membership::start(presentation.clone(), member, gate, &identity, global_controllers)?;
+    let (superseded, no_more, stopped) = (membership.clone(), accepting.clone(), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = superseded.superseded() => no_more.cancel(),
+            () = stopped.cancelled() => {}
+        }
+    });
     tracing::info!(node = %config.node_id, public = %public_address, grpc = %grpc_address, "meeting controller started");
-    Ok(Running {
-        node,
-        presentation,
-        is_registering: !global_controllers.is_empty(),
-        origins,
-        grpc_address,
-        public_address,
-        endpoint,
-        accepting,
-        stop,
-        tasks,
-    })
+    Ok(Running { node, presentation, membership, origins, grpc_address, public_address, endpoint, accepting, stop, tasks })
 }
 
 async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -194,15 +190,8 @@ async fn bind_public(address: SocketAddr, certificate: &LiveCertificate) -> Resu
 impl Running {
     /// What must be so for clients to be served.
     pub fn readiness(&self) -> Vec<Readiness> {
-        let (beats, keys, handlers) = (self.node.clone(), self.node.clone(), self.node.clone());
-        let mut checks = Vec::new();
-        if self.is_registering {
-            checks.push(Readiness::new("meeting-controller registered", move || match beats.last_beat() {
-                Some(at) if at.elapsed() <= BEAT_AGE_MAX => Ok(()),
-                Some(_) => Err("no global controller answers heartbeats".to_owned()),
-                None => Err("not registered yet".to_owned()),
-            }));
-        }
+        let (keys, handlers) = (self.node.clone(), self.node.clone());
+        let mut checks = self.membership.readiness("meeting-controller registered", "meeting-controller health");
         checks.push(Readiness::new("meeting-controller token keys", move || {
             if keys.verifier().is_empty() { Err("none known yet".to_owned()) } else { Ok(()) }
         }));
@@ -242,8 +231,15 @@ impl Running {
         self.node.apply(reply);
     }
 
-    /// Ends every session with `UNAVAILABLE`, withdraws from handlers and global controllers, and stops.
+    /// Resolves when a later process of this node id has taken over: nothing more is said then, and [`stop`](Self::stop) is what is left to do.
+    pub async fn superseded(&self) {
+        self.membership.superseded().await;
+    }
+
+    /// Withdraws from the global controllers, ends every session with `UNAVAILABLE`, withdraws from handlers, and stops.
     pub async fn stop(self) {
+        // First, so that whoever comes back through the API is not sent here again.
+        self.membership.leave().await;
         self.accepting.cancel();
         let orderly = async {
             self.node.stop().await;
@@ -264,25 +260,23 @@ impl Running {
     }
 }
 
-/// Runs a controller until `shutdown`, with files and addresses as configured.
+impl common::node::Service for Running {
+    fn readiness(&self) -> Vec<Readiness> {
+        self.readiness()
+    }
+
+    async fn superseded(&self) {
+        self.superseded().await;
+    }
+
+    async fn stop(self) {
+        self.stop().await;
+    }
+}
+
+/// Runs a controller until `shutdown`, or until a later process of its node id takes over, with files and addresses as configured.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
-    let cluster = &config.cluster;
-    let identity = NodeIdentity::load(&cluster.certificate, &cluster.key, &cluster.authority)?;
-    let public = &config.public;
-    let certificate = Certificate::configured(public.certificate.as_deref(), public.key.as_deref(), &public.names)?;
-    let metrics = init_metrics();
-    let admin_listener = admin::bind(config.admin_bind).await?;
-    let running = start(config, identity, certificate).await?;
-    let router = admin::router(metrics, running.readiness());
-    let serving = tokio::spawn(admin::serve(admin_listener, router, shutdown.now.clone()));
-    tokio::select! {
-        () = shutdown.drain.cancelled() => {}
-        () = shutdown.now.cancelled() => return Ok(()),
-    }
-    tokio::select! {
-        () = running.stop() => {}
-        () = shutdown.now.cancelled() => {}
-    }
-    serving.abort();
-    Ok(())
+    let (node_id, cluster, public) = (config.node_id.clone(), config.cluster.clone(), config.public.clone());
+    let setup = Setup { node_id: &node_id, admin_bind: config.admin_bind, cluster: &cluster, public: &public };
+    common::node::run(setup, shutdown, async |identity, certificate| start(config, identity, certificate).await).await
 }

@@ -21,7 +21,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("meeting-controller: {error:#}");
-            ExitCode::FAILURE
+            error.downcast_ref::<meeting_controller::RunError>().map_or(ExitCode::FAILURE, |error| ExitCode::from(error.exit_code()))
         }
     }
 }

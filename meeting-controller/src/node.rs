@@ -1,11 +1,13 @@
 //! What every session and meeting of this controller shares: the meetings, the handlers, the keys, the counts.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
 
 use common::clock::Clock;
+use common::gate::Gate;
+use common::parts::Parts;
+use common::tls::LiveCertificate;
 use common::token::TokenVerifier;
 use common_core::{MeetingId, ParticipantId};
 use dashmap::DashMap;
@@ -13,7 +15,6 @@ use dashmap::mapref::entry::Entry;
 use meeting_controller_core::message::{SessionKey, StreamQuality};
 use meeting_controller_core::{EndCause, Settings, Stamp};
 use proto::cluster::{ControllerCapacity, HeartbeatReply, MeetingLoad, TokenKey};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,8 +46,23 @@ pub(crate) struct Node {
     last_actor: AtomicU64,
     sessions: AtomicUsize,
     pub participants: AtomicU32,
-    /// When a global controller last answered a heartbeat.
-    last_beat: watch::Sender<Option<Instant>>,
+    pub gate: Arc<Gate>,
+    pub parts: Parts,
+    pub certificate: LiveCertificate,
+    /// Whether a global controller has ever answered a heartbeat.
+    is_heard: AtomicBool,
+}
+
+/// What a node stands in.
+pub(crate) struct Surroundings {
+    /// Nobody new is let in.
+    pub stopping: CancellationToken,
+    pub tasks: TaskTracker,
+    /// What waits while this process does not know whether it may go on.
+    pub gate: Arc<Gate>,
+    pub parts: Parts,
+    /// For clients.
+    pub certificate: LiveCertificate,
 }
 
 /// Why a meeting is not assigned to this controller.
@@ -64,13 +80,8 @@ pub(crate) enum AssignError {
 }
 
 impl Node {
-    pub fn new(
-        limits: LimitsConfig,
-        handlers: Arc<Handlers>,
-        reports: Arc<Reports>,
-        stopping: CancellationToken,
-        tasks: TaskTracker,
-    ) -> Arc<Self> {
+    pub fn new(limits: LimitsConfig, handlers: Arc<Handlers>, reports: Arc<Reports>, surroundings: Surroundings) -> Arc<Self> {
+        let Surroundings { stopping, tasks, gate, parts, certificate } = surroundings;
         let verifier = Arc::new(TokenVerifier::new([], limits.token_leeway));
         let node = Arc::new(Self {
             clock: Clock::start(),
@@ -87,7 +98,10 @@ impl Node {
             last_actor: AtomicU64::new(0),
             sessions: AtomicUsize::new(0),
             participants: AtomicU32::new(0),
-            last_beat: watch::Sender::new(None),
+            gate,
+            parts,
+            certificate,
+            is_heard: AtomicBool::new(false),
         });
         handlers.set_sink(Arc::new(Figures(Arc::downgrade(&node))));
         node
@@ -95,9 +109,9 @@ impl Node {
 
     /// Takes over what a global controller says.
     pub fn apply(&self, reply: &HeartbeatReply) {
-        self.handlers.apply(&reply.handlers);
+        self.handlers.apply(&reply.handlers, reply.is_settled);
         self.apply_keys(&reply.token_keys);
-        self.last_beat.send_replace(Some(Instant::now()));
+        self.is_heard.store(true, Ordering::Relaxed);
     }
 
     fn apply_keys(&self, keys: &[TokenKey]) {
@@ -116,9 +130,14 @@ impl Node {
         self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).1.clone()
     }
 
-    /// When a global controller last answered.
-    pub fn last_beat(&self) -> Option<Instant> {
-        *self.last_beat.borrow()
+    /// Whether a global controller has ever answered.
+    pub fn is_heard(&self) -> bool {
+        self.is_heard.load(Ordering::Relaxed)
+    }
+
+    /// All that are awake here.
+    pub fn all_meetings(&self) -> Vec<MeetingHandle> {
+        self.meetings.iter().map(|meeting| meeting.value().clone()).collect()
     }
 
     /// For a request that may create something.
@@ -193,6 +212,8 @@ impl Node {
         let is_full = self.meetings.len() >= usize::try_from(self.limits.max_meetings).unwrap_or(usize::MAX);
         match self.meetings.entry(meeting_id) {
             Entry::Occupied(here) => return Ok(Some(here.get().clone())),
+            // Looked at under the entry's lock, which whoever ends it waits for after it has said so.
+            Entry::Vacant(_) if self.has_ended(meeting_id) => return Err(AssignError::Ended),
             Entry::Vacant(_) if is_full => return Err(AssignError::Full),
             Entry::Vacant(vacant) => {
                 let mut asleep = self.dormant().take(meeting_id).unwrap_or_else(|| Asleep { settings, memory: Default::default() });
@@ -229,7 +250,7 @@ impl Node {
 
     /// Ends all meetings, because this controller stops.
     pub async fn stop(&self) {
-        let meetings: Vec<MeetingHandle> = self.meetings.iter().map(|meeting| meeting.value().clone()).collect();
+        let meetings = self.all_meetings();
         futures_util::future::join_all(meetings.iter().map(|meeting| meeting.end(EndCause::Stopping))).await;
     }
 

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::gate::{Gate, Yielded};
 use common_core::Code;
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +97,9 @@ pub(crate) struct Outgoings {
     queue: mpsc::Receiver<Outgoing>,
     /// Of the message that is being written.
     writing: usize,
+    /// Taken from the queue, and waiting at the gate.
+    held: Option<Outgoing>,
+    gate: Arc<Gate>,
     bytes: Arc<AtomicUsize>,
     end: Arc<End>,
 }
@@ -107,11 +112,14 @@ pub(crate) struct WeakOutbox {
     end: Arc<End>,
 }
 
-/// Both ends.
-pub(crate) fn outbox() -> (Outbox, Outgoings) {
+/// Both ends. What is said waits at `gate` while this process does not know whether it may say it.
+pub(crate) fn outbox(gate: Arc<Gate>) -> (Outbox, Outgoings) {
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
     let (bytes, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(End::default()));
-    (Outbox { queue: sender, bytes: bytes.clone(), end: end.clone() }, Outgoings { queue: receiver, writing: 0, bytes, end })
+    (
+        Outbox { queue: sender, bytes: bytes.clone(), end: end.clone() },
+        Outgoings { queue: receiver, writing: 0, held: None, gate, bytes, end },
+    )
 }
 
 impl Outbox {
@@ -134,6 +142,14 @@ impl Outbox {
         let _ = self.end.farewell.set((code, reason.clone(), Instant::now() + FAREWELL_TIMEOUT));
         self.end.closing.cancel();
         self.push(Outgoing::Close { code, reason });
+    }
+
+    /// Ends the session at once, without what was queued before.
+    pub fn cut(&self, code: Code, reason: impl Into<String>) {
+        // The first close is the one that counts.
+        let _ = self.end.farewell.set((code, reason.into(), Instant::now()));
+        self.end.closing.cancel();
+        self.end.overflow.cancel();
     }
 
     fn push(&self, outgoing: Outgoing) {
@@ -164,21 +180,48 @@ impl Outgoings {
         tokio::select! {
             biased;
             () = self.end.overflow.cancelled() => {
-                metrics::counter!("dark_tower_controller_outbox_overflows_total").increment(1);
+                if self.end.farewell.get().is_none() {
+                    metrics::counter!("dark_tower_controller_outbox_overflows_total").increment(1);
+                }
                 let (code, reason) = self.end.verdict();
                 Outgoing::Close { code, reason }
             }
-            outgoing = self.queue.recv() => {
-                let outgoing = outgoing.unwrap_or_else(|| Outgoing::Close {
-                    code: Code::InternalError,
-                    reason: "the meeting broke off".to_owned(),
-                });
+            outgoing = Self::take(&mut self.queue, &mut self.held, &self.gate) => {
                 if let Outgoing::Message(message) = &outgoing {
                     self.writing = message.len();
                 }
                 outgoing
             }
         }
+    }
+
+    /// What is queued first, once it may leave. Cancel-safe: what was taken from the queue is held until then.
+    async fn take(queue: &mut mpsc::Receiver<Outgoing>, held: &mut Option<Outgoing>, gate: &Gate) -> Outgoing {
+        let next = match held.take() {
+            Some(outgoing) => outgoing,
+            None => queue
+                .recv()
+                .await
+                .unwrap_or_else(|| Outgoing::Close { code: Code::InternalError, reason: "the meeting broke off".to_owned() }),
+        };
+        match gate.passage().now_or_never() {
+            Some(Ok(())) => return next,
+            Some(Err(Yielded)) => {}
+            None => {
+                *held = Some(next);
+                if gate.passage().await.is_ok()
+                    && let Some(next) = held.take()
+                {
+                    return next;
+                }
+            }
+        }
+        Outgoing::Close { code: Code::Unavailable, reason: "another process has taken over; join again through the API".to_owned() }
+    }
+
+    /// Whether something may leave now.
+    pub fn may_speak(&self) -> bool {
+        self.gate.is_open()
     }
 
     /// To be watched while something is written.
@@ -193,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_message_too_many_ends_the_session() {
-        let (outbox, mut outgoings) = outbox();
+        let (outbox, mut outgoings) = outbox(Arc::default());
         for _ in 0..=MESSAGES_MAX {
             outbox.send(Bytes::from_static(b"x"));
         }
@@ -202,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_bounded_but_a_large_message_alone_passes() {
-        let (outbox, mut outgoings) = outbox();
+        let (outbox, mut outgoings) = outbox(Arc::default());
         let large = Bytes::from(vec![0; BYTES_MAX + 1]);
         outbox.send(large.clone());
         assert!(matches!(outgoings.next().await, Outgoing::Message(message) if message == large));
@@ -210,7 +253,7 @@ mod tests {
         outbox.send(Bytes::from_static(b"x"));
         assert!(matches!(outgoings.next().await, Outgoing::Close { code: Code::Unavailable, .. }));
 
-        let (outbox, mut outgoings) = super::outbox();
+        let (outbox, mut outgoings) = super::outbox(Arc::default());
         outbox.send(large.clone());
         assert!(matches!(outgoings.next().await, Outgoing::Message(_)));
         assert!(tokio::time::timeout(FAREWELL_TIMEOUT, outgoings.next()).await.is_err());
@@ -222,7 +265,7 @@ mod tests {
     /// What was said before a close has its time; after that only the close counts, also where it did not even fit the queue.
     #[tokio::test]
     async fn a_close_has_a_deadline() {
-        let (outbox, mut outgoings) = outbox();
+        let (outbox, mut outgoings) = outbox(Arc::default());
         let end = outgoings.end();
         for _ in 0..MESSAGES_MAX {
             outbox.send(Bytes::from_static(b"x"));
@@ -232,7 +275,7 @@ mod tests {
         outbox.close(Code::Forbidden, "removed");
         assert!(matches!(outgoings.next().await, Outgoing::Close { code: Code::Forbidden, .. }));
 
-        let (outbox, outgoings) = super::outbox();
+        let (outbox, outgoings) = super::outbox(Arc::default());
         outbox.close(Code::Forbidden, "removed");
         outbox.close(Code::Normal, "left");
         outgoings.end().due().await;
@@ -240,9 +283,28 @@ mod tests {
         assert_eq!(outgoings.end().verdict(), (Code::Forbidden, "removed".to_owned()));
     }
 
+    /// Who was frozen says nothing old; a session that is cut hears nothing but its end.
+    #[tokio::test]
+    async fn what_waits_at_the_gate_leaves_when_it_opens_or_never() {
+        let gate = Arc::new(Gate::default());
+        let (outbox, mut outgoings) = super::outbox(gate.clone());
+        outbox.send(Bytes::from_static(b"kept"));
+        assert!(matches!(outgoings.next().await, Outgoing::Message(_)));
+        gate.close_for_good();
+        outbox.send(Bytes::from_static(b"stale"));
+        assert!(matches!(outgoings.next().await, Outgoing::Close { code: Code::Unavailable, .. }));
+
+        let (outbox, mut outgoings) = super::outbox(Arc::default());
+        outbox.send(Bytes::from_static(b"stale"));
+        outbox.cut(Code::Unavailable, "moved");
+        outbox.close(Code::Normal, "left");
+        assert!(matches!(outgoings.next().await, Outgoing::Close { code: Code::Unavailable, reason } if reason == "moved"));
+        assert!(outgoings.end().is_due());
+    }
+
     #[tokio::test]
     async fn a_dropped_outbox_is_our_fault() {
-        let (outbox, mut outgoings) = outbox();
+        let (outbox, mut outgoings) = outbox(Arc::default());
         outbox.send(Bytes::from_static(b"x"));
         drop(outbox);
         assert!(matches!(outgoings.next().await, Outgoing::Message(_)));

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::gate::Gate;
 use common::grpc::{CALL_TIMEOUT, Channel, DialError, channel};
 use common::tls::{LiveIdentity, NodeKind};
 use common_core::{MeetingId, NodeId};
-use meeting_controller_core::Event;
+use meeting_controller_core::{Attendance, Event};
 use proto::cluster::cluster_registry_client::ClusterRegistryClient;
 use proto::cluster::meeting_event::What;
 use proto::cluster::{MeetingEvent, ParticipantGone, ReportEvents};
@@ -60,11 +61,18 @@ impl Reports {
     /// Queues what happened, if it is something to report. Never waits.
     pub fn note(&self, meeting_id: MeetingId, event: &Event) {
         if let Some(what) = what(event).filter(|_| self.is_wanted) {
-            self.push(meeting_id, what);
+            self.push(meeting_id, what, false);
         }
     }
 
-    fn push(&self, meeting_id: MeetingId, what: What) {
+    /// Queues that somebody is there, who may have been taken for gone while no global controller heard of this node.
+    pub fn note_again(&self, meeting_id: MeetingId, attendance: &Attendance) {
+        if self.is_wanted {
+            self.push(meeting_id, What::ParticipantJoined(codec::meeting_participant(attendance)), true);
+        }
+    }
+
+    fn push(&self, meeting_id: MeetingId, what: What, again: bool) {
         let mut queue = self.queue();
         if queue.events.len() >= EVENTS_MAX {
             queue.events.pop_front();
@@ -76,7 +84,7 @@ impl Reports {
         }
         queue.last_number += 1;
         let occurred_at_ms = common::clock::unix_micros() / 1000;
-        let event = MeetingEvent { number: queue.last_number, meeting_id: meeting_id.to_string(), occurred_at_ms, what: Some(what) };
+        let event = MeetingEvent { number: queue.last_number, meeting_id: meeting_id.to_string(), occurred_at_ms, again, what: Some(what) };
         queue.events.push_back(event);
         metrics::gauge!("dark_tower_controller_events_waiting").set(queue.events.len() as f64);
         drop(queue);
@@ -166,6 +174,7 @@ pub(crate) struct Reporter {
     node_id: NodeId,
     start_number: u64,
     clients: Vec<ClusterRegistryClient<Channel>>,
+    gate: Arc<Gate>,
     /// The one that took the last batch.
     current: usize,
     batch_max: usize,
@@ -177,11 +186,12 @@ impl Reporter {
         (node_id, start_number): (NodeId, u64),
         identity: &LiveIdentity,
         global_controllers: &[String],
+        gate: Arc<Gate>,
     ) -> Result<Self, DialError> {
         let client =
             |endpoint: &String| Ok(ClusterRegistryClient::new(channel(identity, endpoint, NodeKind::GlobalController.certificate_name())?));
         let clients = global_controllers.iter().map(client).collect::<Result<_, DialError>>()?;
-        Ok(Self { reports, node_id, start_number, clients, current: 0, batch_max: BATCH_MAX })
+        Ok(Self { reports, node_id, start_number, clients, gate, current: 0, batch_max: BATCH_MAX })
     }
 
     /// Reports until `stop`, and then for a moment what is left.
@@ -204,6 +214,8 @@ impl Reporter {
         let mut was_refused = false;
         while !self.clients.is_empty() {
             let batch = self.reports.oldest(self.batch_max).await;
+            // After a freeze the question comes first whether this node may go on. One that may not reports its end, which is true.
+            let _ = self.gate.passage().await;
             match self.offer(&batch).await {
                 Ok(()) => {
                     if std::mem::take(&mut was_refused) {
@@ -278,12 +290,12 @@ mod tests {
         let reports = Reports::new(true);
         let meeting = MeetingId::from_bytes([1; 16]);
         for _ in 0..EVENTS_MAX {
-            reports.push(meeting, gone());
+            reports.push(meeting, gone(), false);
         }
         let batch = reports.oldest(BATCH_MAX).await;
         assert_eq!((batch.len(), batch[0].number), (BATCH_MAX, 1));
         for _ in 0..10 {
-            reports.push(meeting, gone());
+            reports.push(meeting, gone(), false);
         }
         assert_eq!((reports.len(), reports.oldest(1).await[0].number), (EVENTS_MAX, 11));
         reports.taken(batch[BATCH_MAX - 1].number);

@@ -83,7 +83,7 @@ async fn upgrade(
 
 async fn serve(node: Arc<Node>, open: OpenSession, socket: WebSocket) {
     tracing::debug!(session = %open.key, "a session over WebSocket");
-    let (outbox, outgoings) = outbox();
+    let (outbox, outgoings) = outbox(node.gate.clone());
     let reader = Reader::new(node.clone(), open, outbox);
     let (sink, stream) = socket.split();
     let written = CancellationToken::new();
@@ -162,6 +162,9 @@ async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, w
         let outgoing = tokio::select! {
             outgoing = outgoings.next() => outgoing,
             _ = pongs.tick() => {
+                if !outgoings.may_speak() {
+                    continue;
+                }
                 // Answered by every WebSocket stack, a browser's hidden tab included: the sign of life.
                 let sign = Message::Ping(bytes::Bytes::new());
                 // The first message that a client hears is the answer to its join.
@@ -258,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_is_closed_all_the_same() {
         for messages in [1, 0] {
-            let (outbox, outgoings) = outbox();
+            let (outbox, outgoings) = outbox(std::sync::Arc::default());
             let written = CancellationToken::new();
             let writing = tokio::spawn(write(Stuck, outgoings, written.clone(), Duration::from_secs(60)));
             for _ in 0..messages {
@@ -275,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_reads_nothing_is_given_up() {
-        let (outbox, outgoings) = outbox();
+        let (outbox, outgoings) = outbox(std::sync::Arc::default());
         let written = CancellationToken::new();
         let writing = tokio::spawn(write(Stuck, outgoings, written.clone(), Duration::from_millis(50)));
         outbox.send(bytes::Bytes::from_static(b"x"));

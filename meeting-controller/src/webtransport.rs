@@ -33,7 +33,7 @@ pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
         return;
     };
     tracing::debug!(session = %open.key, %remote, "a session over WebTransport");
-    let (outbox, outgoings) = outbox();
+    let (outbox, outgoings) = outbox(node.gate.clone());
     let reader = Reader::new(node.clone(), open, outbox);
     let streams = tokio::select! {
         streams = session.accept_bi() => streams,
@@ -151,7 +151,12 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, wri
         let outgoing = tokio::select! {
             outgoing = outgoings.next() => outgoing,
             // The first thing that a client hears is the answer to its join.
-            _ = pongs.tick(), if has_spoken => Outgoing::Message(codec::unasked_pong(common::clock::unix_micros())),
+            _ = pongs.tick(), if has_spoken => {
+                if !outgoings.may_speak() {
+                    continue;
+                }
+                Outgoing::Message(codec::unasked_pong(common::clock::unix_micros()))
+            }
             _ = session.closed() => break (Code::Normal, String::new()),
         };
         match outgoing {

@@ -7,10 +7,12 @@
 
 pub mod authority;
 pub mod code;
+pub mod departures;
 pub mod frame;
 pub mod frame_reader;
 pub mod gate;
 pub mod grant;
+pub mod health;
 pub mod id;
 pub mod length_prefix;
 pub mod media;
@@ -20,7 +22,9 @@ pub mod recent;
 mod window;
 
 pub use code::Code;
+pub use departures::Departures;
 pub use frame::{FRAME_HEADER_BYTES, FrameFlags, FrameHeader, FrameHeaderError, FrameKind};
+pub use health::{Diagnosis, Health};
 pub use id::{Generation, MeetingId, NodeId, ParticipantId, StreamId};
 pub use moment::{Deadline, Moment};
 pub use recent::Recent;

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::identity::Secured;
-use super::{Certificate, NodeIdentity, TlsError};
+use super::{Certificate, NodeIdentity, TlsError, Validity};
 use crate::clock::unix_seconds;
 
 /// A node's identity towards its cluster that can be replaced. Clones share it.
@@ -141,6 +141,13 @@ impl LiveCertificate {
     /// What handshakes are answered with now.
     pub fn current(&self) -> Arc<Certificate> {
         self.read().current.certificate.clone()
+    }
+
+    /// Whether the certificate that handshakes are answered with has expired by the wall clock. One that cannot be read has not.
+    pub fn is_expired(&self) -> bool {
+        let certificate = self.current();
+        let expires = certificate.chain.first().and_then(|leaf| Validity::of(leaf).ok()).map(|validity| validity.not_after);
+        expires.is_some_and(|expires| expires <= crate::clock::unix_seconds())
     }
 
     /// SHA-256 of the current and the next self-signed certificate, for `serverCertificateHashes`; empty under a public authority.

@@ -2,16 +2,19 @@
 //! carry, who takes part in how many meetings.
 //!
 //! A node is live until its lease runs out, judged by this process's own monotonic moments. For a while after a start or a freeze of this
-//! process nobody is judged at all: then it is we who were away. Never calls anyone.
+//! process nobody is judged at all: then it is we who were away. Of two processes of one id the later one is the node; the earlier one is told
+//! to yield for as long as the later one is live. Never calls anyone.
+
+mod node;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common_core::{MeetingId, Moment, NodeId};
-use thiserror::Error;
 
 use crate::placement::{Candidate, ControllerCapacity, Health};
 use crate::ranking::{HandlerCandidate, HandlerCapacity};
+pub use node::{BeatError, ControllerBeat, ControllerLoad, HandlerBeat, Node, NodeRecord, RegisterError, Superseded};
 
 /// Nodes of one kind that are kept: far over any cluster, so that a mad certificate cannot fill the memory.
 pub const NODES_MAX: usize = 4096;
@@ -42,98 +45,6 @@ impl Default for Rules {
     }
 }
 
-/// What a node says of itself when it registers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeRecord {
-    /// Where it stands.
-    pub region: String,
-    /// `host:port` of its gRPC.
-    pub endpoint: String,
-    /// For clients.
-    pub public_url: String,
-    /// For clients without UDP; empty: none.
-    pub fallback_url: String,
-    /// SHA-256 of its self-signed certificates, current and next; empty under a public authority.
-    pub certificate_hashes: Vec<[u8; 32]>,
-    /// Of its program.
-    pub version: String,
-    /// Differs after each start of the process.
-    pub start_number: u64,
-}
-
-/// A node that registered. `L` is what it carries.
-#[derive(Clone, Debug)]
-pub struct Node<L> {
-    /// What it said of itself.
-    pub record: NodeRecord,
-    /// How it says it is.
-    pub health: Health,
-    /// Whether it said that it leaves.
-    pub draining: bool,
-    /// What it carries.
-    pub load: L,
-    beat_at: Moment,
-}
-
-/// What a controller carries.
-#[derive(Clone, Debug, Default)]
-pub struct ControllerLoad {
-    /// As its last heartbeat said.
-    pub capacity: ControllerCapacity,
-    /// Meetings placed there since that heartbeat.
-    placed: u32,
-    /// Meetings with someone in them, and how many.
-    meetings: BTreeMap<MeetingId, u32>,
-}
-
-impl ControllerLoad {
-    /// Its capacity with what was placed since the last heartbeat counted in.
-    fn expected(&self) -> ControllerCapacity {
-        ControllerCapacity { meetings: self.capacity.meetings.saturating_add(self.placed), ..self.capacity }
-    }
-
-    /// Whether someone is in `meeting` there.
-    pub fn runs(&self, meeting: MeetingId) -> bool {
-        self.meetings.contains_key(&meeting)
-    }
-}
-
-/// One heartbeat of a controller.
-#[derive(Clone, Debug, Default)]
-pub struct ControllerBeat {
-    /// How it says it is.
-    pub health: Health,
-    /// What it carries.
-    pub capacity: ControllerCapacity,
-    /// Meetings with someone in them.
-    pub meetings: BTreeMap<MeetingId, u32>,
-    /// As at registration, kept current.
-    pub certificate_hashes: Vec<[u8; 32]>,
-}
-
-/// One heartbeat of a handler.
-#[derive(Clone, Debug, Default)]
-pub struct HandlerBeat {
-    /// How it says it is.
-    pub health: Health,
-    /// What it carries.
-    pub capacity: HandlerCapacity,
-    /// As at registration, kept current.
-    pub certificate_hashes: Vec<[u8; 32]>,
-}
-
-/// Why a node is not registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum RegisterError {
-    /// [`NODES_MAX`] are there.
-    #[error("{NODES_MAX} nodes of this kind are registered already")]
-    TooMany,
-}
-
-/// The node that sent this heartbeat is not known, or is known by another start number: it has to register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MustRegister;
-
 /// What is known of a controller to which a meeting was assigned.
 #[derive(Debug)]
 pub enum Standing<'a> {
@@ -141,7 +52,7 @@ pub enum Standing<'a> {
     Live(&'a Node<ControllerLoad>),
     /// It was never heard of, and it is too early to say that it is gone: wait a moment.
     Unsettled,
-    /// It is lost, leaving or unknown: place the meeting anew.
+    /// It is lost, leaving or unknown, or another process than it was: place the meeting anew.
     Gone,
 }
 
@@ -188,9 +99,10 @@ impl ClusterView {
         capacity: ControllerCapacity,
     ) -> Result<(), RegisterError> {
         self.touch(now);
-        let same = self.controllers.remove(&id).filter(|node| node.record.start_number == record.start_number);
-        let meetings = same.map(|node| node.load.meetings).unwrap_or_default();
-        register(&mut self.controllers, id, record, now, ControllerLoad { capacity, placed: 0, meetings })
+        self.yields(now, self.controllers.get(&id), record.start_number)?;
+        let same = self.controllers.get(&id).filter(|node| node.record.start_number == record.start_number);
+        let load = same.map(|node| ControllerLoad { capacity, ..node.load.clone() });
+        register(&mut self.controllers, id, record, now, load.unwrap_or_else(|| ControllerLoad { capacity, ..ControllerLoad::default() }))
     }
 
     /// A handler registers, for the first time or again.
@@ -202,46 +114,89 @@ impl ClusterView {
         capacity: HandlerCapacity,
     ) -> Result<(), RegisterError> {
         self.touch(now);
+        self.yields(now, self.handlers.get(&id), record.start_number)?;
         register(&mut self.handlers, id, record, now, capacity)
     }
 
     /// A controller's heartbeat.
-    pub fn beat_controller(&mut self, now: Moment, id: &NodeId, start_number: u64, beat: ControllerBeat) -> Result<(), MustRegister> {
+    pub fn beat_controller(&mut self, now: Moment, id: &NodeId, start_number: u64, beat: ControllerBeat) -> Result<(), BeatError> {
         self.touch(now);
-        let node = known(&mut self.controllers, id, start_number)?;
+        self.yields(now, self.controllers.get(id), start_number)?;
+        let node = known(&mut self.controllers, id, start_number).ok_or(BeatError::MustRegister)?;
         node.beat_at = now;
-        node.health = beat.health;
+        (node.health, node.health_reason) = (beat.health, beat.health_reason);
         node.record.certificate_hashes = beat.certificate_hashes;
-        node.load = ControllerLoad { capacity: beat.capacity, placed: 0, meetings: beat.meetings };
+        // What it is being told of may have reached it before this heartbeat left or not: it counts until the call is over.
+        node.load = ControllerLoad {
+            capacity: beat.capacity,
+            telling: node.load.telling,
+            taken: 0,
+            meetings: beat.meetings,
+            calls: node.load.calls,
+        };
         Ok(())
     }
 
     /// A handler's heartbeat.
-    pub fn beat_handler(&mut self, now: Moment, id: &NodeId, start_number: u64, beat: HandlerBeat) -> Result<(), MustRegister> {
+    pub fn beat_handler(&mut self, now: Moment, id: &NodeId, start_number: u64, beat: HandlerBeat) -> Result<(), BeatError> {
         self.touch(now);
-        let node = known(&mut self.handlers, id, start_number)?;
+        self.yields(now, self.handlers.get(id), start_number)?;
+        let node = known(&mut self.handlers, id, start_number).ok_or(BeatError::MustRegister)?;
         node.beat_at = now;
-        node.health = beat.health;
+        (node.health, node.health_reason) = (beat.health, beat.health_reason);
         node.record.certificate_hashes = beat.certificate_hashes;
         node.load = beat.capacity;
         Ok(())
     }
 
+    /// Whether a controller's process has to yield.
+    pub fn controller_yields(&self, now: Moment, id: &NodeId, start_number: u64) -> Result<(), Superseded> {
+        self.yields(now, self.controllers.get(id), start_number)
+    }
+
+    /// An earlier process than the known one yields while that is live and stays. Once its lease is over or it has left, an earlier one is let
+    /// in: its clock was set back.
+    fn yields<L>(&self, now: Moment, known: Option<&Node<L>>, start_number: u64) -> Result<(), Superseded> {
+        match known {
+            Some(node) if node.record.start_number > start_number && !node.draining && self.is_live(now, node.beat_at) => {
+                Err(Superseded { by: node.record.start_number })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A node says that it leaves: nothing new goes there, while its heartbeats still count. Another process's word changes nothing.
     pub fn deregister(&mut self, id: &NodeId, start_number: u64) {
-        if let Ok(node) = known(&mut self.controllers, id, start_number) {
+        if let Some(node) = known(&mut self.controllers, id, start_number) {
             node.draining = true;
         }
-        if let Ok(node) = known(&mut self.handlers, id, start_number) {
+        if let Some(node) = known(&mut self.handlers, id, start_number) {
             node.draining = true;
         }
     }
 
-    /// A meeting was placed on `id`: it counts until the next heartbeat tells.
+    /// A meeting was placed on `id`, which is being told: it counts at once.
     pub fn note_placed(&mut self, id: &NodeId) {
         if let Some(node) = self.controllers.get_mut(id) {
-            node.load.placed = node.load.placed.saturating_add(1);
+            node.load.telling = node.load.telling.saturating_add(1);
         }
+    }
+
+    /// The call about what was [placed](Self::note_placed) is over. A meeting that was taken counts until the next heartbeat does.
+    pub fn note_told(&mut self, id: &NodeId, taken: bool) {
+        if let Some(node) = self.controllers.get_mut(id) {
+            node.load.telling = node.load.telling.saturating_sub(1);
+            node.load.taken = node.load.taken.saturating_add(u32::from(taken));
+        }
+    }
+
+    /// A call to a controller was answered, or was not: whoever beats but does not answer is passed over for a while. Returns whether that
+    /// changed.
+    pub fn note_call(&mut self, now: Moment, id: &NodeId, answered: bool) -> bool {
+        let Some(node) = self.controllers.get_mut(id) else { return false };
+        let before = node.load.calls.is_avoided(now);
+        node.load.calls.note(now, answered);
+        before != node.load.calls.is_avoided(now)
     }
 
     /// Whether new joins may go to the controller to which their meeting was assigned when its start number was `start_number`.
@@ -252,6 +207,16 @@ impl ClusterView {
             None if now <= self.grace_until => Standing::Unsettled,
             None => Standing::Gone,
         }
+    }
+
+    /// All controllers, live or not, by id.
+    pub fn controllers(&self) -> impl Iterator<Item = (&NodeId, &Node<ControllerLoad>)> {
+        self.controllers.iter()
+    }
+
+    /// All handlers, live or not, by id.
+    pub fn handlers(&self) -> impl Iterator<Item = (&NodeId, &Node<HandlerCapacity>)> {
+        self.handlers.iter()
     }
 
     /// A controller by its id, live or not.
@@ -274,6 +239,7 @@ impl ClusterView {
                 health: node.health,
                 live: self.is_live(now, node.beat_at),
                 draining: node.draining,
+                unanswering: node.load.calls.is_avoided(now),
                 capacity: node.load.expected(),
             })
             .collect()
@@ -319,7 +285,8 @@ impl ClusterView {
         now > self.grace_until
     }
 
-    fn is_live(&self, now: Moment, beat_at: Moment) -> bool {
+    /// Whether a node that was last heard of at `beat_at` counts as there.
+    pub fn is_live(&self, now: Moment, beat_at: Moment) -> bool {
         now.since(beat_at) <= self.rules.lease || now <= self.grace_until
     }
 }
@@ -335,113 +302,15 @@ fn register<L>(nodes: &mut BTreeMap<NodeId, Node<L>>, id: NodeId, record: NodeRe
     if nodes.len() >= NODES_MAX && !nodes.contains_key(&id) {
         return Err(RegisterError::TooMany);
     }
-    nodes.insert(id, Node { record, health: Health::Healthy, draining: false, load, beat_at: now });
+    // Who registers again while it leaves still leaves.
+    let draining = nodes.get(&id).is_some_and(|node| node.draining && node.record.start_number == record.start_number);
+    nodes.insert(id, Node { record, health: Health::Healthy, health_reason: String::new(), draining, load, beat_at: now });
     Ok(())
 }
 
-fn known<'a, L>(nodes: &'a mut BTreeMap<NodeId, Node<L>>, id: &NodeId, start_number: u64) -> Result<&'a mut Node<L>, MustRegister> {
-    nodes.get_mut(id).filter(|node| node.record.start_number == start_number).ok_or(MustRegister)
+fn known<'a, L>(nodes: &'a mut BTreeMap<NodeId, Node<L>>, id: &NodeId, start_number: u64) -> Option<&'a mut Node<L>> {
+    nodes.get_mut(id).filter(|node| node.record.start_number == start_number)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u64) -> Moment {
-        Moment::from_micros(seconds * 1_000_000)
-    }
-
-    fn id(text: &str) -> NodeId {
-        text.parse().expect("a node id")
-    }
-
-    fn record(start_number: u64) -> NodeRecord {
-        NodeRecord { region: "eu".into(), start_number, ..NodeRecord::default() }
-    }
-
-    /// A view long after its start, with one controller that beat at second 100.
-    fn settled() -> ClusterView {
-        let mut view = ClusterView::new(Rules::default(), at(0));
-        for second in 0..100 {
-            view.touch(at(second));
-        }
-        view.register_controller(at(100), id("mc-1"), record(1), ControllerCapacity::default()).expect("there is room");
-        view
-    }
-
-    #[test]
-    fn a_lease_runs_out_after_three_seconds() {
-        let mut view = settled();
-        for second in 101..=104 {
-            view.touch(at(second));
-        }
-        assert!(matches!(view.standing(at(103), &id("mc-1"), 1), Standing::Live(_)));
-        assert!(matches!(view.standing(at(104), &id("mc-1"), 1), Standing::Gone));
-        assert_eq!(view.beat_controller(at(104), &id("mc-1"), 1, ControllerBeat::default()), Ok(()));
-        assert!(matches!(view.standing(at(105), &id("mc-1"), 1), Standing::Live(_)));
-    }
-
-    /// After a start we do not know who is there; after a freeze we do not know who still is.
-    #[test]
-    fn nobody_is_lost_while_we_were_away() {
-        let mut view = ClusterView::new(Rules::default(), at(0));
-        assert!(matches!(view.standing(at(6), &id("mc-1"), 1), Standing::Unsettled));
-        assert!(matches!(view.standing(at(7), &id("mc-1"), 1), Standing::Gone));
-        let mut woken = settled();
-        woken.touch(at(115));
-        assert!(matches!(woken.standing(at(121), &id("mc-1"), 1), Standing::Live(_)));
-        for second in 116..123 {
-            woken.touch(at(second));
-        }
-        assert!(matches!(woken.standing(at(122), &id("mc-1"), 1), Standing::Gone));
-        view.touch(at(1));
-    }
-
-    #[test]
-    fn another_process_of_the_same_id_has_to_register() {
-        let mut view = settled();
-        assert_eq!(view.beat_controller(at(101), &id("mc-1"), 2, ControllerBeat::default()), Err(MustRegister));
-        assert_eq!(view.beat_controller(at(101), &id("mc-2"), 1, ControllerBeat::default()), Err(MustRegister));
-        view.register_controller(at(101), id("mc-1"), record(2), ControllerCapacity::default()).expect("there is room");
-        assert!(matches!(view.standing(at(101), &id("mc-1"), 1), Standing::Gone));
-        assert!(matches!(view.standing(at(101), &id("mc-1"), 2), Standing::Live(_)));
-    }
-
-    /// What is leaving takes nothing new, and still counts who is in.
-    #[test]
-    fn a_draining_controller_still_counts() {
-        let mut view = settled();
-        let meeting = MeetingId::from_bytes([1; 16]);
-        let beat = ControllerBeat { meetings: BTreeMap::from([(meeting, 3)]), ..ControllerBeat::default() };
-        view.deregister(&id("mc-1"), 9);
-        assert!(matches!(view.standing(at(100), &id("mc-1"), 1), Standing::Live(_)));
-        view.deregister(&id("mc-1"), 1);
-        assert_eq!(view.beat_controller(at(101), &id("mc-1"), 1, beat), Ok(()));
-        assert!(matches!(view.standing(at(101), &id("mc-1"), 1), Standing::Gone));
-        assert_eq!(view.participant_count(at(101), meeting), 3);
-        assert_eq!(view.running(at(101)).count(), 1);
-        assert!(view.controller_candidates(at(101)).iter().all(|candidate| candidate.draining));
-    }
-
-    #[test]
-    fn what_was_placed_counts_until_the_next_heartbeat() {
-        let mut view = settled();
-        let meetings = |view: &ClusterView| view.controller_candidates(at(101))[0].capacity.meetings;
-        view.note_placed(&id("mc-1"));
-        view.note_placed(&id("mc-1"));
-        assert_eq!(meetings(&view), 2);
-        assert_eq!(view.beat_controller(at(101), &id("mc-1"), 1, ControllerBeat::default()), Ok(()));
-        assert_eq!(meetings(&view), 0);
-    }
-
-    #[test]
-    fn the_long_lost_are_forgotten() {
-        let mut view = settled();
-        for second in 101..=170 {
-            view.touch(at(second));
-        }
-        assert_eq!(view.forget_lost(at(160)), []);
-        assert_eq!(view.forget_lost(at(170)), [id("mc-1")]);
-        assert!(view.controller(&id("mc-1")).is_none());
-    }
-}
+mod tests;

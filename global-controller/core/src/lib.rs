@@ -9,7 +9,6 @@
 pub mod address;
 pub mod cluster;
 pub mod code;
-pub mod departures;
 mod hash;
 pub mod lanes;
 pub mod placement;

@@ -1,7 +1,8 @@
 //! Chooses the meeting controller for a meeting. In: a snapshot of the controllers, a wish, a seed. Out: one of them and why.
 //!
 //! Region first, then health and capacity, then the less loaded of two chosen at random, ties by rendezvous hash (DESIGN
-//! section 6). The order of the snapshot does not matter; the same inputs give the same answer.
+//! section 6). The chance to be chosen goes with the size, else a large controller among small ones would stay empty. The order of the snapshot
+//! does not matter; the same inputs give the same answer.
 
 use std::fmt;
 
@@ -10,17 +11,7 @@ use thiserror::Error;
 
 use crate::hash::{mix, rendezvous};
 
-/// How a node says it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Health {
-    /// As it should be.
-    #[default]
-    Healthy,
-    /// Works, with trouble: the last choice.
-    Degraded,
-    /// No choice at all.
-    Unhealthy,
-}
+pub use common_core::Health;
 
 /// What a controller can carry, and carries. Zero as a maximum means that nothing more is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +56,8 @@ pub struct Candidate<'a> {
     pub live: bool,
     /// Whether it is about to leave.
     pub draining: bool,
+    /// Whether calls to it have failed of late although it beats.
+    pub unanswering: bool,
     /// As its last heartbeat said, plus what was placed there since.
     pub capacity: ControllerCapacity,
 }
@@ -82,6 +75,17 @@ pub enum Unfit {
     Full,
 }
 
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lost => "no: its lease has run out",
+            Self::Draining => "no: it is leaving",
+            Self::Unhealthy => "no: it is unhealthy",
+            Self::Full => "no: it is full",
+        })
+    }
+}
+
 impl Candidate<'_> {
     /// Why not this one; `None`: it is fit.
     pub const fn unfit(&self) -> Option<Unfit> {
@@ -95,6 +99,18 @@ impl Candidate<'_> {
             Some(Unfit::Full)
         } else {
             None
+        }
+    }
+}
+
+impl Candidate<'_> {
+    /// Whether new meetings go there, and if not, why not; for operators.
+    pub fn verdict(&self) -> String {
+        match (self.unfit(), self.unanswering, self.health) {
+            (Some(unfit), ..) => unfit.to_string(),
+            (None, true, _) => "only if no other can: it does not answer calls".to_owned(),
+            (None, false, Health::Degraded) => "only if no healthy one in the region can: it is degraded".to_owned(),
+            (None, false, _) => "yes".to_owned(),
         }
     }
 }
@@ -145,6 +161,8 @@ pub struct Placement {
     pub region: RegionMatch,
     /// How it says it is: degraded only if no healthy one was in that region.
     pub health: Health,
+    /// Whether it did not answer calls of late: only if all others were unfit, or no better.
+    pub unanswering: bool,
     /// How many were as good by region and health, itself included.
     pub choices: usize,
     /// Why this one of them.
@@ -155,11 +173,12 @@ impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let region = match self.region {
             RegionMatch::Wished => "in the wished region",
-            RegionMatch::Elsewhere => "no fit controller in the wished region",
+            RegionMatch::Elsewhere => "no fit controller that answers in the wished region",
             RegionMatch::NoWish => "no region was wished",
         };
         let health = if self.health == Health::Degraded { ", degraded but the best there is" } else { "" };
-        write!(f, "{} ({region}{health}; ", self.controller)?;
+        let unanswering = if self.unanswering { ", has not answered of late but nobody else could" } else { "" };
+        write!(f, "{} ({region}{health}{unanswering}; ", self.controller)?;
         match &self.reason {
             Reason::OnlyChoice => f.write_str("the only choice)"),
             Reason::LessLoaded { than } => write!(f, "less loaded than {than}, of {} choices)", self.choices),
@@ -190,7 +209,9 @@ pub enum NoPlacement {
 
 /// Chooses a controller for `wish.meeting` among `candidates`. `seed` decides which two are compared: hand in a random number.
 pub fn place(candidates: &[Candidate<'_>], wish: &Wish<'_>, seed: u64) -> Result<Placement, NoPlacement> {
-    let rank = |candidate: &Candidate<'_>| (wish.region.is_some_and(|region| region != candidate.region), candidate.health);
+    // Whoever does not answer costs a person who waits a second: it comes after all others, wherever they are.
+    let rank =
+        |candidate: &Candidate<'_>| (candidate.unanswering, wish.region.is_some_and(|region| region != candidate.region), candidate.health);
     let fit = || candidates.iter().filter(|candidate| candidate.unfit().is_none());
     let best = fit().map(rank).min().ok_or_else(|| nobody(candidates))?;
     let mut pool: Vec<&Candidate<'_>> = fit().filter(|candidate| rank(candidate) == best).collect();
@@ -207,16 +228,16 @@ pub fn place(candidates: &[Candidate<'_>], wish: &Wish<'_>, seed: u64) -> Result
             Some(_) => RegionMatch::Elsewhere,
         },
         health: chosen.health,
+        unanswering: chosen.unanswering,
         choices: pool.len(),
         reason,
     })
 }
 
-/// Two different ones of at least two, by `seed`; the less loaded of them (Mitzenmacher 2001).
+/// Two different ones of at least two, by `seed`, each as likely as it is large; the less loaded of them (Mitzenmacher 2001; with sizes, Wieder 2007).
 fn better_of_two<'c, 'a>(pool: &[&'c Candidate<'a>], meeting: MeetingId, seed: u64) -> (&'c Candidate<'a>, Reason) {
-    let first = index(mix(seed), pool.len());
-    let other = index(mix(mix(seed)), pool.len() - 1);
-    let (a, b) = (pool[first], pool[other + usize::from(other >= first)]);
+    let first = drawn(pool, None, mix(seed));
+    let (a, b) = (pool[first], pool[drawn(pool, Some(first), mix(mix(seed)))]);
     let (load_a, load_b) = (a.capacity.load_ppm(), b.capacity.load_ppm());
     let a_wins = load_a < load_b || (load_a == load_b && rendezvous(meeting, a.id) >= rendezvous(meeting, b.id));
     let (winner, loser) = if a_wins { (a, b) } else { (b, a) };
@@ -224,9 +245,21 @@ fn better_of_two<'c, 'a>(pool: &[&'c Candidate<'a>], meeting: MeetingId, seed: u
     (winner, if load_a == load_b { Reason::Tie { over: other } } else { Reason::LessLoaded { than: other } })
 }
 
-/// `random` as an index below `len`, by its high bits.
-fn index(random: u64, len: usize) -> usize {
-    usize::try_from((u128::from(random) * len as u128) >> 64).expect("less than len")
+/// An index of `pool` other than `except`, by `random`. Fit ones have a size of at least one, so that there is always something to draw.
+fn drawn(pool: &[&Candidate<'_>], except: Option<usize>, random: u64) -> usize {
+    let others = || pool.iter().enumerate().filter(|(index, _)| Some(*index) != except);
+    let size = |candidate: &Candidate<'_>| u128::from(candidate.capacity.meetings_max);
+    let total: u128 = others().map(|(_, candidate)| size(candidate)).sum();
+    let mut rest = (u128::from(random) * total) >> 64;
+    let mut last = 0;
+    for (index, candidate) in others() {
+        last = index;
+        match rest.checked_sub(size(candidate)) {
+            Some(less) => rest = less,
+            None => break,
+        }
+    }
+    last
 }
 
 fn nobody(candidates: &[Candidate<'_>]) -> NoPlacement {
@@ -260,6 +293,7 @@ mod tests {
                 health: row.2,
                 live: row.3,
                 draining: false,
+                unanswering: row.0.starts_with("mute"),
                 capacity: ControllerCapacity { meetings_max: 10, meetings: row.4, participants_max: 100, participants: 0 },
             })
             .collect();
@@ -280,7 +314,7 @@ mod tests {
         check(
             &[("a", "eu", Healthy, true, 10), ("b", "us", Healthy, true, 0)],
             Some("eu"),
-            "b (no fit controller in the wished region; the only choice)",
+            "b (no fit controller that answers in the wished region; the only choice)",
         );
         check(
             &[("a", "eu", Degraded, true, 0), ("b", "eu", Unhealthy, true, 0)],
@@ -291,6 +325,16 @@ mod tests {
             &[("a", "eu", Healthy, true, 3), ("b", "eu", Healthy, true, 4)],
             Some("eu"),
             "a (in the wished region; less loaded than b, of 2 choices)",
+        );
+        check(
+            &[("mute-a", "eu", Healthy, true, 0), ("b", "us", Degraded, true, 9)],
+            Some("eu"),
+            "b (no fit controller that answers in the wished region, degraded but the best there is; the only choice)",
+        );
+        check(
+            &[("mute-a", "eu", Healthy, true, 0), ("b", "eu", Unhealthy, true, 0)],
+            Some("eu"),
+            "mute-a (in the wished region, has not answered of late but nobody else could; the only choice)",
         );
         check(
             &[("a", "eu", Healthy, false, 0), ("b", "eu", Unhealthy, true, 0), ("c", "eu", Healthy, true, 10)],

@@ -48,6 +48,22 @@ impl HandlerCandidate<'_> {
     }
 }
 
+impl HandlerCandidate<'_> {
+    /// Whether new participants are sent there, and if not, why not; for operators.
+    pub fn verdict(&self) -> &'static str {
+        let HandlerCapacity { participants_max, participants } = self.capacity;
+        match self.health {
+            _ if !self.live => "no: its lease has run out",
+            _ if self.draining => "no: it is leaving",
+            Health::Unhealthy => "no: it is unhealthy",
+            _ if participants >= participants_max => "no: it is full",
+            Health::Degraded => "only if no healthy one in the region can: it is degraded",
+            Health::Healthy if ppm(participants, participants_max) >= CROWDED_PPM => "behind others of its region: it is crowded",
+            Health::Healthy => "yes",
+        }
+    }
+}
+
 /// At most `at_most` fit handlers for `meeting`: of `region` first, then healthy ones, then those not crowded, then by hash.
 pub fn rank_handlers<'a>(candidates: &[HandlerCandidate<'a>], meeting: MeetingId, region: &str, at_most: usize) -> Vec<&'a NodeId> {
     let mut fit: Vec<&HandlerCandidate<'a>> = candidates.iter().filter(|candidate| candidate.is_fit()).collect();

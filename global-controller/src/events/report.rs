@@ -1,6 +1,7 @@
 //! Reads what a controller reports. In: protobuf of a node with a valid certificate. Out: events to be stored, or which field is wrong.
 
 use common_core::grant::Role;
+use common_core::media::STREAMS_PER_PARTICIPANT_MAX;
 use common_core::name::parse_name;
 use common_core::{MeetingId, NodeId, ParticipantId, StreamId};
 use proto::cluster::{MeetingEvent, MeetingParticipant, ParticipantGone, meeting_event::What};
@@ -43,8 +44,18 @@ pub fn read(controller: &NodeId, start_number: u64, events: Vec<MeetingEvent>, n
     let mut reported = Reported::default();
     for event in events {
         let reader = Reader { controller, start_number, meeting: parse("meeting_id", &event.meeting_id)? };
+        // A clock that is ahead must not keep an event for ever.
+        let occurred_at = UnixMillis::try_from(event.occurred_at_ms).unwrap_or(now).min(now);
+        let source = format!("{controller}/{start_number}/{}", event.number);
+        let mut retold = Vec::new();
         let (kind, data, presence) = match event.what {
-            Some(What::ParticipantJoined(participant)) => reader.joined(&participant)?,
+            Some(What::ParticipantJoined(participant)) => {
+                let joined = reader.joined(&participant)?;
+                if event.again {
+                    retold = reader.retold(&participant, joined.2.as_ref())?;
+                }
+                joined
+            }
             Some(What::ParticipantLeft(gone)) => {
                 if gone.kept_out {
                     let subject = gone.participant.as_ref().map(|it| it.subject.clone()).unwrap_or_default();
@@ -60,12 +71,20 @@ pub fn read(controller: &NodeId, start_number: u64, events: Vec<MeetingEvent>, n
             id: common::random::uuid(),
             meeting: reader.meeting,
             kind,
-            // A clock that is ahead must not keep an event for ever.
-            occurred_at: UnixMillis::try_from(event.occurred_at_ms).unwrap_or(now).min(now),
+            occurred_at,
             data,
-            source: Some(format!("{controller}/{start_number}/{}", event.number)),
+            source: Some(source.clone()),
             presence,
         });
+        reported.events.extend(retold.into_iter().zip(1..).map(|((kind, data, presence), number)| NewEvent {
+            id: common::random::uuid(),
+            meeting: reader.meeting,
+            kind,
+            occurred_at,
+            data,
+            source: Some(format!("{source}/{number}")),
+            presence,
+        }));
     }
     Ok(reported)
 }
@@ -83,6 +102,20 @@ impl Reader<'_> {
         let (participant, data) = participant(Some(joined))?;
         let presence = self.presence(participant, &data);
         Ok((EventKind::ParticipantJoined, data, Some(presence)))
+    }
+
+    /// Of somebody who is reported again after an outage: the media streams, which are told if the join has to be.
+    fn retold(&self, joined: &MeetingParticipant, presence: Option<&Presence>) -> Result<Vec<Read>, WrongEvent> {
+        let streams = joined.participant.as_ref().map(|participant| participant.streams.as_slice()).unwrap_or_default();
+        if streams.len() > STREAMS_PER_PARTICIPANT_MAX {
+            return Err(wrong("streams", "are too many"));
+        }
+        let whose = presence.map(|presence| presence.participant.to_string()).unwrap_or_default();
+        let told = |stream: &MediaStream| {
+            let stream = MediaStream { participant_id: whose.clone(), ..stream.clone() };
+            Ok((EventKind::StreamPublished, published(&stream)?, presence.cloned()))
+        };
+        streams.iter().map(told).collect()
     }
 
     fn left(&self, gone: &ParticipantGone) -> Result<Read, WrongEvent> {
@@ -163,7 +196,7 @@ mod tests {
     }
 
     fn event(what: What) -> MeetingEvent {
-        MeetingEvent { number: 4, meeting_id: MEETING.into(), occurred_at_ms: 1_737_028_799_000, what: Some(what) }
+        MeetingEvent { number: 4, meeting_id: MEETING.into(), occurred_at_ms: 1_737_028_799_000, again: false, what: Some(what) }
     }
 
     fn read_one(event: MeetingEvent) -> Result<Reported, WrongEvent> {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::clock::Clock;
-use common_core::NodeId;
-use global_controller_core::departures::Departures;
+use common_core::{Departures, NodeId};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -63,7 +62,7 @@ pub async fn make_rounds(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// Whoever was on a process that is none of `present`, and was not seen by others for `others_patience` either, has left. Several global controllers may find the same: the source makes it one event.
+/// Whoever was on a process that is none of `present`, and was not seen by others for `others_patience` either, has left. Several global controllers may find the same: the first to tell takes them out.
 async fn let_go(app: &App, present: &[(NodeId, u64)], others_patience: Duration) -> Result<(), StoreError> {
     for _ in 0..STEPS_PER_ROUND {
         let orphans = app.store.orphans(present, others_patience, STEP).await?;
@@ -84,15 +83,14 @@ async fn let_go(app: &App, present: &[(NodeId, u64)], others_patience: Duration)
 
 fn lost(orphan: &Presence, now: UnixMillis) -> NewEvent {
     let joined: Value = serde_json::from_str(&orphan.data).unwrap_or_default();
-    let Presence { meeting, participant, controller, start_number, .. } = orphan;
     NewEvent {
         id: common::random::uuid(),
-        meeting: *meeting,
+        meeting: orphan.meeting,
         kind: EventKind::ParticipantLeft,
         occurred_at: now,
         data: left(joined, "CONNECTION_LOST"),
-        // A controller's own numbers are digits, so this is none of them.
-        source: Some(format!("{controller}/{start_number}/gone/{meeting}/{participant}")),
+        // It may be lost, come back and be lost again. Whoever comes second to tell of one loss finds nobody there any more.
+        source: None,
         presence: Some(orphan.clone()),
     }
 }
@@ -128,8 +126,7 @@ mod tests {
         let event = lost(&orphan, 5);
         let told = json!({"participant_id": "p", "display_name": "Ana", "role": "host", "reason": "CONNECTION_LOST"});
         assert_eq!((event.kind, event.data, event.occurred_at), (EventKind::ParticipantLeft, told, 5));
-        let source = "mc-1/7/gone/01010101-0101-0101-0101-010101010101/02020202-0202-0202-0202-020202020202";
-        assert_eq!(event.source.as_deref(), Some(source));
+        assert_eq!((event.source, event.presence.as_ref()), (None, Some(&orphan)));
         // Of what cannot be read, at least the reason is told.
         let event = lost(&Presence { data: "spoiled".into(), ..orphan }, 5);
         assert_eq!(event.data, json!({"reason": "CONNECTION_LOST"}));

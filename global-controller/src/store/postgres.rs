@@ -14,7 +14,10 @@ use super::sql::{Limits, Ping, SqlStore};
 use super::sqlite::migrator;
 
 /// What was released never changes: servers know them by their checksums.
-const MIGRATIONS: [(&str, &str); 1] = [("initial", include_str!("../../migrations/postgres/0001_initial.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("initial", include_str!("../../migrations/postgres/0001_initial.sql")),
+    ("newest assignments", include_str!("../../migrations/postgres/0002_newest_assignments.sql")),
+];
 /// A transaction that its process forgot, because it was frozen in it, holds its locks no longer than this.
 const FORGOTTEN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a process may wait for another one's migrations.

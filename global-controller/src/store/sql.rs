@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::pool::{Connection, Pool};
 use super::recent::RecentMeetings;
 use super::{
-    Account, ApiClient, Assignment, ClientChange, Delivery, Ended, Event, IdempotencyKey, Listing, Meeting, MeetingKey, NewEvent,
-    NewMeeting, Page, Presence, Repeated, SigningKey, Store, StoreError, TenantId, UnixMillis, Webhook,
+    Account, ApiClient, AssignedMeeting, Assignment, ClientChange, Delivery, Ended, Event, IdempotencyKey, Listing, Meeting, MeetingKey,
+    NewEvent, NewMeeting, Page, Presence, Repeated, SigningKey, Store, StoreError, TenantId, UnixMillis, Webhook,
 };
 
 /// How much of a database the store may take.
@@ -148,6 +148,14 @@ impl Store for SqlStore {
     async fn reassign(&self, id: MeetingId, assignment: &Assignment) -> Result<Option<Assignment>, StoreError> {
         let _changing = self.recent.changing(id);
         self.timed("reassign", meetings::reassign(self, id, assignment)).await
+    }
+
+    async fn moved(&self, ids: &[MeetingId], controller: &NodeId, start_number: u64) -> Result<Vec<MeetingId>, StoreError> {
+        self.timed("moved", meetings::moved(self, ids, controller, start_number)).await
+    }
+
+    async fn newest_assignments(&self, limit: u32) -> Result<Vec<AssignedMeeting>, StoreError> {
+        self.timed("newest_assignments", meetings::newest_assignments(self, limit)).await
     }
 
     async fn upsert_user(&self, tenant: TenantId, account: &Account, now: UnixMillis) -> Result<(), StoreError> {

@@ -17,9 +17,10 @@ use super::sql::{Limits, Ping, SqlStore};
 const CACHE_KIB: i64 = 256;
 
 /// What was released never changes: files are found by their checksums.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
     ("events", include_str!("../../migrations/sqlite/0002_events.sql")),
+    ("newest assignments", include_str!("../../migrations/sqlite/0003_newest_assignments.sql")),
 ];
 
 /// Opens or creates the file at `path` and brings its schema up to date.

@@ -27,7 +27,7 @@ impl Reporter {
     pub fn event(&mut self, meeting: &Value, what: What) -> MeetingEvent {
         self.number += 1;
         let meeting_id = meeting["meeting_id"].as_str().expect("an id").to_owned();
-        MeetingEvent { number: self.number, meeting_id, occurred_at_ms: common::clock::unix_millis(), what: Some(what) }
+        MeetingEvent { number: self.number, meeting_id, occurred_at_ms: common::clock::unix_millis(), again: false, what: Some(what) }
     }
 
     pub async fn send(&mut self, events: Vec<MeetingEvent>) -> Result<(), Status> {

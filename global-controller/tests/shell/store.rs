@@ -61,6 +61,8 @@ async fn keeps_the_contract(store: Arc<dyn Store>) {
     events::a_meetings_life_is_told_once(store.as_ref()).await;
     events::orphans_are_found(store.as_ref()).await;
     events::who_is_seen_by_others_is_no_orphan(store.as_ref()).await;
+    events::who_was_taken_for_gone_is_told_to_be_there(store.as_ref()).await;
+    events::what_has_moved_is_found(store.as_ref()).await;
     events::parallel_reports_leave_no_hole(store.clone()).await;
     events::a_follower_misses_nothing(store.clone()).await;
     webhooks::webhooks_belong_to_their_client(store.as_ref()).await;

@@ -35,6 +35,8 @@ use crate::subscription::{Cursor, Following, Subscription};
 #[derive(Debug)]
 struct Participant {
     owner: NodeId,
+    /// The owner's process, by its start number; 0: not stated.
+    process: u64,
     generation: Generation,
     streams: BTreeMap<StreamId, Published>,
     /// By media stream.

@@ -10,6 +10,7 @@
 mod arena;
 mod fate;
 mod group;
+pub mod health;
 pub mod hub;
 mod key_frames;
 mod limits;

@@ -168,6 +168,7 @@ impl Controller {
             streams,
             generation,
             issue_token: true,
+            controller_start_number: 1,
         };
         Ok(self.grpc.register_participant(request).await?.into_inner().connection_token)
     }

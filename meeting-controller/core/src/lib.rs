@@ -10,6 +10,7 @@
 mod chat;
 mod credentials;
 pub mod handler;
+pub mod health;
 mod input;
 mod media;
 mod meeting;

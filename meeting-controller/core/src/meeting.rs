@@ -125,6 +125,11 @@ impl Meeting {
         self.roster.len()
     }
 
+    /// Everybody whom a handler may know, with the generation that it knows at most.
+    pub fn generations(&self) -> Vec<(ParticipantId, common_core::Generation)> {
+        self.roster.members().map(|member| (member.participant_id, member.generation)).collect()
+    }
+
     /// Whether nobody is in it or on the way in.
     pub fn is_empty(&self) -> bool {
         self.roster.len() == 0 && self.joins.is_empty()
@@ -312,13 +317,14 @@ impl Meeting {
         // Where it may go on elsewhere, nobody must read that it has ended; media and signaling say the same.
         let (reason, code, why) = match cause {
             EndCause::Stopping => (LeaveReason::ConnectionLost, Code::Unavailable, STOPPING),
+            EndCause::Moved => (LeaveReason::ConnectionLost, Code::Unavailable, MOVED),
             EndCause::Ended | EndCause::Empty => (LeaveReason::MeetingEnded, Code::Normal, "the meeting has ended"),
         };
         let members: Vec<ParticipantId> = self.roster.by_arrival().into_iter().map(|member| member.participant_id).collect();
         for participant_id in members {
             let Some(member) = self.roster.remove(participant_id) else { continue };
             if let Presence::On(session) = member.presence {
-                if cause != EndCause::Stopping {
+                if !matches!(cause, EndCause::Stopping | EndCause::Moved) {
                     self.send(vec![session], 0, Message::ParticipantLeft { participant_id, reason });
                 }
                 self.close(session, code, why);
@@ -375,11 +381,15 @@ impl Meeting {
 /// What everyone reads when this controller stops.
 const STOPPING: &str = "this controller stops; try again";
 
+/// What everyone reads whose meeting goes on elsewhere.
+const MOVED: &str = "this meeting has moved to another controller; join again through the API";
+
 /// What somebody hears who comes after the end.
 fn over(cause: EndCause) -> Refusal {
     match cause {
         EndCause::Ended => Refusal::new(Code::NotFound, "this meeting has ended"),
         EndCause::Stopping => Refusal::new(Code::Unavailable, STOPPING),
+        EndCause::Moved => Refusal::new(Code::Unavailable, MOVED),
         EndCause::Empty => Refusal::new(Code::Unavailable, "this meeting is not here any more; try again"),
     }
 }

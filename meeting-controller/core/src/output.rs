@@ -14,6 +14,8 @@ pub enum EndCause {
     Ended,
     /// This controller stops; the meeting may go on elsewhere.
     Stopping,
+    /// It goes on at another controller: whoever is here has to come there.
+    Moved,
     /// Empty for a long time: its state is dropped until somebody comes again.
     Empty,
 }

@@ -17,6 +17,8 @@ pub(crate) enum Control {
     Kick { participant_id: Option<ParticipantId>, subject: Option<String>, done: oneshot::Sender<Result<Kicked, KickError>> },
     /// A participant is asked to turn things off.
     AskToMute { participant_id: ParticipantId, wish: MuteWish, done: oneshot::Sender<Result<Attendance, MuteError>> },
+    /// Everybody who is there is reported again.
+    Retell(oneshot::Sender<()>),
     /// Who would come back with this token.
     CheckResume(TokenHash, oneshot::Sender<Option<Attendance>>),
 }
@@ -64,6 +66,12 @@ impl Actor {
             }
             Control::Kick { participant_id, subject, done } => drop(done.send(self.kick(participant_id, subject))),
             Control::AskToMute { participant_id, wish, done } => drop(done.send(self.ask_to_mute(participant_id, wish))),
+            Control::Retell(done) => {
+                for attendance in self.meeting.attendances() {
+                    self.node.reports.note_again(self.meeting_id, &attendance);
+                }
+                let _ = done.send(());
+            }
             Control::CheckResume(hash, done) => drop(done.send(self.meeting.attendance_by_token(hash))),
         }
     }

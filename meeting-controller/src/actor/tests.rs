@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::LimitsConfig;
 use crate::handlers::Handlers;
+use crate::node::Surroundings;
 use crate::outbox::{Outgoing, outbox};
 use crate::reports::Reports;
 use common::tls::{ClusterAuthority, NodeKind};
@@ -17,8 +18,10 @@ fn node_with(limits: LimitsConfig) -> Arc<Node> {
     let authority = ClusterAuthority::generate().expect("an authority");
     let identity = authority.issue(&"mc-1".parse().expect("a node id"), NodeKind::MeetingController).expect("a certificate");
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let handlers = Handlers::new(identity, "eu".into(), stop.clone(), tasks.clone());
-    Node::new(limits, handlers, Reports::new(false), stop, tasks)
+    let handlers = Handlers::new(identity, "eu".into(), (1, Arc::default()), (stop.clone(), tasks.clone()));
+    let certificate = common::tls::Certificate::self_signed(&["localhost".to_owned()]).expect("a certificate").into();
+    let surroundings = Surroundings { stopping: stop, tasks, gate: Arc::default(), parts: Default::default(), certificate };
+    Node::new(limits, handlers, Reports::new(false), surroundings)
 }
 
 fn meeting(byte: u8) -> MeetingId {
@@ -41,7 +44,7 @@ async fn a_panic_ends_one_meeting() {
         assign(&node, byte).expect("there is room");
     }
     let broken = node.meeting(meeting(1)).expect("it was assigned");
-    let (session, mut outgoings) = outbox();
+    let (session, mut outgoings) = outbox(Arc::default());
     let resume = Credential::Resume(TokenHash([0; 32]));
     let join = Join {
         session: SessionKey(1),

@@ -5,7 +5,7 @@ fn handlers() -> Arc<Handlers> {
     common::tls::install_crypto_provider();
     let authority = ClusterAuthority::generate().expect("an authority");
     let identity = authority.issue(&"mc-1".parse().expect("a node id"), NodeKind::MeetingController).expect("a certificate");
-    Handlers::new(identity, "eu".into(), CancellationToken::new(), TaskTracker::new())
+    Handlers::new(identity, "eu".into(), (1, Arc::default()), (CancellationToken::new(), TaskTracker::new()))
 }
 
 fn entry(id: &str, region: &str, health: HealthStatus) -> HandlerEntry {
@@ -19,12 +19,12 @@ fn entry(id: &str, region: &str, health: HealthStatus) -> HandlerEntry {
     }
 }
 
-/// The handler that the client is dialling already, else a healthy one nearby, else one elsewhere, else a degraded one.
+/// The handler that the client is dialling already, else a healthy one nearby, else a degraded one nearby, else one elsewhere.
 #[tokio::test]
 async fn choices_have_a_stated_order() {
     let handlers = handlers();
     use HealthStatus::{Degraded, Healthy, Unhealthy};
-    handlers.apply(&[entry("a", "us", Healthy), entry("b", "eu", Healthy), entry("c", "eu", Degraded), entry("d", "eu", Unhealthy)]);
+    handlers.apply(&[entry("a", "us", Healthy), entry("b", "eu", Healthy), entry("c", "eu", Degraded), entry("d", "eu", Unhealthy)], true);
     let check = |preferred: &[&str], except: Option<&str>, expected: Option<&str>| {
         let preferred: Vec<NodeId> = preferred.iter().map(|id| id.parse().expect("a node id")).collect();
         let except = except.map(|id| id.parse().expect("a node id"));
@@ -37,19 +37,35 @@ async fn choices_have_a_stated_order() {
     check(&["unknown"], None, Some("b"));
     check(&["a"], Some("a"), Some("b"));
     handlers.find(&"b".parse().expect("a node id")).expect("it is listed").note(false);
-    check(&["b"], None, Some("a"));
-    check(&[], Some("a"), Some("c"));
+    check(&["b"], None, Some("c"));
+    check(&["b"], Some("c"), Some("a"));
 }
 
-/// A global controller that has just started knows nobody yet; that takes no handler away.
+/// A global controller that has just started does not know yet who is there, and one that knows nobody at all is wrong: neither takes a
+/// handler away, however long it goes on.
 #[tokio::test]
-async fn an_empty_directory_takes_nothing_away_at_once() {
+async fn who_knows_nothing_takes_nothing_away() {
     let handlers = handlers();
-    handlers.apply(&[entry("a", "eu", HealthStatus::Healthy)]);
+    let began = Instant::now();
+    let at = |seconds| began + Duration::from_secs(seconds);
+    let (a, b) = (entry("a", "eu", HealthStatus::Healthy), entry("b", "eu", HealthStatus::Healthy));
+    handlers.apply_at(at(0), &[a.clone(), b.clone()], true);
+    (1..=30).for_each(|second| handlers.apply_at(at(second), std::slice::from_ref(&b), false));
+    (31..=60).for_each(|second| handlers.apply_at(at(second), &[], true));
+    let is_known = |id: &str| handlers.find(&id.parse().expect("a node id")).is_some();
+    assert!(is_known("a") && is_known("b"));
+    (61..=65).for_each(|second| handlers.apply_at(at(second), std::slice::from_ref(&b), true));
+    assert!(is_known("a"));
+    handlers.apply_at(at(66), &[b], true);
+    assert!(!is_known("a") && is_known("b"));
+}
+
+#[tokio::test]
+async fn a_restart_is_a_change() {
+    let handlers = handlers();
+    handlers.apply(&[entry("a", "eu", HealthStatus::Healthy)], true);
     let before = *handlers.changes().borrow();
-    handlers.apply(&[]);
-    assert!(handlers.any_healthy());
-    handlers.apply(&[HandlerEntry { start_number: 2, ..entry("a", "eu", HealthStatus::Healthy) }]);
+    handlers.apply(&[HandlerEntry { start_number: 2, ..entry("a", "eu", HealthStatus::Healthy) }], true);
     assert!(*handlers.changes().borrow() > before);
 }
 
@@ -59,9 +75,11 @@ async fn a_pause_takes_nothing_away() {
     let handlers = handlers();
     let began = Instant::now();
     let at = |seconds| began + Duration::from_secs(seconds);
-    handlers.apply_at(at(0), &[entry("a", "eu", HealthStatus::Healthy)]);
-    handlers.apply_at(at(60), &[]);
-    assert!(handlers.any_healthy());
-    (61..=66).for_each(|second| handlers.apply_at(at(second), &[]));
-    assert!(!handlers.any_healthy());
+    let (a, b) = (entry("a", "eu", HealthStatus::Healthy), entry("b", "eu", HealthStatus::Healthy));
+    handlers.apply_at(at(0), &[a, b.clone()], true);
+    let is_known = || handlers.find(&"a".parse().expect("a node id")).is_some();
+    handlers.apply_at(at(60), std::slice::from_ref(&b), true);
+    assert!(is_known());
+    (61..=66).for_each(|second| handlers.apply_at(at(second), std::slice::from_ref(&b), true));
+    assert!(!is_known());
 }

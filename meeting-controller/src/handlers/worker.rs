@@ -23,6 +23,8 @@ use super::{Handler, Handlers};
 const QUEUE_MAX: usize = 4096;
 /// A call that had less time than this and got no answer says nothing about the handler: a busy one may take so long.
 const ANSWER_TIME_MIN: Duration = Duration::from_secs(1);
+/// Of its time a call has this much at least, if it had to wait while this process asked whether it may go on.
+const CALL_MIN: Duration = Duration::from_millis(200);
 /// Calls of one meeting under way.
 const TOGETHER_MAX: usize = 64;
 
@@ -87,8 +89,15 @@ impl Worker {
     async fn carry_out(&self, queued: Queued) -> Answer {
         let name = name_of(&queued.command);
         let began = Instant::now();
+        // Whoever was frozen may speak for nobody until it is known that nobody else does.
+        if self.handlers.gate.passage().await.is_err() {
+            let failure = HandlerFailure { code: common_core::Code::Unavailable, reason: "another process has taken over".to_owned() };
+            return (queued.operation, Err(failure));
+        }
         let had_time = queued.due.saturating_duration_since(began) >= ANSWER_TIME_MIN;
-        let result = match tokio::time::timeout_at(queued.due, self.call(queued.command)).await {
+        let due = queued.due.max(began + CALL_MIN);
+        let removal = self.removal(&queued.command);
+        let result = match tokio::time::timeout_at(due, self.call(queued.command)).await {
             Ok(result) => result,
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         };
@@ -102,11 +111,32 @@ impl Worker {
         let outcome = if result.is_ok() { "ok" } else { "failed" };
         metrics::counter!("dark_tower_controller_handler_calls_total", "call" => name, "outcome" => outcome).increment(1);
         metrics::histogram!("dark_tower_controller_handler_call_seconds", "call" => name).record(began.elapsed().as_secs_f64());
+        if let (Err(status), Some((participant_id, removal))) = (&result, removal) {
+            if !is_settled_by(status.code()) {
+                let (ids, handler) = ((self.meeting_id, participant_id), &self.handler);
+                self.handlers.withdrawals.add(&handler.id, handler.start_number, ids, removal, Instant::now());
+            }
+            // The meeting is rid of it, whether it lives on or not.
+            return (queued.operation, Ok(HandlerAnswer::Done));
+        }
         let result = result.map_err(|status| HandlerFailure {
             code: code_of(status.code()),
             reason: format!("{name} at {}: {:?}: {}", self.handler.id, status.code(), common_core::name::escape(status.message(), 200)),
         });
         (queued.operation, result)
+    }
+
+    /// What is to be repeated until the handler has heard it, should it not hear it now.
+    fn removal(&self, command: &HandlerCommand) -> Option<(ParticipantId, cluster::RemoveParticipant)> {
+        let HandlerCommand::Remove { participant_id, generation, code, reason } = command else { return None };
+        let removal = cluster::RemoveParticipant {
+            participant_id: participant_id.to_string(),
+            meeting_id: self.meeting_id.to_string(),
+            generation: generation.0,
+            code: v1::ErrorCode::from(*code).into(),
+            reason: (*reason).to_owned(),
+        };
+        Some((*participant_id, removal))
     }
 
     async fn call(&self, command: HandlerCommand) -> Result<HandlerAnswer, Status> {
@@ -119,6 +149,7 @@ impl Worker {
                     streams: streams.iter().map(Into::into).collect(),
                     generation: generation.0,
                     issue_token,
+                    controller_start_number: self.handlers.start_number,
                 };
                 let answer = client.register_participant(request).await?.into_inner();
                 if issue_token && answer.connection_token.is_empty() {
@@ -131,14 +162,8 @@ impl Worker {
                     fallback_url: answer.fallback_url,
                 }))
             }
-            HandlerCommand::Remove { participant_id, generation, code, reason } => {
-                let request = cluster::RemoveParticipant {
-                    participant_id: participant_id.to_string(),
-                    meeting_id,
-                    generation: generation.0,
-                    code: v1::ErrorCode::from(code).into(),
-                    reason: reason.to_owned(),
-                };
+            command @ HandlerCommand::Remove { .. } => {
+                let (_, request) = self.removal(&command).ok_or_else(|| Status::internal("no removal"))?;
                 client.remove_participant(request).await.map(|_| HandlerAnswer::Done)
             }
             HandlerCommand::Route { stream_id, destinations } => {
@@ -169,6 +194,11 @@ const fn was_reached(failure: Option<Code>, had_time: bool) -> Option<bool> {
         Some(Code::Unavailable | Code::DeadlineExceeded) => Some(false),
         _ => Some(true),
     }
+}
+
+/// Whether a removal is no more to be asked for: it makes no sense to the handler, or the participant has become another controller's.
+pub(super) const fn is_settled_by(status: Code) -> bool {
+    matches!(status, Code::NotFound | Code::PermissionDenied | Code::InvalidArgument | Code::FailedPrecondition)
 }
 
 /// What a handler's status says to a client.

@@ -80,7 +80,7 @@ impl ClusterRegistry for Registry {
     async fn register_meeting_controller(&self, request: Request<RegisterMeetingController>) -> Result<Response<Registered>, Status> {
         caller_is(&request, NodeKind::MeetingController, &request.get_ref().controller_id)?;
         self.heard.lock().expect("no test panics with it").registrations.push(request.into_inner());
-        Ok(Response::new(Registered { heartbeat_interval_ms: 100, lease_ms: 300 }))
+        Ok(Response::new(Registered { heartbeat_interval_ms: 100, lease_ms: 3000 }))
     }
 
     async fn register_media_handler(&self, _: Request<RegisterMediaHandler>) -> Result<Response<Registered>, Status> {

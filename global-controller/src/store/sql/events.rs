@@ -39,8 +39,10 @@ const FAN_OUT_TENANT: Sql =
     Sql { sqlite: fan_out!(" AND w.tenant_id = $5", ""), postgres: fan_out!(" AND w.tenant_id = $5", " FOR KEY SHARE OF w") };
 const FAN_OUT_ALL: Sql = Sql { sqlite: fan_out!("", ""), postgres: fan_out!("", " FOR KEY SHARE OF w") };
 const UPSERT_PRESENT: &str = "INSERT INTO participants_present (room_id, participant_id, process, data) VALUES ($1, $2, $3, $4) \
-    ON CONFLICT (room_id, participant_id) DO UPDATE SET process = excluded.process, data = excluded.data";
-const DELETE_PRESENT: &str = "DELETE FROM participants_present WHERE room_id = $1 AND participant_id = $2";
+    ON CONFLICT (room_id, participant_id) DO UPDATE SET process = excluded.process, data = excluded.data \
+    WHERE participants_present.process <> excluded.process";
+/// On that process: who has come to a later one is not taken away by the end of an earlier.
+const DELETE_PRESENT: &str = "DELETE FROM participants_present WHERE room_id = $1 AND participant_id = $2 AND process = $3";
 /// The database's own clock, in milliseconds: those of several global controllers may differ.
 macro_rules! sqlite_now {
     () => {
@@ -52,6 +54,18 @@ macro_rules! postgres_now {
         "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
     };
 }
+/// Of somebody whose process was missed for long, unless it has spoken since it was: these milliseconds are more than the step in between takes.
+macro_rules! delete_lost {
+    ($now:expr) => {
+        concat!(
+            "DELETE FROM participants_present WHERE room_id = $1 AND participant_id = $2 AND process = $3 AND NOT EXISTS \
+             (SELECT 1 FROM controller_processes c WHERE c.process = $3 AND c.seen_at > ",
+            $now,
+            " - $4)"
+        )
+    };
+}
+const DELETE_LOST: Sql = Sql { sqlite: delete_lost!(sqlite_now!()), postgres: delete_lost!(postgres_now!()) };
 /// In order, so that two who note the same ones never wait for each other.
 const NOTE_PROCESSES: Sql = Sql {
     sqlite: concat!(
@@ -94,6 +108,9 @@ const PURGE_EVENTS: Sql = some_rows!(
 );
 const PURGE_KEYS: Sql = some_rows!("idempotency_keys", "created_at < $1", " ORDER BY created_at LIMIT $2");
 
+/// Between looking who was on a lost process and telling that they have left, a process may speak up; no step takes longer.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+
 /// A meeting whose row is locked.
 struct Room {
     tenant: TenantId,
@@ -127,10 +144,19 @@ pub(super) async fn append(store: &SqlStore, events: &[NewEvent]) -> Result<Vec<
     let mut known = known_sources(&mut transaction, events).await?;
     // Whoever reports is there: nobody may take those that it reports for left behind.
     note(&mut transaction, events.iter().filter_map(joined_on).collect()).await?;
+    // Who has come in this step: what hangs on that is told with it, and else was told before.
+    let mut come = BTreeSet::new();
     for event in events {
         let Some(room) = rooms.get_mut(&event.meeting) else { continue };
+        let who = event.presence.as_ref().map(|presence| (presence.meeting, presence.participant));
+        if event.kind == EventKind::StreamPublished && who.is_some_and(|who| !come.contains(&who)) {
+            continue;
+        }
         if event.source.as_ref().is_some_and(|source| !known.insert(source.clone())) || !note_presence(&mut transaction, event).await? {
             continue;
+        }
+        if event.kind == EventKind::ParticipantJoined {
+            come.extend(who);
         }
         if event.kind == EventKind::ParticipantJoined && room.status == Status::Scheduled {
             room.status = Status::Active;
@@ -198,19 +224,24 @@ pub(super) async fn note_processes(store: &SqlStore, live: &[(NodeId, u64)]) -> 
     if processes.is_empty() { Ok(()) } else { note(&mut store.write().await?, processes).await }
 }
 
-/// Notes who came or went; false: somebody went who was not there, so there is nothing to tell.
+/// Notes who came or went; false: somebody came who was there, or went who was not, so there is nothing to tell.
 async fn note_presence(transaction: &mut Connection, event: &NewEvent) -> Result<bool, StoreError> {
-    match (&event.presence, event.kind) {
-        (Some(presence), EventKind::ParticipantJoined) => {
-            let process = process(&presence.controller, presence.start_number);
-            transaction.execute(UPSERT_PRESENT, args![presence.meeting, presence.participant, process, &presence.data]).await?;
-            Ok(true)
+    let Some(presence) = &event.presence else { return Ok(true) };
+    let process = process(&presence.controller, presence.start_number);
+    let changed = match (event.kind, &event.source) {
+        (EventKind::ParticipantJoined, _) => {
+            transaction.execute(UPSERT_PRESENT, args![presence.meeting, presence.participant, process, &presence.data]).await?
         }
-        (Some(presence), EventKind::ParticipantLeft) => {
-            Ok(transaction.execute(DELETE_PRESENT, args![presence.meeting, presence.participant]).await? == 1)
+        (EventKind::ParticipantLeft, Some(_)) => {
+            transaction.execute(DELETE_PRESENT, args![presence.meeting, presence.participant, process]).await?
         }
-        _ => Ok(true),
-    }
+        (EventKind::ParticipantLeft, None) => {
+            let back_within = i64::try_from(BACK_WITHIN.as_millis()).unwrap_or(i64::MAX);
+            transaction.execute(DELETE_LOST, args![presence.meeting, presence.participant, process, back_within]).await?
+        }
+        _ => return Ok(true),
+    };
+    Ok(changed == 1)
 }
 
 pub(super) async fn list(store: &SqlStore, meeting: MeetingId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {

@@ -1,12 +1,12 @@
 //! Meetings and their assignments.
 
-use common_core::MeetingId;
+use common_core::{MeetingId, NodeId};
 
 use super::super::event::{created_data, nothing};
 use super::super::pool::{Connection, Row, Sql, args};
 use super::super::{
-    Assignment, Ended, EventKind, IdempotencyKey, Listing, Meeting, MeetingKey, NewEvent, NewMeeting, Page, Repeated, Settings, Status,
-    StoreError, UnixMillis,
+    AssignedMeeting, Assignment, Ended, EventKind, IdempotencyKey, Listing, Meeting, MeetingKey, NewEvent, NewMeeting, Page, Repeated,
+    Settings, Status, StoreError, UnixMillis,
 };
 use super::{SqlStore, clients, events, requests};
 
@@ -63,6 +63,14 @@ const AMONG: Sql = Sql {
     sqlite: "SELECT id, status FROM rooms WHERE status <> 'ACTIVE' AND id IN (SELECT value FROM json_each($1)) ORDER BY id",
     postgres: "SELECT id, status FROM rooms WHERE status <> 'ACTIVE' AND id = ANY (ARRAY(SELECT json_array_elements_text(CAST($1 AS json)))) ORDER BY id",
 };
+const MOVED: Sql = Sql {
+    sqlite: "SELECT id FROM rooms JOIN assignments ON room_id = id WHERE id IN (SELECT value FROM json_each($1)) \
+        AND (ended_at IS NOT NULL OR controller_id <> $2 OR start_number <> $3) ORDER BY id",
+    postgres: "SELECT id FROM rooms JOIN assignments ON room_id = id WHERE id = ANY (ARRAY(SELECT json_array_elements_text(CAST($1 AS json)))) \
+        AND (ended_at IS NOT NULL OR controller_id <> $2 OR start_number <> $3) ORDER BY id",
+};
+const NEWEST_ASSIGNMENTS: &str = "SELECT id, code, controller_id, start_number, controller_url, epoch, reason, assigned_at \
+    FROM assignments JOIN rooms ON id = room_id WHERE ended_at IS NULL ORDER BY assigned_at DESC, id LIMIT $1";
 const START_ROOM: &str = "UPDATE rooms SET status = 'ACTIVE', last_event_sequence = last_event_sequence + 1 \
     WHERE id = $1 AND status = 'SCHEDULED' RETURNING tenant_id, last_event_sequence";
 const END_ROOM: &str = "UPDATE rooms SET status = 'COMPLETED', ended_at = $2, last_event_sequence = last_event_sequence + 1 \
@@ -159,10 +167,8 @@ pub(super) async fn end(store: &SqlStore, id: MeetingId, now: UnixMillis) -> Res
 }
 
 pub(super) async fn note_running(store: &SqlStore, ids: &[MeetingId], now: UnixMillis) -> Result<Vec<MeetingId>, StoreError> {
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let ids = serde_json::to_string(&ids).map_err(|error| StoreError::Failed(error.to_string()))?;
     let mut connection = store.read().await?;
-    let rows = connection.rows(AMONG, args![ids]).await?;
+    let rows = connection.rows(AMONG, args![json_of(ids)?]).await?;
     drop(connection);
     let (mut ended, mut scheduled) = (Vec::new(), Vec::new());
     for row in &rows {
@@ -191,6 +197,27 @@ pub(super) async fn reassign(store: &SqlStore, id: MeetingId, assignment: &Assig
         return Ok(Some(assignment.clone()));
     }
     connection.row(SELECT_ASSIGNMENT, args![id]).await?.as_ref().map(read_assignment).transpose()
+}
+
+pub(super) async fn moved(
+    store: &SqlStore,
+    ids: &[MeetingId],
+    controller: &NodeId,
+    start_number: u64,
+) -> Result<Vec<MeetingId>, StoreError> {
+    let args = args![json_of(ids)?, controller.as_str(), start_number.to_string()];
+    store.read().await?.rows(MOVED, args).await?.iter().map(|row| row.parsed("id")).collect()
+}
+
+pub(super) async fn newest_assignments(store: &SqlStore, limit: u32) -> Result<Vec<AssignedMeeting>, StoreError> {
+    let rows = store.read().await?.rows(NEWEST_ASSIGNMENTS, args![i64::from(limit)]).await?;
+    let read = |row: &Row| Ok(AssignedMeeting { id: row.parsed("id")?, code: row.parsed("code")?, assignment: read_assignment(row)? });
+    rows.iter().map(read).collect()
+}
+
+fn json_of(ids: &[MeetingId]) -> Result<String, StoreError> {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    serde_json::to_string(&ids).map_err(|error| StoreError::Failed(error.to_string()))
 }
 
 /// An event that the store itself tells of.

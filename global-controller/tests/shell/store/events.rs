@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common_core::{MeetingId, ParticipantId};
-use global_controller::store::{Event, EventKind, NewEvent, Presence, Status, Store, TenantId};
+use global_controller::store::{Assignment, Event, EventKind, MeetingKey, NewEvent, Presence, Status, Store, TenantId};
 use serde_json::json;
 
-use super::{meeting, status_of};
+use super::{assignment, meeting, status_of};
 
 /// An event that can be repeated under `source`.
 pub fn event(meeting: MeetingId, kind: EventKind, source: Option<&str>) -> NewEvent {
@@ -31,7 +31,7 @@ pub fn moves(meeting: MeetingId, kind: EventKind, participant: u8, controller: &
         start_number,
         data: format!("{{\"n\":{participant}}}"),
     };
-    NewEvent { presence: Some(presence), ..event(meeting, kind, None) }
+    NewEvent { presence: Some(presence), ..event(meeting, kind, Some(&common::random::token())) }
 }
 
 pub async fn all(store: &dyn Store, meeting: MeetingId) -> Vec<Event> {
@@ -114,7 +114,7 @@ pub async fn orphans_are_found(store: &dyn Store) {
     let left = moves(new.id, EventKind::ParticipantLeft, 2, "mc-a", 7);
     assert_eq!(store.append_events(std::slice::from_ref(&left)).await.expect("it answers"), [new.id]);
     // It is not there any more, so there is nothing to tell.
-    let again = NewEvent { id: common::random::uuid(), ..left };
+    let again = NewEvent { id: common::random::uuid(), source: Some("mc-a/7/9".into()), ..left };
     assert_eq!(store.append_events(&[again]).await.expect("it answers"), []);
     let id = |name: &str| name.parse().expect("a node id");
     let orphans = async |live: &[(common_core::NodeId, u64)], limit: u32| {
@@ -137,9 +137,70 @@ pub async fn orphans_are_found(store: &dyn Store) {
     // Who comes back elsewhere is there.
     store.append_events(&[moves(new.id, EventKind::ParticipantJoined, 3, "mc-b", 7)]).await.expect("it answers");
     assert_eq!(orphans(&[(id("mc-a"), 7), (id("mc-b"), 7)], 10).await, [0_u8; 0]);
-    let leaves: Vec<NewEvent> = [1, 3, 4].map(|participant| moves(new.id, EventKind::ParticipantLeft, participant, "mc-b", 7)).into();
+    // The end of the process that it has left takes nobody away.
+    let stale = moves(new.id, EventKind::ParticipantLeft, 3, "mc-a", u64::MAX);
+    assert_eq!(store.append_events(&[stale]).await.expect("it answers"), []);
+    let leaves: Vec<NewEvent> = [(1, "mc-a"), (3, "mc-b"), (4, "mc-b")]
+        .map(|(participant, controller)| moves(new.id, EventKind::ParticipantLeft, participant, controller, 7))
+        .into();
     store.append_events(&leaves).await.expect("it answers");
     assert_eq!(orphans(&[], 10).await, [0_u8; 0]);
+}
+
+/// A controller that nobody heard of for long reports again who is there: told is what is true again, and each thing once.
+pub async fn who_was_taken_for_gone_is_told_to_be_there(store: &dyn Store) {
+    let new = meeting(38, TenantId::from_u128(38), None);
+    store.create_meeting(&new, None).await.expect("created");
+    let joins = |participant| moves(new.id, EventKind::ParticipantJoined, participant, "mc-e", 7);
+    let publishes = |participant| NewEvent { presence: joins(participant).presence, ..event(new.id, EventKind::StreamPublished, None) };
+    store.append_events(&[joins(1), joins(2)]).await.expect("it answers");
+    let lost = |participant| NewEvent { source: None, ..moves(new.id, EventKind::ParticipantLeft, participant, "mc-e", 7) };
+    // It has spoken a moment ago, so it is not lost, whoever found so before.
+    assert_eq!(store.append_events(&[lost(1)]).await.expect("it answers"), []);
+    // Another one is, since nobody has ever heard of its process but by this join.
+    let unheard = NewEvent { kind: EventKind::ParticipantLeft, source: Some("mc-e/7/gone".into()), ..joins(1) };
+    assert_eq!(store.append_events(&[unheard]).await.expect("it answers"), [new.id]);
+    // Of two who are told again, one was there all the time.
+    let again = [joins(1), publishes(1), joins(2), publishes(2)];
+    assert_eq!(store.append_events(&again).await.expect("it answers"), [new.id]);
+    assert_eq!(store.append_events(&[joins(1), joins(2), publishes(2)]).await.expect("it answers"), []);
+    let expected = [
+        "1 meeting.created",
+        "2 meeting.started",
+        "3 participant.joined",
+        "4 participant.joined",
+        "5 participant.left",
+        "6 participant.joined",
+        "7 stream.published",
+    ];
+    assert_eq!(told(store, new.id).await, expected);
+    let leaves = [1, 2].map(|participant| moves(new.id, EventKind::ParticipantLeft, participant, "mc-e", 7));
+    store.append_events(&leaves).await.expect("it answers");
+}
+
+/// What a controller that asks after a freeze is told has moved.
+pub async fn what_has_moved_is_found(store: &dyn Store) {
+    let ids: Vec<MeetingId> = (120..124).map(|number| meeting(number, TenantId::from_u128(120), None).id).collect();
+    for number in 120..124 {
+        store.create_meeting(&meeting(number, TenantId::from_u128(120), None), None).await.expect("created");
+    }
+    let first = store.meeting(MeetingKey::Id(ids[0])).await.expect("it answers").expect("it is there").assignment;
+    let (controller, start_number) = (first.controller.clone(), first.start_number);
+    let moved = async || {
+        let unknown = MeetingId::from_bytes([96; 16]);
+        let asked: Vec<MeetingId> = ids.iter().copied().chain([unknown]).collect();
+        store.moved(&asked, &controller, start_number).await.expect("it answers")
+    };
+    assert_eq!(moved().await, []);
+    let next = |assigned_at| Assignment { assigned_at, ..assignment(2) };
+    store.reassign(ids[1], &Assignment { controller: "mc-z".parse().expect("a node id"), ..next(8000) }).await.expect("it answers");
+    store.reassign(ids[2], &Assignment { start_number: start_number - 1, ..next(9000) }).await.expect("it answers");
+    store.end_meeting(ids[3], 1).await.expect("it answers");
+    assert_eq!(moved().await, ids[1..]);
+    assert_eq!(store.moved(&[], &controller, start_number).await.expect("it answers"), []);
+    let newest: Vec<MeetingId> = store.newest_assignments(2).await.expect("it answers").iter().map(|it| it.id).collect();
+    assert_eq!(newest, [ids[2], ids[1]]);
+    assert!(store.newest_assignments(1000).await.expect("it answers").iter().all(|it| it.id != ids[3]));
 }
 
 /// What one global controller sees or hears of, none takes for gone: one that has lost sight of all controllers lets nobody go.

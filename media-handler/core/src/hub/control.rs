@@ -1,5 +1,6 @@
 //! What controllers ask for: participants with their media streams, and who gets which.
 
+use common_core::departures::Process;
 use common_core::media::{MediaStream, STREAMS_PER_PARTICIPANT_MAX, SubscriptionOptions};
 use common_core::{Code, Generation, MeetingId, Moment, NodeId, ParticipantId, StreamId};
 use thiserror::Error;
@@ -89,6 +90,7 @@ impl Hub {
         self.check_room(address, &streams)?;
         let participant = self.participants.entry(address).or_insert_with(|| Participant {
             owner: owner.clone(),
+            process: 0,
             generation,
             streams: Default::default(),
             subscriptions: Default::default(),
@@ -118,6 +120,33 @@ impl Hub {
             self.subscribe(now, (address.0, participant), media_stream, options);
         }
         Ok(())
+    }
+
+    /// Notes which process of its controller a participant hangs on.
+    pub fn note_process(&mut self, address: (MeetingId, ParticipantId), start_number: u64) {
+        if let Some(participant) = self.participants.get_mut(&address) {
+            participant.process = start_number;
+        }
+    }
+
+    /// Removes participants without a media session whose controllers' processes are none of `present`: nobody is left who would. Returns how
+    /// many. Whoever still has a session keeps it, and goes when it is over.
+    pub fn remove_abandoned(&mut self, now: Moment, present: &[Process]) -> usize {
+        let is_abandoned = |participant: &Participant| {
+            participant.process != 0
+                && participant.sessions.is_empty()
+                && !present.iter().any(|(controller, process)| (controller, *process) == (&participant.owner, participant.process))
+        };
+        let abandoned: Vec<(Address, NodeId, Generation)> = self
+            .participants
+            .iter()
+            .filter(|(_, participant)| is_abandoned(participant))
+            .map(|(address, participant)| (*address, participant.owner.clone(), participant.generation))
+            .collect();
+        let mut gone = |(address, owner, generation): &(Address, NodeId, Generation)| {
+            self.remove_participant(now, owner, *address, *generation, Code::Moved, "its controller is gone").is_ok()
+        };
+        abandoned.iter().map(&mut gone).filter(|gone| *gone).count()
     }
 
     /// Removes a participant, what it publishes and what it subscribes to, and closes its sessions. A generation older
@@ -152,8 +181,9 @@ impl Hub {
         }
         self.tokens.retain(|_, token| token.address != address);
         self.participants.remove(&address);
-        // Nobody is removed and registered again with the same generation: who comes back is somebody new, or has a newer one.
-        if self.removed.len() < self.limits.participants_max {
+        // Nobody is removed and registered again with the same generation: who comes back is somebody new, or has a newer one. But who was
+        // only withdrawn because the meeting is elsewhere comes back as it was when the meeting does.
+        if code != Code::Moved && self.removed.len() < self.limits.participants_max {
             self.removed.insert(address, (generation, now));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Which processes of controllers are gone for good, so that who was on them has left. In: which are live, moment by moment. Out: those that may
+//! Which processes of controllers are gone for good, so that what hung on them is over. In: which are live, moment by moment. Out: those that may
 //! still be there.
 //!
 //! A process counts as there until it was missed for a whole [patience](Departures::new), and while this one has not listened for that long
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common_core::{Moment, NodeId};
+use crate::{Moment, NodeId};
 
 /// A controller, in one of its processes: its start number.
 pub type Process = (NodeId, u64);
@@ -21,7 +21,7 @@ pub struct Departures {
 }
 
 impl Departures {
-    /// Listens from `now` on, and gives up on a process that was missed for `patience`: lease and grace together.
+    /// Listens from `now` on, and gives up on a process that was missed for `patience`, which is no shorter than lease and grace together.
     pub fn new(patience: Duration, now: Moment) -> Self {
         Self { patience, listening_since: now, seen: BTreeMap::new() }
     }
