@@ -55,6 +55,11 @@ pub const METRICS: &[Metric] = &[
         "certificate",
         "Certificates that were replaced while the process ran",
     ),
+    ("dark_tower_health", MetricKind::Gauge, "", "How this node says it is: 0 healthy, 1 degraded, 2 unhealthy"),
+    ("dark_tower_freezes_total", MetricKind::Counter, "", "Times in which this process stood still for over two seconds"),
+    ("dark_tower_registry_outages_total", MetricKind::Counter, "", "Times in which a node lost its global controller"),
+    ("dark_tower_yielded_total", MetricKind::Counter, "", "Times in which this process ended because a later one of its node id took over"),
+    ("dark_tower_meetings_let_go_total", MetricKind::Counter, "", "Meetings that had moved on while this node was away, and were let go"),
     (
         "dark_tower_http_requests_total",
         MetricKind::Counter,
@@ -65,6 +70,12 @@ pub const METRICS: &[Metric] = &[
     ("dark_tower_http_panics_total", MetricKind::Counter, "", "Requests whose handler panicked"),
     ("dark_tower_rate_limited_total", MetricKind::Counter, "bucket", "Requests over a rate limit, by kind of caller"),
     ("dark_tower_nodes_live", MetricKind::Gauge, "kind", "Nodes with a lease, by kind"),
+    (
+        "dark_tower_superseded_total",
+        MetricKind::Counter,
+        "",
+        "Registrations and heartbeats of processes whose node id a later process has taken",
+    ),
     ("dark_tower_assignments_total", MetricKind::Counter, "outcome", "Meetings that were given to a controller"),
     ("dark_tower_meetings_created_total", MetricKind::Counter, "", "Meetings that were created"),
     ("dark_tower_events_total", MetricKind::Counter, "kind", "Events of meetings that were stored, by kind"),
@@ -105,6 +116,8 @@ pub const METRICS: &[Metric] = &[
         "",
         "People who were removed, which no global controller has stored",
     ),
+    ("dark_tower_controller_withdrawals_waiting", MetricKind::Gauge, "", "Things to take back at handlers which were not reached yet"),
+    ("dark_tower_controller_withdrawals_dropped_total", MetricKind::Counter, "", "Such things that were given up"),
     ("dark_tower_media_participants", MetricKind::Gauge, "", "Participants that controllers have registered here"),
     ("dark_tower_media_sessions", MetricKind::Gauge, "", "Media sessions, hello said or not"),
     ("dark_tower_media_sessions_waiting", MetricKind::Gauge, "", "Media sessions that have not said hello"),
@@ -125,6 +138,7 @@ pub const METRICS: &[Metric] = &[
         "task",
         "Panics by what the handler was doing; that ends, and nothing else does",
     ),
+    ("dark_tower_media_abandoned_total", MetricKind::Counter, "", "Participants removed because their controller is gone for good"),
 ];
 
 /// Says what each metric means, for `/metrics`.
