@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use common_core::Code;
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -126,7 +127,10 @@ impl Ground {
         let dev = Dev::start_with_usual_log().await?;
         let (api, metrics) = (Api::without_pool(&dev.file.http_url)?, Api::without_pool(&dev.file.admin_url)?);
         let beside = Beside::start(dev.file.http_url.clone()).await?;
-        let meeting_id = api.create_meeting().await?.meeting_id;
+        // Floods come with hundreds of participants, who are expected back for a while after each.
+        let wish = json!({"display_name": "Strangers", "max_participants": 1000});
+        let (status, meeting) = api.post("/api/v1/meetings", &wish).await?;
+        let meeting_id = meeting["meeting_id"].as_str().with_context(|| format!("no meeting ({status}): {meeting}"))?.to_owned();
         // Once before anything counts: what the first stranger of all touches, every later one finds.
         let stranger = Peer::join(STACK, &api.invite(&meeting_id, "Yan").await?, "Yan").await?;
         stranger.leave().await?;
