@@ -1,8 +1,10 @@
 //! Several nodes as processes: where meetings go, what a restart, a freeze and a death of each kind cost whom.
 
 mod failover;
+mod freeze;
 mod placement;
 mod restarts;
+mod twin;
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,8 @@ const LONG_FILES: [(&str, &str); 0] = [];
 
 /// Where a test may let the clock run, and why. To wait for something there is one way, a function `eventually` that
 /// looks again and again until a deadline.
-const MAY_SLEEP: [(&str, &str); 5] = [
+const MAY_SLEEP: [(&str, &str); 6] = [
+    ("e2e/tests/e2e/nodes/freeze.rs", "how long processes stand still is what the test is about"),
     ("e2e/tests/e2e/resume.rs", "the length of an outage is what the test is about"),
     ("global-controller/tests/shell/world.rs", "nodes made for the test beat like real ones"),
     ("media-handler/tests/handler/bounds.rs", "a rest between records is longer than a record may take"),
