@@ -92,6 +92,8 @@ impl Registrar {
         }
         match note {
             None => {}
+            // It has answered, that a later process is there.
+            Some(Note::Away) if status.is_none() => {}
             Some(Note::Registered) => tracing::info!(global_controller, "registered"),
             Some(Note::Forgotten) => tracing::warn!(global_controller, "not known there any more; registering again"),
             Some(Note::Away) => {
