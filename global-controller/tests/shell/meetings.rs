@@ -48,7 +48,8 @@ async fn a_meeting_from_its_creation_to_its_end() {
 
     let ended = world.delete(&format!("/api/v1/meetings/{code}"), None).await.expect(StatusCode::OK);
     assert!(is_recent(ended["ended_at"].as_str().expect("a time")));
-    assert_eq!(controller.told().ended, [id]);
+    // Once, or again while it is still reported.
+    assert!(matches!(controller.told().ended.as_slice(), [first, again @ ..] if first == id && again.iter().all(|it| it == id)));
     let shown = world.get(&format!("/api/v1/meetings/{id}"), None).await.expect(StatusCode::OK);
     assert_eq!(shown["ended_at"], ended["ended_at"]);
     let again = world.delete(&format!("/api/v1/meetings/{id}"), None).await.expect(StatusCode::OK);
@@ -248,7 +249,7 @@ async fn an_end_that_was_not_heard_is_said_again() {
     controller.told().refuse = 3;
     let id = meeting["meeting_id"].as_str().expect("an id");
     world.delete(&format!("/api/v1/meetings/{id}"), None).await.expect(StatusCode::OK);
-    eventually("the controller hears", || async { (controller.told().ended == [id]).then_some(()) }).await;
+    eventually("the controller hears", || async { controller.told().ended.iter().any(|it| it == id).then_some(()) }).await;
 }
 
 #[tokio::test]

@@ -71,13 +71,14 @@ async fn creations_at_once_make_one_meeting() {
     let ids: BTreeSet<String> = answers.iter().map(|answer| answer.expect(StatusCode::CREATED)["meeting_id"].to_string()).collect();
     assert_eq!((ids.len(), total(&world, &token).await), (1, json!(1)));
     let told = controller.told();
-    let left: Vec<&str> = told
+    // A call that may not have been heard is made again, so either may have come twice.
+    let left: BTreeSet<&str> = told
         .assigned
         .iter()
         .map(|assigned| assigned.meeting_id.as_str())
         .filter(|id| !told.ended.iter().any(|ended| ended == id))
         .collect();
-    assert_eq!(left, [ids.first().expect("one").trim_matches('"')]);
+    assert_eq!(left, BTreeSet::from([ids.first().expect("one").trim_matches('"')]));
 }
 
 #[tokio::test]
