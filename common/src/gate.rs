@@ -15,8 +15,8 @@ pub const TICK: Duration = Duration::from_millis(250);
 pub const FREEZE: Duration = Duration::from_secs(2);
 /// Not watched yet, or no more: nobody is held back.
 const UNWATCHED: u64 = u64::MAX;
-/// For so long the worst lag is remembered: ten heartbeats.
-const LAG_LIFE: Duration = Duration::from_secs(10);
+/// The lag is smoothed over so many ticks, two seconds: one hiccup is no trouble, a run of them is.
+const LAG_TICKS: u64 = 8;
 
 /// Whether what this process says may go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +47,8 @@ pub struct Gate {
     /// When the next tick is due, microseconds.
     due: AtomicU64,
     state: watch::Sender<State>,
-    /// The worst lag of late, and when it was, microseconds.
+    /// How late ticks come, smoothed, microseconds.
     lag: AtomicU64,
-    lag_at: AtomicU64,
 }
 
 impl Default for Gate {
@@ -59,7 +58,6 @@ impl Default for Gate {
             due: AtomicU64::new(UNWATCHED),
             state: watch::Sender::new(State::Open),
             lag: AtomicU64::new(0),
-            lag_at: AtomicU64::new(0),
         }
     }
 }
@@ -112,7 +110,7 @@ impl Gate {
             self.expect_next(now);
             return Tick::Late(late);
         }
-        self.note_lag(now, late.unwrap_or_default());
+        self.note_lag(late.unwrap_or_default());
         self.expect_next(now);
         Tick::InTime
     }
@@ -128,16 +126,13 @@ impl Gate {
         self.due.store((now + TICK).as_micros(), Ordering::Release);
     }
 
-    fn note_lag(&self, now: Moment, late: Duration) {
-        let worst_at = Moment::from_micros(self.lag_at.load(Ordering::Relaxed));
-        let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
-        if late >= self.lag.load(Ordering::Relaxed) || now.since(worst_at) > LAG_LIFE {
-            self.lag.store(late, Ordering::Relaxed);
-            self.lag_at.store(now.as_micros(), Ordering::Relaxed);
-        }
+    fn note_lag(&self, late: Duration) {
+        let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX / LAG_TICKS).min(u64::MAX / LAG_TICKS);
+        let before = self.lag.load(Ordering::Relaxed);
+        self.lag.store((before * (LAG_TICKS - 1) + late) / LAG_TICKS, Ordering::Relaxed);
     }
 
-    /// How late the latest tick of the last ten seconds was: how long a task waits for its turn here.
+    /// How late ticks come lately: how long a task waits for its turn here.
     pub fn lag(&self) -> Duration {
         Duration::from_micros(self.lag.load(Ordering::Relaxed))
     }
@@ -201,18 +196,22 @@ mod tests {
         assert!(!gate.is_open_at(at(20_000)));
     }
 
+    /// One hiccup does not make a node the last choice; being late all the time does.
     #[test]
-    fn the_worst_lag_is_remembered_for_a_while() {
+    fn lag_is_what_lasts() {
         let gate = Gate::default();
-        gate.tick_at(at(1000));
-        gate.tick_at(at(1950));
-        assert_eq!(gate.lag(), Duration::from_millis(700));
-        for quarter in 9..48 {
-            gate.tick_at(at(quarter * 250));
-        }
-        assert_eq!(gate.lag(), Duration::from_millis(700));
-        gate.tick_at(at(12_000));
-        assert_eq!(gate.lag(), Duration::ZERO);
+        let mut now = at(1000);
+        let mut tick_late = |millis| {
+            now = now + TICK + Duration::from_millis(millis);
+            gate.tick_at(now);
+            gate.lag()
+        };
+        tick_late(0);
+        assert!(tick_late(1900) < Duration::from_millis(300));
+        (0..40).for_each(|_| drop(tick_late(0)));
+        assert!(tick_late(0) < Duration::from_millis(2));
+        (0..20).for_each(|_| drop(tick_late(900)));
+        assert!(tick_late(900) > Duration::from_millis(800));
     }
 
     #[tokio::test]

@@ -173,7 +173,7 @@ impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let region = match self.region {
             RegionMatch::Wished => "in the wished region",
-            RegionMatch::Elsewhere => "no fit controller that answers in the wished region",
+            RegionMatch::Elsewhere => "no fit controller in the wished region",
             RegionMatch::NoWish => "no region was wished",
         };
         let health = if self.health == Health::Degraded { ", degraded but the best there is" } else { "" };
@@ -314,7 +314,7 @@ mod tests {
         check(
             &[("a", "eu", Healthy, true, 10), ("b", "us", Healthy, true, 0)],
             Some("eu"),
-            "b (no fit controller that answers in the wished region; the only choice)",
+            "b (no fit controller in the wished region; the only choice)",
         );
         check(
             &[("a", "eu", Degraded, true, 0), ("b", "eu", Unhealthy, true, 0)],
@@ -329,7 +329,7 @@ mod tests {
         check(
             &[("mute-a", "eu", Healthy, true, 0), ("b", "us", Degraded, true, 9)],
             Some("eu"),
-            "b (no fit controller that answers in the wished region, degraded but the best there is; the only choice)",
+            "b (no fit controller in the wished region, degraded but the best there is; the only choice)",
         );
         check(
             &[("mute-a", "eu", Healthy, true, 0), ("b", "eu", Unhealthy, true, 0)],
