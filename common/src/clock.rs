@@ -17,6 +17,13 @@ impl Clock {
         Self { origin: now.checked_sub(std::time::Duration::from_secs(1)).unwrap_or(now) }
     }
 
+    /// One that was started so long ago.
+    #[cfg(test)]
+    pub(crate) fn started(ago: std::time::Duration) -> Self {
+        let origin = Self::start().origin;
+        Self { origin: origin.checked_sub(ago).unwrap_or(origin) }
+    }
+
     /// Now, for a core.
     pub fn now(&self) -> Moment {
         Moment::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))

@@ -86,8 +86,8 @@ impl Gate {
             if self.is_open() {
                 return Ok(());
             }
-            // The gate itself keeps the sender.
-            let _ = states.changed().await;
+            // Lateness passes without a change of state, where a tick or its end comes just after the look. The gate itself keeps the sender.
+            let _ = tokio::time::timeout(TICK, states.changed()).await;
         }
     }
 
@@ -216,6 +216,23 @@ mod tests {
             tick_late(900);
         }
         assert!(tick_late(900) > Duration::from_millis(800));
+    }
+
+    /// A look just before a tick that still is in time, and an orderly end, change what passes without a change of state.
+    #[tokio::test]
+    async fn who_waits_for_a_late_tick_passes_when_it_comes_or_need_not_come() {
+        for ends in [false, true] {
+            let gate = Gate { clock: crate::clock::Clock::started(Duration::from_secs(9)), ..Gate::default() };
+            gate.tick_at(at(1000));
+            let mut waiting = Box::pin(gate.passage());
+            assert!(waiting.as_mut().now_or_never().is_none());
+            if ends {
+                gate.unwatch()
+            } else {
+                gate.expect_next(gate.clock.now())
+            }
+            tokio::time::timeout(2 * TICK, waiting).await.expect("nothing holds it back").expect("nobody took over");
+        }
     }
 
     #[tokio::test]

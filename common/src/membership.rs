@@ -33,8 +33,8 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 pub const REVALIDATE_WITHIN: Duration = Duration::from_secs(2);
 /// How long meetings that have moved on may take to be let go.
 const LET_GO_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a process that nobody has let in yet waits for the end of the lease of a later one, which may be dead and have had a clock that was
-/// ahead: lease and grace of any sensible configuration, twice.
+/// How long a process waits, where it has not been let in yet, for the end of the lease of a later one, which may be dead and have had a clock
+/// that was ahead: lease and grace of any sensible configuration, twice.
 const SUPERSEDED_PATIENCE: Duration = Duration::from_secs(20);
 /// Until a global controller has said how long its leases are.
 const LEASE: Duration = Duration::from_secs(3);
@@ -220,12 +220,10 @@ impl Shared {
         state.is_unvalidated
     }
 
-    /// A later process is there: ends this one, unless nobody has known it yet and that may be the shadow of a dead one whose clock was ahead.
-    fn note_superseded(&self) {
-        let state = self.state();
-        let is_fresh = state.answered_at.is_none() && state.started_at.elapsed() < SUPERSEDED_PATIENCE;
-        drop(state);
-        if !is_fresh {
+    /// A global controller says that a later process is there: ends this one, unless it may be the shadow of a dead one.
+    fn note_superseded(&self, was_known: bool) {
+        let running_for = self.state().started_at.elapsed();
+        if !is_shadow(was_known, running_for) {
             self.yield_now();
         }
     }
@@ -285,6 +283,12 @@ impl Shared {
     }
 }
 
+/// Whether the later process that a global controller knows may be a dead one, whose clock was ahead, and whose lease holds there still. It says
+/// nothing that another global controller has let this one in already: leases do not end everywhere at once.
+const fn is_shadow(was_known: bool, running_for: Duration) -> bool {
+    !was_known && running_for.as_millis() < SUPERSEDED_PATIENCE.as_millis()
+}
+
 /// Ticks, looks at the node's health, and asks after a freeze whether this node may go on. Nothing passes the gate meanwhile.
 async fn watch_over(shared: Arc<Shared>, clients: Vec<revalidation::Client>) {
     let mut examined_at: Option<Instant> = None;
@@ -315,4 +319,16 @@ async fn watch_over(shared: Arc<Shared>, clients: Vec<revalidation::Client>) {
         }
     }
     shared.gate.unwatch();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dead process whose clock was ahead ends nobody: not where its lease ends later than elsewhere, either.
+    #[test]
+    fn only_where_a_process_was_known_is_a_later_one_believed_at_once() {
+        assert!(is_shadow(false, Duration::ZERO) && is_shadow(false, SUPERSEDED_PATIENCE - Duration::from_millis(1)));
+        assert!(!is_shadow(false, SUPERSEDED_PATIENCE) && !is_shadow(true, Duration::ZERO));
+    }
 }

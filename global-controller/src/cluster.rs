@@ -256,7 +256,10 @@ impl Cluster {
             let mut channels = self.channels();
             for id in forgotten {
                 tracing::info!(node = %id, "forgotten: silent for long");
-                channels.remove(&id);
+                // A handler may have been named like a controller that is there.
+                if view.controller(&id).is_none() {
+                    channels.remove(&id);
+                }
             }
         }
         let live = self.live_nodes();

@@ -78,7 +78,7 @@ impl Member for Registered {
         let (now, listed) = (self.handler.now(), listed.collect());
         let present = self.controllers.lock().unwrap_or_else(PoisonError::into_inner).hear(now, reply.is_settled, listed);
         if let Some(present) = present {
-            let removed = self.handler.with(|hub| hub.remove_abandoned(now, &present));
+            let removed = self.handler.with(|hub| hub.remove_abandoned(now, &present, CONTROLLER_PATIENCE));
             if removed > 0 {
                 tracing::info!(participants = removed, "participants of controllers that are gone were removed");
                 metrics::counter!("dark_tower_media_abandoned_total").increment(removed as u64);

@@ -27,12 +27,14 @@ pub(super) struct Registrar {
     clock: Clock,
     /// Whether it was told that a later process is there.
     is_warned: bool,
+    /// Whether this process's heartbeats have counted there.
+    was_known: bool,
 }
 
 impl Registrar {
     pub fn new(shared: Arc<Shared>, identity: &LiveIdentity, endpoint: &str) -> Result<Self, DialError> {
         let client = ClusterRegistryClient::new(channel(identity, endpoint, NodeKind::GlobalController.certificate_name())?);
-        Ok(Self { shared, endpoint: endpoint.to_owned(), client, clock: Clock::start(), is_warned: false })
+        Ok(Self { shared, endpoint: endpoint.to_owned(), client, clock: Clock::start(), is_warned: false, was_known: false })
     }
 
     pub fn client(&self) -> Client {
@@ -87,7 +89,7 @@ impl Registrar {
             if !std::mem::replace(&mut self.is_warned, true) {
                 tracing::warn!(global_controller, reason = status.message(), "not let in while a later process is live");
             }
-            self.shared.note_superseded();
+            self.shared.note_superseded(self.was_known);
             return;
         }
         match note {
@@ -150,12 +152,13 @@ impl Registrar {
     async fn beat(&mut self) -> Result<Outcome, Status> {
         let reply = self.in_time(self.client.clone().heartbeat(heartbeat(&self.shared))).await?;
         if reply.superseded {
-            self.shared.note_superseded();
+            self.shared.note_superseded(self.was_known);
             return Ok(Outcome::Away);
         }
         if !reply.known {
             return Ok(Outcome::Unknown);
         }
+        self.was_known = true;
         self.shared.member.apply(&reply);
         if self.shared.answered() {
             // Others may have been sent elsewhere while nobody heard of this node.

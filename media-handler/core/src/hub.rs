@@ -37,6 +37,8 @@ struct Participant {
     owner: NodeId,
     /// The owner's process, by its start number; 0: not stated.
     process: u64,
+    /// When that process registered it last.
+    registered_at: Moment,
     generation: Generation,
     streams: BTreeMap<StreamId, Published>,
     /// By media stream.

@@ -94,8 +94,7 @@ impl Worker {
             let failure = HandlerFailure { code: common_core::Code::Unavailable, reason: "another process has taken over".to_owned() };
             return (queued.operation, Err(failure));
         }
-        let had_time = queued.due.saturating_duration_since(began) >= ANSWER_TIME_MIN;
-        let due = queued.due.max(began + CALL_MIN);
+        let (due, had_time) = time_for(queued.due, Instant::now());
         let removal = self.removal(&queued.command);
         let result = match tokio::time::timeout_at(due, self.call(queued.command)).await {
             Ok(result) => result,
@@ -187,6 +186,12 @@ impl Worker {
     }
 }
 
+/// When a call that begins `now` has to be done, of an operation that is due at `due`; and whether that is long enough to tell something about
+/// the handler.
+fn time_for(due: Instant, now: Instant) -> (Instant, bool) {
+    (due.max(now + CALL_MIN), due.saturating_duration_since(now) >= ANSWER_TIME_MIN)
+}
+
 /// Whether a call that ended so got through; `None`: it does not tell, for the operation had spent its time in our own queue.
 const fn was_reached(failure: Option<Code>, had_time: bool) -> Option<bool> {
     match failure {
@@ -265,6 +270,14 @@ mod tests {
         assert_eq!(was_reached(Some(Code::Unavailable), false), Some(false));
         assert_eq!(was_reached(Some(Code::AlreadyExists), true), Some(true));
         assert_eq!(was_reached(None, false), Some(true));
+    }
+
+    /// What waited at the gate beyond its time has a moment all the same, which says nothing about the handler.
+    #[test]
+    fn who_waited_at_the_gate_has_a_moment_still() {
+        let now = Instant::now() + Duration::from_secs(60);
+        assert_eq!(time_for(now - Duration::from_secs(2), now), (now + CALL_MIN, false));
+        assert_eq!(time_for(now + CALL_TIMEOUT, now), (now + CALL_TIMEOUT, true));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What controllers ask for: participants with their media streams, and who gets which.
 
+use std::time::Duration;
+
 use common_core::departures::Process;
 use common_core::media::{MediaStream, STREAMS_PER_PARTICIPANT_MAX, SubscriptionOptions};
 use common_core::{Code, Generation, MeetingId, Moment, NodeId, ParticipantId, StreamId};
@@ -91,12 +93,13 @@ impl Hub {
         let participant = self.participants.entry(address).or_insert_with(|| Participant {
             owner: owner.clone(),
             process: 0,
+            registered_at: now,
             generation,
             streams: Default::default(),
             subscriptions: Default::default(),
             sessions: Vec::new(),
         });
-        (participant.owner, participant.generation) = (owner.clone(), generation);
+        (participant.owner, participant.generation, participant.registered_at) = (owner.clone(), generation, now);
         let kept = |published: &Published| {
             streams.iter().any(|stream| {
                 stream.stream_id == published.stream.stream_id
@@ -130,11 +133,13 @@ impl Hub {
     }
 
     /// Removes participants without a media session whose controllers' processes are none of `present`: nobody is left who would. Returns how
-    /// many. Whoever still has a session keeps it, and goes when it is over.
-    pub fn remove_abandoned(&mut self, now: Moment, present: &[Process]) -> usize {
+    /// many. Whoever still has a session keeps it, and goes when it is over; and a process that has registered somebody within `patience` is
+    /// there, even if it is too young for any list.
+    pub fn remove_abandoned(&mut self, now: Moment, present: &[Process], patience: Duration) -> usize {
         let is_abandoned = |participant: &Participant| {
             participant.process != 0
                 && participant.sessions.is_empty()
+                && now.since(participant.registered_at) > patience
                 && !present.iter().any(|(controller, process)| (controller, *process) == (&participant.owner, participant.process))
         };
         let abandoned: Vec<(Address, NodeId, Generation)> = self

@@ -268,3 +268,23 @@ proptest! {
         prop_assert_eq!((hub.under_way_bytes(session), hub.cost_held()), (0, 0));
     }
 }
+
+/// A controller that no list names yet may have started a moment ago: whoever it registers has time to come.
+#[test]
+fn who_was_registered_a_moment_ago_is_not_abandoned() {
+    const PATIENCE: Duration = Duration::from_secs(18);
+    let mut hub = Hub::new(limits());
+    let before = (owner(), 7);
+    for number in [1, 2] {
+        let address = (MEETING, participant(number));
+        hub.register_participant(NOW, &owner(), address, Generation(1), Vec::new()).expect("there is room");
+        hub.note_process(address, 8);
+    }
+    assert_eq!(hub.remove_abandoned(NOW + PATIENCE, std::slice::from_ref(&before), PATIENCE), 0);
+    let later = NOW + PATIENCE + Duration::from_millis(1);
+    assert_eq!(hub.remove_abandoned(later, &[before.clone(), (owner(), 8)], PATIENCE), 0);
+    // It counts from the last registration.
+    hub.register_participant(later, &owner(), (MEETING, participant(1)), Generation(2), Vec::new()).expect("it is newer");
+    assert_eq!(hub.remove_abandoned(later, &[before], PATIENCE), 1);
+    assert_eq!(hub.participants(), 1);
+}
