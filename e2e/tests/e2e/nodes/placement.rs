@@ -56,7 +56,7 @@ async fn meetings_go_where_they_are_wished_and_spread() -> anyhow::Result<()> {
     let reasons = placements(&nodes)?.split_off(before);
     ensure!(reasons.len() == 2 * MEETINGS + 1, "{} placements are in the log", reasons.len());
     let of = |reason: &str| reasons.iter().filter(|it| it.contains(reason)).count();
-    ensure!(of("(in the wished region") == 2 * MEETINGS && of("(no fit controller that answers in the wished region") == 1, "{reasons:?}");
+    ensure!(of("(in the wished region") == 2 * MEETINGS && of("(no fit controller in the wished region") == 1, "{reasons:?}");
 
     // Two people on each controller: their media goes over a handler of the controller's region, whichever the controller chose.
     for Couple { controller, meeting_id, .. } in &couples {
