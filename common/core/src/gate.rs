@@ -114,6 +114,11 @@ impl Pace {
         is_within
     }
 
+    /// Whether half of what may come at once has come.
+    fn is_half_taken(self, now: Moment) -> bool {
+        self.0.since(now) >= BURST / 2
+    }
+
     fn is_forgotten(self, now: Moment) -> bool {
         self.0 <= now
     }
@@ -130,7 +135,12 @@ impl<A: Copy + Eq + Hash> Gate<A> {
     pub fn arrive(&mut self, now: Moment, address: A, is_proven: bool) -> Verdict {
         let is_rush = !self.all.take(now, self.limits.prove_from_per_second);
         let has_memory = self.remembers(now, address);
-        if !is_proven && (is_rush || !has_memory || self.under_way.len() >= self.limits.prove_from) {
+        // Whoever has proved nothing may be writing another's address: it takes no more than half of what that address may.
+        let is_half_taken = self
+            .holders
+            .get(&address)
+            .is_some_and(|holder| holder.pace.is_half_taken(now) || holder.handshakes >= self.limits.handshakes_per_address.div_ceil(2));
+        if !is_proven && (is_rush || !has_memory || is_half_taken || self.under_way.len() >= self.limits.prove_from) {
             return Verdict::Prove;
         }
         if !has_memory {
@@ -300,6 +310,33 @@ mod tests {
         assert_eq!(refused, 2);
         admitted(gate.arrive(at(0), 'b', true));
         admitted(gate.arrive(at(500), 'a', true));
+    }
+
+    /// A stranger who writes somebody else's address does not use up what that may.
+    #[test]
+    fn who_has_proved_nothing_leaves_half_to_who_has() {
+        let mut gate =
+            Gate::new(GateLimits { handshakes_per_address_per_second: 10, handshakes_per_address: 100, prove_from: 100, ..LIMITS });
+        let mut come = |millis, is_proven| {
+            let verdict = gate.arrive(at(millis), 'a', is_proven);
+            if let Verdict::Admit { number, .. } = verdict {
+                gate.left(at(millis), number, 'a');
+            }
+            verdict
+        };
+        for millis in 2000..5000 {
+            come(millis, false);
+        }
+        assert_eq!(come(5000, false), Verdict::Prove);
+        for _ in 0..10 {
+            admitted(come(5000, true));
+        }
+        assert_eq!(come(5000, true), Verdict::Refuse(Refusal::AddressRate));
+
+        let mut gate = Gate::new(LIMITS);
+        admitted(gate.arrive(at(0), 'a', false));
+        assert_eq!(gate.arrive(at(0), 'a', false), Verdict::Prove);
+        admitted(gate.arrive(at(0), 'a', true));
     }
 
     /// Addresses that nobody proved take no room from those that somebody did.
