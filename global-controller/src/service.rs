@@ -267,7 +267,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let source = PublicSource::configured(public.certificate.as_deref(), public.key.as_deref(), &public.names, public.self_signed_life)?;
     let (upkeep, identity) = Upkeep::of_node(files, holder, source)?;
     let admin_listener = admin::bind(config.admin_bind).await?;
-    let running = start(config, identity, upkeep.certificate()).await?;
+    // A start may wait for the store's server, and who is asked to end meanwhile has nothing to put in order.
+    let running = tokio::select! {
+        started = start(config, identity, upkeep.certificate()) => started?,
+        () = shutdown.drain.cancelled() => return Ok(()),
+    };
     let readiness = [running.readiness(), upkeep.readiness()].concat();
     tokio::spawn(upkeep.run(shutdown.now.clone()));
     let stop_admin = CancellationToken::new();

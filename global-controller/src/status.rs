@@ -105,8 +105,9 @@ fn nodes(view: &ClusterView, now: Moment) -> Vec<NodeStatus> {
 
 fn status<L>(view: &ClusterView, now: Moment, id: &NodeId, node: &Node<L>, kind: Kind) -> NodeStatus {
     let state = match (view.is_live(now, node.beat_at), node.draining) {
-        (false, _) => State::Lost,
-        (true, true) => State::Draining,
+        // Who has said that it leaves is not lost when it has gone.
+        (_, true) => State::Draining,
+        (false, false) => State::Lost,
         (true, false) => State::Live,
     };
     NodeStatus {

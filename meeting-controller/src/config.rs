@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use common::config::millis;
+use common::config::{Checks, Validate, millis};
 use common::door::DoorConfig;
 use common::node::Role;
 use common::telemetry::LogConfig;
@@ -120,6 +120,36 @@ impl Default for LimitsConfig {
     }
 }
 
+impl Validate for Config {
+    fn check(&self, checks: &mut Checks) {
+        checks.that(!self.region.trim().is_empty(), "region", "must not be empty: handlers of the same name come first");
+        self.limits.check(checks);
+    }
+}
+
+impl Validate for LimitsConfig {
+    fn check(&self, checks: &mut Checks) {
+        checks.number("limits.max_meetings", self.max_meetings, 1..=1_000_000);
+        checks.number("limits.max_participants", self.max_participants, 1..=1_000_000);
+        checks.number("limits.max_sessions", self.max_sessions, 1..=2_000_000);
+        let participants = usize::try_from(self.max_participants).unwrap_or(usize::MAX);
+        checks.that(
+            self.max_sessions >= participants,
+            "limits.max_sessions",
+            format!("must be at least limits.max_participants, {participants}: each participant needs one, and two while it resumes"),
+        );
+        checks.number("limits.messages_per_window", self.messages_per_window, 1..=1_000_000);
+        checks.millis("limits.rate_window_ms", self.rate_window, 100..=3_600_000);
+        checks.millis("limits.join_timeout_ms", self.join_timeout, 50..=60_000);
+        // Tests go below a second; nobody else should, for clients say a word only once a second.
+        checks.millis("limits.silence_timeout_ms", self.silence_timeout, 100..=60_000);
+        checks.millis("limits.stall_timeout_ms", self.stall_timeout, 100..=60_000);
+        checks.millis("limits.reconnect_window_ms", self.reconnect_window, 0..=600_000);
+        checks.millis("limits.empty_meeting_timeout_ms", self.empty_meeting_timeout, 0..=86_400_000);
+        checks.millis("limits.token_leeway_ms", self.token_leeway, 0..=300_000);
+    }
+}
+
 impl LimitsConfig {
     /// What the meeting itself keeps to.
     pub(crate) fn core(&self) -> meeting_controller_core::Limits {
@@ -135,6 +165,16 @@ impl LimitsConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn absurd_values_are_refused_by_their_keys() {
+        let told = |limits: LimitsConfig| Config { limits, ..Config::default() }.validate().expect_err("it is absurd").to_string();
+        let absurd = told(LimitsConfig { max_meetings: 0, silence_timeout: Duration::ZERO, max_sessions: 9, ..LimitsConfig::default() });
+        assert!(absurd.contains("limits.max_meetings = 0: must be from"), "{absurd}");
+        assert!(absurd.contains("limits.silence_timeout_ms = 0: must be from"), "{absurd}");
+        assert!(absurd.contains("limits.max_sessions: must be at least limits.max_participants"), "{absurd}");
+        assert!(Config::default().validate().is_ok());
+    }
 
     #[test]
     fn flags_reach_every_section() {

@@ -7,6 +7,7 @@ mod withdrawals;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,8 @@ pub(crate) struct Handlers {
     listed: RwLock<BTreeMap<NodeId, Listed>>,
     /// When the last directory came.
     last_applied: Mutex<Option<Instant>>,
+    /// Whether the last word of a settled global controller is that there is no handler at all.
+    is_none_listed: AtomicBool,
     telemetry: Mutex<BTreeMap<NodeId, CancellationToken>>,
     sink: std::sync::OnceLock<Arc<dyn TelemetrySink>>,
     /// Bumped when a handler restarts, goes, or is reached or not reached again.
@@ -121,6 +124,7 @@ impl Handlers {
             region,
             listed: RwLock::new(BTreeMap::new()),
             last_applied: Mutex::new(None),
+            is_none_listed: AtomicBool::new(false),
             telemetry: Mutex::new(BTreeMap::new()),
             sink: std::sync::OnceLock::new(),
             changes: watch::Sender::new(0),
@@ -179,8 +183,12 @@ impl Handlers {
         let mut has_changed = false;
         let mut listed = self.listed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let before = self.last_applied.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(now);
-        // A global controller that does not know yet who is there says nothing about who is not; nor does one that knows nobody at all.
+        // A global controller that does not know yet who is there says nothing about who is not; one that knows nobody at all takes no
+        // handler away from the meetings that have one, but operators are told of it.
         let says_nothing = !is_settled || entries.is_empty();
+        if is_settled || !entries.is_empty() {
+            self.is_none_listed.store(entries.is_empty(), Ordering::Relaxed);
+        }
         if says_nothing || before.is_some_and(|before| now.duration_since(before) > PAUSE_MAX) {
             listed.values_mut().for_each(|it| it.last_listed = now);
         }
@@ -270,9 +278,9 @@ impl Handlers {
             .map(|(_, handler)| handler.clone())
     }
 
-    /// Whether any handler could take a meeting.
+    /// Whether any handler could take a meeting, as far as is known: what operators and global controllers are told.
     pub fn any_healthy(&self) -> bool {
-        self.choose(&[], None).is_some()
+        !self.is_none_listed.load(Ordering::Relaxed) && self.choose(&[], None).is_some()
     }
 
     fn stop_telemetry(&self, id: &NodeId) {

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use axum::Router;
 use common::admin::Readiness;
+use common::config::{ConfigError, Validate};
 use common::door::DoorKeeper;
 use common::gate::Gate;
 use common::membership::{Membership, Presentation, start_number};
@@ -60,6 +61,9 @@ const PORT_ATTEMPTS: usize = 16;
 /// Why the controller does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The configuration has values that make no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// An address is taken or not ours.
     #[error("cannot listen on {address}: {source}")]
     Bind {
@@ -105,6 +109,7 @@ pub async fn start(
     identity: impl Into<LiveIdentity>,
     certificate: impl Into<LiveCertificate>,
 ) -> Result<Running, StartError> {
+    config.validate()?;
     let (identity, certificate) = (identity.into(), certificate.into());
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let grpc_listener = common::grpc::Listener::bind(config.cluster.grpc_bind, &identity).await?;

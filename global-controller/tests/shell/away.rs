@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use common::Secret;
+use common::shutdown::Shutdown;
+use common::tls::{ClusterAuthority, NodeKind};
+use global_controller::Config;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -122,4 +125,33 @@ async fn a_sqlite_file_that_is_locked_is_free_again() {
     is_seen_away(&world).await;
     lock.rollback().await.expect("it is free");
     is_back(&world).await;
+}
+
+/// A start that waits for the store's server ends when it is asked to, and well.
+#[tokio::test]
+async fn a_start_that_waits_can_be_ended() {
+    common::tls::install_crypto_provider();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = ClusterAuthority::generate().expect("an authority");
+    let mut config = Config::default();
+    let identity = authority.issue(&config.node_id, NodeKind::GlobalController).expect("a certificate");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a temporary file");
+        path
+    };
+    config.cluster.certificate = file("node.pem", &identity.certificate_pem);
+    config.cluster.key = file("node.key", &identity.key_pem);
+    config.cluster.authority = file("cluster.pem", &identity.authority_pem);
+    config.admin_bind.set_port(0);
+    // Nobody answers at port 1.
+    config.store.url = Some(Secret::new("postgres://127.0.0.1:1/none"));
+    let shutdown = Shutdown::default();
+    let asks = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        shutdown.drain.cancel();
+        Instant::now()
+    };
+    let (outcome, asked) = tokio::join!(global_controller::run(config, shutdown.clone()), asks);
+    assert!(outcome.is_ok() && asked.elapsed() < ANSWER_LIMIT, "{outcome:?} after {:?}", asked.elapsed());
 }

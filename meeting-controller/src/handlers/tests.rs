@@ -60,6 +60,28 @@ async fn who_knows_nothing_takes_nothing_away() {
     assert!(!is_known("a") && is_known("b"));
 }
 
+/// Meetings keep the handlers that they know when all of them are lost at once, and operators are told the truth meanwhile.
+#[tokio::test]
+async fn that_all_are_lost_is_said() {
+    let handlers = handlers();
+    let a = entry("a", "eu", HealthStatus::Healthy);
+    let steps: [(&[HandlerEntry], bool, bool); 6] = [
+        (std::slice::from_ref(&a), true, true),
+        // It has just started: nothing is known.
+        (&[], false, true),
+        (&[], true, false),
+        // It starts again, and has heard nobody.
+        (&[], false, false),
+        (std::slice::from_ref(&a), false, true),
+        (&[], true, false),
+    ];
+    for (step, (entries, is_settled, expected)) in steps.into_iter().enumerate() {
+        handlers.apply(entries, is_settled);
+        assert_eq!(handlers.any_healthy(), expected, "step {step}");
+        assert!(handlers.choose(&[], None).is_some(), "step {step}");
+    }
+}
+
 #[tokio::test]
 async fn a_restart_is_a_change() {
     let handlers = handlers();
