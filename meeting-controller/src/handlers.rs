@@ -32,6 +32,9 @@ const UNLISTED_MAX: Duration = Duration::from_secs(6);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A handler that a call did not reach is passed over for this long, unless another sign of life comes first.
 const SUSPECT: Duration = Duration::from_secs(3);
+/// Whoever notices so late that its time is over has stood still itself: what did not come meanwhile says nothing about the handler. More than
+/// a task waits for its turn on a busy machine, so that a handler that is silent is noticed there too.
+const OWN_PAUSE: Duration = Duration::from_secs(1);
 /// A handler's largest answer: telemetry of its hundred thousand subscriptions.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Media sessions at the handler that a meeting has left end by themselves, when the new ones stand; after this they are ended.
@@ -289,6 +292,11 @@ impl Handlers {
             token.cancel();
         }
     }
+}
+
+/// Whether this process stood still when a time ended at `due`, if that is noticed `now`.
+fn stood_still(due: tokio::time::Instant, now: tokio::time::Instant) -> bool {
+    now.saturating_duration_since(due) > OWN_PAUSE
 }
 
 fn is_same(handler: &Handler, entry: &HandlerEntry) -> bool {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use common_core::{MeetingId, NodeId, ParticipantId};
 use meeting_controller_core::message::StreamQuality;
 use proto::cluster::{MediaTelemetry, TelemetryRequest};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Handler, Handlers};
+use super::{Handler, Handlers, stood_still};
 
 /// Reports come once a second: three missing ones are no accident.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -45,11 +46,14 @@ async fn listen(handlers: Arc<Handlers>, id: NodeId, stop: CancellationToken) {
                     End::Renewal => continue,
                     End::Broken(reason) => reason,
                 };
-                let was_reachable = handler.is_reachable();
-                handler.note(false);
-                if was_reachable {
-                    tracing::warn!(handler = %id, reason, "telemetry broke off");
-                    handlers.changed();
+                // What broke while this process stood still is not the handler's fault.
+                if handlers.gate.is_open() {
+                    let was_reachable = handler.is_reachable();
+                    handler.note(false);
+                    if was_reachable {
+                        tracing::warn!(handler = %id, reason, "telemetry broke off");
+                        handlers.changed();
+                    }
                 }
             }
         }
@@ -80,9 +84,10 @@ async fn listen_once(handlers: &Handlers, handler: &Handler) -> End {
     };
     let mut has_reported = false;
     loop {
+        let due = Instant::now() + SILENCE_MAX;
         let next = tokio::select! {
             () = renewed.cancelled() => return End::Renewal,
-            next = tokio::time::timeout(SILENCE_MAX, reports.message()) => next,
+            next = tokio::time::timeout_at(due, reports.message()) => next,
         };
         match next {
             Ok(Ok(Some(report))) => {
@@ -102,6 +107,8 @@ async fn listen_once(handlers: &Handlers, handler: &Handler) -> End {
             Ok(Ok(None)) if has_reported => return End::Renewal,
             Ok(Ok(None)) => return End::Broken("the handler ended it".to_owned()),
             Ok(Err(status)) => return End::Broken(status.to_string()),
+            // Reports may have come, and wait to be read.
+            Err(_) if stood_still(due, Instant::now()) || !handlers.gate.is_open() => {}
             Err(_) => return End::Broken("no report".to_owned()),
         }
     }

@@ -82,6 +82,14 @@ async fn that_all_are_lost_is_said() {
     }
 }
 
+/// A controller that was frozen does not take its handlers for dead, whose answers wait to be read.
+#[test]
+fn who_stood_still_blames_nobody() {
+    let due = tokio::time::Instant::now();
+    assert!(!stood_still(due, due) && !stood_still(due + OWN_PAUSE, due) && !stood_still(due, due + OWN_PAUSE));
+    assert!(stood_still(due, due + OWN_PAUSE + Duration::from_millis(1)));
+}
+
 #[tokio::test]
 async fn a_restart_is_a_change() {
     let handlers = handlers();

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::{Handler, Handlers};
+use super::{Handler, Handlers, stood_still};
 
 /// Operations that wait for one handler: a full meeting's joins and routes at once. One more has failed.
 const QUEUE_MAX: usize = 4096;
@@ -100,7 +100,11 @@ impl Worker {
             Ok(result) => result,
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         };
-        if let Some(reached) = was_reached(result.as_ref().err().map(Status::code), had_time) {
+        let had_time = had_time && !stood_still(due, Instant::now());
+        // What broke while this process stood still is not the handler's fault.
+        if self.handlers.gate.is_open()
+            && let Some(reached) = was_reached(result.as_ref().err().map(Status::code), had_time)
+        {
             let was_reachable = self.handler.is_reachable();
             self.handler.note(reached);
             if was_reachable != reached {
