@@ -82,6 +82,10 @@ pub trait Member: Send + Sync + 'static {
     fn diagnosis(&self) -> Diagnosis;
     /// Takes over what a global controller says.
     fn apply(&self, reply: &HeartbeatReply);
+    /// Every meeting that this node would let somebody into, those without anybody included.
+    fn meetings(&self) -> Vec<MeetingId> {
+        Vec::new()
+    }
     /// These meetings have moved on to others, or ended; resolves when nothing of them is left that could still be sent. Of a node without
     /// meetings of its own there is nothing to let go: whoever has them withdraws them.
     fn let_go(&self, _meetings: Vec<MeetingId>) -> BoxFuture<'_, ()> {

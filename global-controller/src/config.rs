@@ -236,7 +236,9 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Handshakes under way at once, TCP and QUIC each.
     pub handshakes: usize,
-    /// Of these, one address (IPv6: a /64) may have, TCP and QUIC each.
+    /// Of these, one address (IPv6: a /64) may have.
+    pub handshakes_per_address: usize,
+    /// Of the connections, one address (IPv6: a /64) may have, TCP and QUIC each.
     pub connections_per_address: usize,
     /// Of the requests under way at once, one address may have.
     pub requests_per_address: usize,
@@ -268,6 +270,8 @@ impl Default for LimitsConfig {
             requests_per_connection: 100,
             connections: 4096,
             handshakes: 256,
+            // A handshake is over in a tenth of a second: hundreds a second, and three quarters of the places are others'.
+            handshakes_per_address: 64,
             // An office behind one address, with pages and applications.
             connections_per_address: 1024,
             requests_per_address: 512,

@@ -9,6 +9,8 @@ use meeting_controller_core::{Memory, Settings};
 
 /// Meetings that sleep: an hour of a busy controller's, at two hundred bytes each.
 const MEETINGS_MAX: usize = 100_000;
+/// See [`Dormant::newest`]. Join tokens live for minutes, so those that sleep for longer are nobody's destination.
+const NEWEST_MAX: usize = 5_000;
 /// Subjects and tokens remembered in all of them together, at a hundred bytes each.
 const ENTRIES_MAX: usize = 500_000;
 
@@ -54,6 +56,11 @@ impl Dormant {
         Some(asleep)
     }
 
+    /// Those that fell asleep last: as many as a controller can ask about in the moment that it has after a freeze.
+    pub fn newest(&self) -> impl Iterator<Item = MeetingId> {
+        self.by_age.values().rev().take(NEWEST_MAX).copied()
+    }
+
     /// Whether it sleeps here.
     pub fn contains(&self, meeting_id: MeetingId) -> bool {
         self.by_id.contains_key(&meeting_id)
@@ -90,6 +97,12 @@ mod tests {
         for number in 0..=MEETINGS_MAX {
             dormant.put(Moment::ORIGIN, meeting(number), Asleep::default());
         }
+        let newest: Vec<MeetingId> = dormant.newest().collect();
+        assert_eq!(
+            (newest.len(), newest.first()),
+            (NEWEST_MAX, Some(&meeting(MEETINGS_MAX))),
+            "those that were put last are asked about first"
+        );
         assert_eq!([0, 1, MEETINGS_MAX].map(|number| dormant.contains(meeting(number))), [false, true, true]);
     }
 

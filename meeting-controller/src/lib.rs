@@ -120,6 +120,9 @@ pub async fn start(
     let of_process = (start_number, gate.clone());
     let handlers = Handlers::new(identity.clone(), config.region.clone(), of_process, (stop.clone(), tasks.clone()));
     let global_controllers = &config.cluster.global_controllers;
+    if global_controllers.is_empty() {
+        tracing::warn!("cluster.global_controllers is empty: this node registers nowhere, and nobody is sent here");
+    }
     let reports = Reports::new(!global_controllers.is_empty());
     let surroundings = Surroundings {
         stopping: accepting.clone(),

@@ -43,8 +43,13 @@ impl Member for Registered {
         self.0.apply(reply);
     }
 
+    fn meetings(&self) -> Vec<MeetingId> {
+        self.0.every_meeting()
+    }
+
     /// Everybody in them is sent back to the API; what was still to be said to them is not said any more.
     fn let_go(&self, meetings: Vec<MeetingId>) -> BoxFuture<'_, ()> {
+        meetings.iter().for_each(|meeting| drop(self.0.dormant().take(*meeting)));
         let here: Vec<MeetingHandle> = meetings.into_iter().filter_map(|meeting| self.0.meeting(meeting)).collect();
         async move { drop(join_all(here.iter().map(|meeting| meeting.end(EndCause::Moved))).await) }.boxed()
     }

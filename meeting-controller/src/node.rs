@@ -140,6 +140,13 @@ impl Node {
         self.meetings.iter().map(|meeting| meeting.value().clone()).collect()
     }
 
+    /// Those that are here, awake or lately asleep: a token that was made for one of them is good here.
+    pub fn every_meeting(&self) -> Vec<MeetingId> {
+        let mut all: Vec<MeetingId> = self.meetings.iter().map(|meeting| *meeting.key()).collect();
+        all.extend(self.dormant().newest());
+        all
+    }
+
     /// For a request that may create something.
     pub fn stamp(&self) -> Stamp {
         Stamp { unix_micros: common::clock::unix_micros(), id: common::random::uuid().into_bytes() }

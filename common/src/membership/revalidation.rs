@@ -58,7 +58,7 @@ pub(super) async fn ask_any(shared: &Arc<Shared>, clients: &[Client], within: Du
 pub(super) async fn ask_once(shared: &Shared, mut client: Client) -> Result<Verdict, tonic::Status> {
     let (node_id, start_number) = shared.process();
     let answer = async {
-        let Load::Controller(_, meetings) = shared.member.load() else {
+        let Load::Controller(..) = shared.member.load() else {
             let reply = client.heartbeat(heartbeat(shared)).await?.into_inner();
             if reply.known {
                 shared.member.apply(&reply);
@@ -68,7 +68,7 @@ pub(super) async fn ask_once(shared: &Shared, mut client: Client) -> Result<Verd
         let request = Revalidate {
             controller_id: node_id.to_string(),
             start_number,
-            meeting_ids: meetings.into_iter().map(|meeting| meeting.meeting_id).collect(),
+            meeting_ids: shared.member.meetings().iter().map(ToString::to_string).collect(),
         };
         let answer = client.revalidate(request).await?.into_inner();
         if answer.superseded {

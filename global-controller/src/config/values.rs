@@ -79,6 +79,7 @@ impl Validate for LimitsConfig {
         checks.number("limits.connections_per_address", self.connections_per_address, 1..=MANY);
         // With half of the places taken, Retry begins.
         checks.number("limits.handshakes", self.handshakes, 2..=MANY);
+        checks.number("limits.handshakes_per_address", self.handshakes_per_address, 2..=MANY);
         checks.millis("limits.handshake_timeout_ms", self.handshake_timeout, 100..=WAIT_MS_MAX);
         checks.millis("limits.read_timeout_ms", self.read_timeout, 100..=WAIT_MS_MAX);
         checks.millis("limits.write_timeout_ms", self.write_timeout, 100..=WAIT_MS_MAX);

@@ -23,7 +23,6 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +32,7 @@ use self::transport::{Answers, BidiStream, RecvStream, SendStream};
 use super::activity::{Activity, Watch};
 use super::http1::HEAD_LIMIT_FACTOR;
 use crate::config::LimitsConfig;
+use common::door::count_refusal;
 use common::shares::{Shares, caller_address};
 
 /// ALPN of HTTP/3.
@@ -55,7 +55,9 @@ const BROKEN_MAX: usize = 1000;
 /// Accepts connections until `stop`.
 pub async fn serve(endpoint: quinn::Endpoint, router: Router, limits: LimitsConfig, stop: CancellationToken, tasks: TaskTracker) {
     let connections = Shares::new(limits.connections, limits.connections_per_address);
-    let handshakes = Arc::new(Semaphore::new(limits.handshakes));
+    let handshakes = Shares::new(limits.handshakes, limits.handshakes_per_address);
+    // Whoever writes another's address on its packets leaves half of the places, and half of that address's, to those who answer.
+    let unproven = Shares::new(limits.handshakes / 2, limits.handshakes_per_address / 2);
     loop {
         let incoming = tokio::select! {
             () = stop.cancelled() => return,
@@ -64,23 +66,27 @@ pub async fn serve(endpoint: quinn::Endpoint, router: Router, limits: LimitsConf
                 None => return,
             },
         };
-        let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
-            count("refused");
-            incoming.refuse();
-            continue;
-        };
-        // With half of the places taken, only addresses that answer are let in: Retry (RFC 9000 section 8.1.2).
-        if handshakes.available_permits() < limits.handshakes / 2 && !incoming.remote_address_validated() && incoming.may_retry() {
+        let address = caller_address(incoming.remote_address().ip());
+        let is_proven = incoming.remote_address_validated();
+        let doubt = if is_proven { None } else { unproven.take(address).ok() };
+        // Addresses that answer are let in beyond that: Retry (RFC 9000 section 8.1.2).
+        if !is_proven && doubt.is_none() && incoming.may_retry() {
             count("retry");
             // The address was not validated and a Retry is allowed, so this cannot fail.
             let _ = incoming.retry();
             continue;
         }
+        let Ok(handshake) = handshakes.take(address) else {
+            count("refused");
+            count_refusal("http", "handshakes");
+            incoming.refuse();
+            continue;
+        };
         let (router, stop, connections) = (router.clone(), stop.clone(), connections.clone());
         tasks.spawn(async move {
             let remote = incoming.remote_address();
             let shaken = tokio::time::timeout(limits.handshake_timeout, async { incoming.accept()?.await }).await;
-            drop(handshake);
+            drop((handshake, doubt));
             match shaken {
                 // Only now the address is known to be the client's own: whoever borrows another's takes none of its places.
                 Ok(Ok(connection)) => match connections.take(caller_address(remote.ip())) {

@@ -2,14 +2,12 @@
 //! TLS, which is for this machine alone, all speak HTTP/1.1.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use common::door::count_refusal;
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,7 +44,7 @@ pub fn alternative(port: u16) -> HeaderValue {
 /// Accepts connections until `stop`.
 pub async fn serve(listener: TcpListener, served: Served, stop: CancellationToken, tasks: TaskTracker) {
     let connections = Shares::new(served.limits.connections, served.limits.connections_per_address);
-    let handshakes = Arc::new(Semaphore::new(served.limits.handshakes));
+    let handshakes = Shares::new(served.limits.handshakes, served.limits.handshakes_per_address);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -61,13 +59,16 @@ pub async fn serve(listener: TcpListener, served: Served, stop: CancellationToke
             }
         };
         // Dropping the stream refuses it.
-        let place = connections.take(caller_address(remote.ip()));
-        let (Ok(place), Ok(handshake)) = (place, handshakes.clone().try_acquire_owned()) else {
-            if served.tls.is_some() {
-                count("refused");
+        let address = caller_address(remote.ip());
+        let (place, handshake) = match (connections.take(address), handshakes.take(address)) {
+            (Ok(place), Ok(handshake)) => (place, handshake),
+            (place, _) => {
+                if served.tls.is_some() {
+                    count("refused");
+                }
+                count_refusal("http", if place.is_err() { "connections" } else { "handshakes" });
+                continue;
             }
-            count_refusal("http", "connections");
-            continue;
         };
         let (served, stop) = (served.clone(), stop.clone());
         tasks.spawn(async move {

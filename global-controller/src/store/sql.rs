@@ -8,13 +8,14 @@ mod requests;
 mod webhooks;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use common_core::{MeetingId, NodeId};
 use uuid::Uuid;
 
-use super::pool::{Connection, Pool};
+use super::pool::{Connection, Pool, Sql};
 use super::recent::RecentMeetings;
 use super::{
     Account, ApiClient, AssignedMeeting, Assignment, ClientChange, Delivery, Ended, Event, IdempotencyKey, Listing, Meeting, MeetingKey,
@@ -38,8 +39,13 @@ pub struct SqlStore {
     readers: Pool,
     timeout: Duration,
     ping: Ping,
+    /// A call failed since the last look that wrote: whether a disk is full only a write can tell.
+    is_doubtful: Arc<AtomicBool>,
     recent: Arc<RecentMeetings>,
 }
+
+/// Takes a page of the database's file, and no row of anybody's. The file's own free number is nobody else's, and stays what it is.
+const TRIAL: Sql = Sql { sqlite: "PRAGMA user_version = 0", postgres: "SELECT 1" };
 
 /// How to find out whether a database takes what it is given.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +58,7 @@ pub(super) enum Ping {
 
 impl SqlStore {
     pub(super) fn new(writers: Pool, readers: Pool, timeout: Duration, ping: Ping) -> Self {
-        Self { writers, readers, timeout, ping, recent: Arc::new(RecentMeetings::new()) }
+        Self { writers, readers, timeout, ping, is_doubtful: Arc::default(), recent: Arc::new(RecentMeetings::new()) }
     }
 
     async fn read(&self) -> Result<Connection, StoreError> {
@@ -78,6 +84,9 @@ impl SqlStore {
         metrics::histogram!("dark_tower_store_seconds", "operation" => operation).record(began.elapsed().as_secs_f64());
         if let Err(error) = &result {
             metrics::counter!("dark_tower_store_errors_total", "kind" => error.kind()).increment(1);
+            if matches!(error, StoreError::Unavailable(_)) {
+                self.is_doubtful.store(true, Ordering::Relaxed);
+            }
         }
         result
     }
@@ -85,8 +94,14 @@ impl SqlStore {
     async fn check(&self) -> Result<(), StoreError> {
         match self.ping {
             Ping::Lock => {
-                let connection = self.transaction().await?;
-                connection.roll_back().await
+                let mut connection = self.transaction().await?;
+                if !self.is_doubtful.load(Ordering::Relaxed) {
+                    return connection.roll_back().await;
+                }
+                connection.execute(TRIAL, &[]).await?;
+                connection.commit().await?;
+                self.is_doubtful.store(false, Ordering::Relaxed);
+                Ok(())
             }
             Ping::Writable => {
                 let mut connection = self.write().await?;
