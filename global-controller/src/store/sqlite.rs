@@ -3,9 +3,10 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlSafeStr};
 
 use super::StoreError;
@@ -15,6 +16,9 @@ use super::sql::{Limits, Ping, SqlStore};
 /// What each connection keeps of the file, in KiB: the upper pages of the indexes. The kernel keeps the file itself, once for all of them; with
 /// SQLite's 2 MiB each, eight connections would hold the same pages eight times over, and grow to that for hours.
 const CACHE_KIB: i64 = 256;
+
+/// Between two attempts to open a file that somebody else is opening.
+const OPENING_PAUSE: Duration = Duration::from_millis(20);
 
 /// What was released never changes: files are found by their checksums.
 const MIGRATIONS: [(&str, &str); 3] = [
@@ -35,7 +39,7 @@ pub async fn open(path: &Path, limits: Limits) -> Result<SqlStore, StoreError> {
         // Negative: KiB instead of pages.
         .pragma("cache_size", (-CACHE_KIB).to_string())
         .busy_timeout(limits.timeout);
-    migrate(&options).await?;
+    migrate(&options, limits.timeout).await?;
     let writers = Pool::new(Target::Sqlite(options.clone()), 1, limits.timeout);
     let reading = options.pragma("query_only", "ON");
     let readers = Pool::new(Target::Sqlite(reading), limits.connections.saturating_sub(1), limits.timeout);
@@ -43,13 +47,25 @@ pub async fn open(path: &Path, limits: Limits) -> Result<SqlStore, StoreError> {
 }
 
 /// In one transaction that holds the writer's lock: of two processes that open the file at once, one migrates and the other finds it done.
-async fn migrate(options: &SqliteConnectOptions) -> Result<(), StoreError> {
-    let mut connection = options.connect().await?;
+async fn migrate(options: &SqliteConnectOptions, patience: Duration) -> Result<(), StoreError> {
+    let mut connection = first_connection(options, patience).await?;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     migrator(&MIGRATIONS).run(&mut *transaction).await.map_err(|error| StoreError::Failed(error.to_string()))?;
     transaction.commit().await?;
     connection.close().await?;
     Ok(())
+}
+
+/// A connection to a file that others may be opening for the first time as well: the change to a write-ahead log needs the file alone, and does not
+/// wait for it as everything else does (sqlite.org/wal.html).
+async fn first_connection(options: &SqliteConnectOptions, patience: Duration) -> Result<SqliteConnection, StoreError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match options.connect().await.map_err(StoreError::from) {
+            Err(StoreError::Unavailable(_)) if Instant::now() < deadline => tokio::time::sleep(OPENING_PAUSE).await,
+            other => return other,
+        }
+    }
 }
 
 /// Numbers migrations from 1.
