@@ -160,7 +160,7 @@ impl Membership {
         self.0.superseded.cancelled().await;
     }
 
-    /// Tells every global controller that this node leaves, so that nobody new is sent here; at most [`LEAVE_TIMEOUT`].
+    /// Tells every global controller that this node leaves, so that nobody new is sent here; at most `LEAVE_TIMEOUT`.
     pub async fn leave(&self) {
         self.0.left.cancel();
         self.0.farewells.close();

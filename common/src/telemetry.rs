@@ -1,7 +1,7 @@
 //! Logs and metrics of a process, set up once by its main.
 //!
-//! In: what is logged at whatever level, by us and by libraries. Out: lines that hold no secret and fool nobody: [`caps`] keep libraries from
-//! printing what they carry, [`lines`] escapes, cuts and takes out what got past.
+//! In: what is logged at whatever level, by us and by libraries. Out: lines that hold no secret and fool nobody: `caps` keep libraries from
+//! printing what they carry, `lines` escapes, cuts and takes out what got past.
 
 mod caps;
 mod catalogue;
