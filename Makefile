@@ -57,7 +57,7 @@ hostile: $(STAMPS)/web $(VENV)/ready ## The hostile suite at full scale: floods 
 	HOSTILE_SCALE=full cargo nextest run -p e2e --locked --profile hostile --no-capture hostile
 
 .PHONY: lint
-lint: $(STAMPS)/web ## clippy and the TypeScript compiler, warnings are errors
+lint: $(STAMPS)/web ## clippy, the TypeScript compiler and eslint, warnings are errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cd web && npm run --silent lint
 
@@ -70,8 +70,9 @@ fmt-check: ## Whether it is formatted
 	cargo fmt --all --check
 
 .PHONY: docs
-docs: $(STAMPS)/web ## The API documentation of all crates, warnings are errors
+docs: $(STAMPS)/web ## The API documentation of all crates and of the TypeScript client, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	cd web && npm run --silent api
 
 .PHONY: bench
 bench: ## Benchmarks, built with optimisation

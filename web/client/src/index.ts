@@ -1,9 +1,21 @@
 // The package's public face.
 
 export { type ApiOptions, createMeeting, type CreatedMeeting, requestJoin } from "./api.ts";
+export type { Code } from "./code.ts";
 export { DarkTowerError, type ErrorCode, type ErrorData } from "./error.ts";
-export { CHAT_BYTES_MAX, join, type JoinOptions, type Meeting, NAME_CHARACTERS_MAX, type Publication, support } from "./meeting.ts";
+export {
+  CHAT_BYTES_MAX,
+  join,
+  type JoinOptions,
+  type Listener,
+  type Meeting,
+  NAME_CHARACTERS_MAX,
+  type Publication,
+  support,
+} from "./meeting.ts";
+export type { Observable } from "./observable.ts";
 export type { Quality, QualityLevel } from "./quality.ts";
+export type { MeetingStats, PublicationLimiter, PublicationStats, SubscriptionStats } from "./stats.ts";
 export type {
   ChatMessage,
   EndReason,
@@ -13,6 +25,7 @@ export type {
   MeetingEvent,
   MeetingEvents,
   MeetingInfo,
+  MeetingState,
   MuteRequest,
   Participant,
   PublishOptions,

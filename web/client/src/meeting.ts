@@ -1,7 +1,10 @@
 // What an application holds: a meeting that it has joined. Everything that takes time happens in the worker behind it.
 
 import { DarkTowerError } from "./error.ts";
-import type { RequestName, Requests, ToPage, ToWorker } from "./messages.ts";
+import type { RequestName, Requests, ToPage } from "./messages.ts";
+import { type Observable, Source } from "./observable.ts";
+import type { Quality } from "./quality.ts";
+import type { MeetingStats } from "./stats.ts";
 import type {
   ChatMessage,
   EndReason,
@@ -10,6 +13,7 @@ import type {
   MeetingEvent,
   MeetingEvents,
   MeetingInfo,
+  MeetingState,
   Participant,
   PublishOptions,
   StreamType,
@@ -42,7 +46,8 @@ export interface Publication {
   stop(): Promise<void>;
 }
 
-type Listener<K extends keyof MeetingEvents> = (detail: MeetingEvents[K]) => void;
+/** What `on` takes. */
+export type Listener<K extends keyof MeetingEvents> = (detail: MeetingEvents[K]) => void;
 
 /** Chromium's source of frames; not yet in TypeScript's library for the window. */
 interface TrackProcessor {
@@ -80,9 +85,22 @@ export class Meeting {
   participantId = "";
   /** What the meeting was created with. */
   info: MeetingInfo = { displayName: "", maxParticipants: 0, wantsEndToEndEncryption: false, mayBeRecorded: false };
-  /** The others, by id, as the controller says. */
-  readonly participants = new Map<string, Participant>();
-  readonly chat: ChatMessage[] = [];
+  private readonly sources = {
+    state: new Source<MeetingState>("connected"),
+    participants: new Source<ReadonlyMap<string, Participant>>(new Map()),
+    chat: new Source<readonly ChatMessage[]>([]),
+    quality: new Source<Quality>({ level: "good", rttMs: undefined, reason: "" }),
+    stats: new Source<MeetingStats | undefined>(undefined),
+  };
+  /** Whether signaling stands. Media goes on while it is being resumed. */
+  readonly state: Observable<MeetingState> = this.sources.state;
+  /** The others, by id, as the controller says, with the media streams that they publish. */
+  readonly participants: Observable<ReadonlyMap<string, Participant>> = this.sources.participants;
+  /** Oldest first: what the meeting's history had at the join, then what was said. */
+  readonly chat: Observable<readonly ChatMessage[]> = this.sources.chat;
+  readonly quality: Observable<Quality> = this.sources.quality;
+  /** New each second; `undefined` before the first. */
+  readonly stats: Observable<MeetingStats | undefined> = this.sources.stats;
   private readonly worker: Worker;
   private readonly pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: DarkTowerError) => void }>();
   private readonly listeners = new Map<keyof MeetingEvents, Set<(detail: never) => void>>();
@@ -109,8 +127,8 @@ export class Meeting {
   on<K extends keyof MeetingEvents>(type: K, listener: Listener<K>): () => void {
     const set = this.listeners.get(type) ?? new Set();
     this.listeners.set(type, set);
-    set.add(listener as (detail: never) => void);
-    return () => void set.delete(listener as (detail: never) => void);
+    set.add(listener);
+    return () => void set.delete(listener);
   }
 
   /** @internal */
@@ -133,11 +151,10 @@ export class Meeting {
     this.participantId = answer.participantId;
     this.info = answer.info;
     // Events may have overtaken the answer; what they told stands.
-    for (const participant of answer.participants) {
-      if (!this.participants.has(participant.participantId)) this.participants.set(participant.participantId, participant);
-    }
-    const known = new Set(this.chat.map((message) => message.sequence));
-    this.chat.unshift(...answer.chat.filter((message) => !known.has(message.sequence)));
+    const { participants, chat } = this.sources;
+    participants.set(new Map([...answer.participants.map((it) => [it.participantId, it] as const), ...participants.value]));
+    const known = new Set(chat.value.map((message) => message.sequence));
+    chat.set([...answer.chat.filter((message) => !known.has(message.sequence)), ...chat.value]);
   }
 
   /** Publishes a camera, microphone, screen or canvas. The track stays the caller's; stop it after the publication. */
@@ -229,7 +246,7 @@ export class Meeting {
     this.nextId += 1;
     return new Promise((resolve, reject) => {
       this.pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.worker.postMessage({ id, name, value } as ToWorker, transfer);
+      this.worker.postMessage({ id, name, value }, transfer);
     });
   }
 
@@ -246,27 +263,40 @@ export class Meeting {
     else pending?.reject(DarkTowerError.fromData(message.error));
   }
 
-  /** Keeps the mirror of the worker's roster. */
+  /** Keeps the mirror of what the worker knows. */
   private apply({ type, detail }: MeetingEvent): void {
+    const { state, chat, quality, stats } = this.sources;
     if (type === "participant-joined" || type === "participant-updated") {
-      this.participants.set(detail.participantId, detail);
+      this.changePeople((people) => people.set(detail.participantId, detail));
     } else if (type === "participant-left") {
-      this.participants.delete(detail.participantId);
+      this.changePeople((people) => people.delete(detail.participantId));
     } else if (type === "stream-published") {
       this.changeStreams(detail.participantId, (streams) => [...streams.filter((it) => it.streamId !== detail.streamId), detail]);
     } else if (type === "stream-unpublished") {
       this.changeStreams(detail.participantId, (streams) => streams.filter((it) => it.streamId !== detail.streamId));
     } else if (type === "chat") {
-      this.chat.push(detail);
+      chat.set([...chat.value, detail]);
+    } else if (type === "quality") {
+      quality.set(detail);
+    } else if (type === "stats") {
+      stats.set(detail);
+    } else if (type === "connection") {
+      state.set(detail.state);
     } else if (type === "ended") {
       this.endReason = detail.reason;
+      state.set("ended");
     }
   }
 
+  private changePeople(change: (people: Map<string, Participant>) => void): void {
+    const people = new Map(this.sources.participants.value);
+    change(people);
+    this.sources.participants.set(people);
+  }
+
   private changeStreams(participantId: string, change: (streams: MediaStreamInfo[]) => MediaStreamInfo[]): void {
-    const participant = this.participants.get(participantId);
-    if (participant !== undefined) {
-      this.participants.set(participantId, { ...participant, streams: change(participant.streams) });
-    }
+    const participant = this.participants.value.get(participantId);
+    if (participant === undefined) return;
+    this.changePeople((people) => people.set(participantId, { ...participant, streams: change(participant.streams) }));
   }
 }

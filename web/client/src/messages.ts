@@ -26,21 +26,32 @@ export interface PublishArguments {
   options: PublishOptions;
 }
 
-/** Every request of the page, with what it takes and what it answers. */
-export interface Requests {
+/** To the engine: the stay itself. With what each request takes and what it answers. */
+export interface StayRequests {
   join: { takes: JoinArguments; gives: { participantId: string; info: MeetingInfo; participants: Participant[]; chat: ChatMessage[] } };
-  publish: { takes: PublishArguments; gives: void };
-  unpublish: { takes: { streamId: string }; gives: void };
-  subscribe: { takes: { streamId: string }; gives: void };
-  unsubscribe: { takes: { streamId: string }; gives: void };
-  /** Pictures of the media stream are drawn here; absent: nowhere any more. */
-  attach: { takes: { streamId: string; canvas: OffscreenCanvas | undefined }; gives: void };
   chat: { takes: { clientMessageId: string; content: string }; gives: ChatMessage };
   state: { takes: { isMuted?: boolean; isVideoOn?: boolean }; gives: void };
   kick: { takes: { participantId: string }; gives: void };
   relay: { takes: { targetId: string; kind: string; payload: Uint8Array }; gives: void };
   leave: { takes: Record<string, never>; gives: void };
 }
+
+/** To what is published. */
+export interface PublicationRequests {
+  publish: { takes: PublishArguments; gives: void };
+  unpublish: { takes: { streamId: string }; gives: void };
+}
+
+/** To what is received. */
+export interface SubscriptionRequests {
+  subscribe: { takes: { streamId: string }; gives: void };
+  unsubscribe: { takes: { streamId: string }; gives: void };
+  /** Pictures of the media stream are drawn here; absent: nowhere any more. */
+  attach: { takes: { streamId: string; canvas: OffscreenCanvas | undefined }; gives: void };
+}
+
+/** Every request of the page. */
+export interface Requests extends StayRequests, PublicationRequests, SubscriptionRequests {}
 
 export type RequestName = keyof Requests;
 

@@ -2,6 +2,7 @@
 
 import type { ErrorData } from "./error.ts";
 import type { Quality } from "./quality.ts";
+import type { MeetingStats } from "./stats.ts";
 
 export type StreamType = "audio" | "camera" | "screen";
 
@@ -62,6 +63,9 @@ export interface ChatMessage {
   clientMessageId: string;
 }
 
+/** How a stay stands: signaling broke and is being resumed, or all is well, or it is over. */
+export type MeetingState = "connected" | "reconnecting" | "ended";
+
 /** Why a meeting is over for this participant. */
 export type EndReason = "left" | "kicked" | "meeting-ended" | "moved" | "connection-lost" | "refused";
 
@@ -93,6 +97,8 @@ export interface MeetingEvents {
   /** Pixels of the pictures that are drawn now. */
   "video-size": { streamId: string; width: number; height: number };
   quality: Quality;
+  /** Once a second. */
+  stats: MeetingStats;
   /** Signaling broke, and is being resumed; or stands again. */
   connection: { state: "connected" | "reconnecting" };
   ended: { reason: EndReason; error: ErrorData | undefined };

@@ -14,7 +14,7 @@ export function uuidToBytes(text: string): Uint8Array {
 export function uuidFromBytes(bytes: Uint8Array, offset = 0): string {
   const hex = (from: number, to: number): string => {
     let out = "";
-    for (let index = offset + from; index < offset + to; index += 1) out += HEX[bytes[index] ?? 0];
+    for (let index = offset + from; index < offset + to; index += 1) out += HEX[bytes[index] ?? 0] ?? "";
     return out;
   };
   return `${hex(0, 4)}-${hex(4, 6)}-${hex(6, 8)}-${hex(8, 10)}-${hex(10, 16)}`;

@@ -124,7 +124,7 @@ export class Description {
     if (found === undefined) throw new Error(`the document refers to ${value.$ref}, which it does not have`);
     // What stands beside a reference is said of this place and comes first (OpenAPI 3.1).
     const { $ref: _, ...beside } = value;
-    return { ...this.resolve(found as T), ...beside } as T;
+    return { ...this.resolve(found as T), ...beside };
   }
 
   groups(): Group[] {

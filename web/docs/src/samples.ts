@@ -38,7 +38,8 @@ export function sampleOf(description: Description, call: Call): Sample {
   const parameters = (call.operation.parameters ?? []).map((parameter) => description.resolve(parameter));
   const value = (parameter: Parameter): string => {
     const example = parameter.example ?? parameter.schema?.example ?? parameter.schema?.default;
-    return example === undefined ? parameter.name.toUpperCase() : String(example);
+    if (example === undefined) return parameter.name.toUpperCase();
+    return typeof example === "string" ? example : JSON.stringify(example);
   };
   const query = parameters.filter(({ in: place, required }) => place === "query" && required === true);
   const asked = query.map((parameter) => `${parameter.name}=${encodeURIComponent(value(parameter))}`).join("&");

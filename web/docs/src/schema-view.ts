@@ -69,7 +69,8 @@ function inner(description: Description, given: Schema): Schema {
 
 function boundsOf(schema: Schema): string[] {
   const said: string[] = [];
-  if (schema.enum !== undefined) said.push(`one of ${schema.enum.map((value) => String(value)).join(", ")}`);
+  if (schema.enum !== undefined)
+    said.push(`one of ${schema.enum.map((value) => (typeof value === "string" ? value : JSON.stringify(value))).join(", ")}`);
   const between = (least: number | undefined, most: number | undefined, unit: string): void => {
     if (least !== undefined && most !== undefined) said.push(`${least} to ${most}${unit}`);
     else if (most !== undefined) said.push(`at most ${most}${unit}`);

@@ -67,7 +67,7 @@ export class Capture {
 
   close(device: Device): void {
     this.tracks[device]?.stop();
-    delete this.tracks[device];
+    this.tracks[device] = undefined;
   }
 
   closeAll(): void {
@@ -100,7 +100,7 @@ export class Capture {
     for (const track of stream.getTracks()) {
       const device: Device = track.kind === "video" ? "camera" : "microphone";
       this.tracks[device] = track;
-      delete this.faults[device];
+      this.faults[device] = undefined;
     }
   }
 }

@@ -64,8 +64,8 @@ export class Room {
     this.own.setMuted(options.isMuted);
     this.tiles.set(meeting.participantId, this.own);
     this.stage.add(this.own);
-    for (const participant of meeting.participants.values()) this.joined(participant);
-    for (const message of meeting.chat) this.said(message);
+    for (const participant of meeting.participants.value.values()) this.joined(participant);
+    for (const message of meeting.chat.value) this.said(message);
     this.listen();
     this.starting = this.publishDevices();
   }
@@ -192,7 +192,7 @@ export class Room {
     meeting.on("stream-published", (stream) => this.published(stream));
     meeting.on("stream-unpublished", (stream) => this.unpublished(stream));
     meeting.on("video-size", ({ streamId }) => {
-      const owner = [...meeting.participants.values()].find((it) =>
+      const owner = [...meeting.participants.value.values()].find((it) =>
         it.streams.some((stream) => stream.streamId === streamId && stream.type === "camera"),
       );
       if (owner !== undefined) this.tiles.get(owner.participantId)?.setVideo(true);
@@ -237,7 +237,7 @@ export class Room {
     if (stream.type === "camera") {
       this.tiles.get(stream.participantId)?.setPicture(canvas);
     } else {
-      const name = this.meeting.participants.get(stream.participantId)?.name ?? "Somebody";
+      const name = this.meeting.participants.value.get(stream.participantId)?.name ?? "Somebody";
       this.stage.addScreen(stream.streamId, name, canvas);
     }
     void this.meeting.attach(stream.streamId, canvas).catch(() => undefined);

@@ -122,11 +122,17 @@ export function qualityWords(quality: Quality): string {
   return reason === "" ? LEVELS[quality.level] : `${LEVELS[quality.level]}: ${reason}`;
 }
 
+/** As a reader sees it: an emoji of several code points is one. */
+function firstLetter(text: string): string {
+  const [first] = new Intl.Segmenter().segment(text);
+  return first?.segment ?? "";
+}
+
 /** Two letters for a person without a picture. */
 export function initials(name: string): string {
   const parts = name.trim().split(/\s+/u);
   const letters = parts.length > 1 ? [parts[0], parts[parts.length - 1]] : [parts[0]];
-  const text = letters.map((part) => [...(part ?? "")][0] ?? "").join("");
+  const text = letters.map((part) => firstLetter(part ?? "")).join("");
   return text === "" ? "?" : text.toUpperCase();
 }
 

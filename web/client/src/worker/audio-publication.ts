@@ -132,7 +132,7 @@ export class AudioPublication {
       error: (error) => this.events.failed(this.streamId, DarkTowerError.from(error)),
     });
     const opus = { frameDuration: PACKET_US, application: "voip", signal: "voice" };
-    encoder.configure({ codec: "opus", sampleRate, numberOfChannels, bitrate: this.bitrate, opus } as AudioEncoderConfig);
+    encoder.configure({ codec: "opus", sampleRate, numberOfChannels, bitrate: this.bitrate, opus });
     return encoder;
   }
 

@@ -94,9 +94,9 @@ export async function webTransportChannel(transport: WebTransport): Promise<Chan
     const messages = new MessageReader();
     try {
       for (;;) {
-        const { value, done } = await reader.read();
+        const { value, done } = (await reader.read()) as ReadableStreamReadResult<Uint8Array>;
         if (done) break;
-        for (const message of messages.push(value as Uint8Array)) if (!ended) channel.onMessage(message);
+        for (const message of messages.push(value)) if (!ended) channel.onMessage(message);
       }
     } catch (thrown) {
       if (thrown instanceof RangeError) channel.close("INVALID_REQUEST", thrown.message);

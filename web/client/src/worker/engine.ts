@@ -1,10 +1,7 @@
 // A participant's whole stay in a meeting, inside the worker: join, roster, resume, publications, subscriptions, leave.
 // In: requests of the page, messages of the controller. Out: answers and events. Draws and plays through its subscriptions.
 
-import { create } from "@bufbuild/protobuf";
-
 import { backoffMs } from "../backoff.ts";
-import { codecName } from "../codec.ts";
 import {
   chatFromWire,
   leaveReasonFromWire,
@@ -12,30 +9,25 @@ import {
   muteRequestFromWire,
   participantFromWire,
   streamFromWire,
-  streamTypeToWire,
 } from "../convert.ts";
 import { DarkTowerError } from "../error.ts";
 import {
   type ChatMessage as WireChatMessage,
   type JoinResponse,
   type MediaServerInfo,
-  type PublishStream,
-  PublishStreamSchema,
   type Reconnect,
 } from "../generated/darktower/v1/signaling_pb.ts";
-import type { JoinArguments, PublishArguments, Requests } from "../messages.ts";
+import type { JoinArguments, Requests } from "../messages.ts";
 import { judgeQuality } from "../quality.ts";
 import { Roster } from "../roster.ts";
 import type { ChatMessage, EndReason, MeetingEvent } from "../types.ts";
-import { AudioPublication } from "./audio-publication.ts";
 import type { End } from "./channel.ts";
 import { delay } from "./deadline.ts";
 import { Addresses } from "./dialler.ts";
-import { chooseVideoCodec, defaultBitrate } from "./encoder-choice.ts";
 import { MediaLink } from "./media-link.ts";
+import { Publications } from "./publications.ts";
 import { type ClientBody, type ServerBody, SignalingSession } from "./signaling.ts";
 import { Subscriptions } from "./subscriptions.ts";
-import { VideoPublication } from "./video-publication.ts";
 
 /** The controller speaks each second; a silence half as long again is worth a second way (DESIGN section 4). */
 const SILENCE_MS = 1500;
@@ -48,12 +40,10 @@ const LEVEL_INTERVAL_MS = 100;
 /** At most two a second are allowed (DESIGN section 4). */
 const SPEAKING_REPORT_INTERVAL_MS = 500;
 
-type Publication = VideoPublication | AudioPublication;
-
 export class Engine {
   private readonly emit: (event: MeetingEvent) => void;
   private readonly roster = new Roster();
-  private readonly publications = new Map<string, { publication: Publication; message: PublishStream }>();
+  readonly publications: Publications;
   private readonly subscriptions: Subscriptions;
   private readonly unsubscribed = new Set<string>();
   private readonly chatSeen = new Set<number>();
@@ -79,6 +69,12 @@ export class Engine {
 
   constructor(emit: (event: MeetingEvent) => void) {
     this.emit = emit;
+    this.publications = new Publications({
+      emit,
+      session: () => this.link?.session,
+      request: (body) => this.request(body),
+      groupAborted: () => void (this.groupsAborted += 1),
+    });
     this.subscriptions = new Subscriptions({ emit, requestKeyFrame: (streamId) => this.link?.session?.requestKeyFrame(streamId) });
   }
 
@@ -86,6 +82,7 @@ export class Engine {
     this.args = args;
     this.isMuted = args.isMuted;
     this.isVideoOn = args.isVideoOn;
+    this.publications.setMuted(args.isMuted);
     this.subscriptions.audioPort = args.audioPort;
     const addresses = new Addresses(args.ticket, args.plainOrigin);
     this.addresses = addresses;
@@ -112,55 +109,6 @@ export class Engine {
       this.shut();
       throw DarkTowerError.from(thrown, "CONNECTION_FAILED");
     }
-  }
-
-  async publish(args: PublishArguments): Promise<void> {
-    const bitrate = args.options.maxBitrate ?? defaultBitrate(args.type, args.width, args.height);
-    const events = {
-      session: () => this.link?.session,
-      groupAborted: () => void (this.groupsAborted += 1),
-      failed: (streamId: string, error: DarkTowerError) => {
-        this.emit({ type: "publication-failed", detail: { streamId, error: error.toData() } });
-        void this.unpublish({ streamId }).catch(() => undefined);
-      },
-    };
-    let publication: Publication;
-    let codec = "Opus";
-    if (args.type === "audio") {
-      publication = new AudioPublication(args, bitrate, this.isMuted, events);
-    } else {
-      const chosen = args.options.codec ?? (await chooseVideoCodec(args.width, args.height));
-      codec = codecName(chosen);
-      publication = new VideoPublication(args, chosen, bitrate, events);
-    }
-    const { streamId, width, height, frameRate } = args;
-    const isAudio = args.type === "audio";
-    const message = create(PublishStreamSchema, {
-      streamId,
-      streamType: streamTypeToWire(args.type),
-      metadata: {
-        codec,
-        maxBitrate: bitrate,
-        ...(isAudio ? { sampleRate: 48_000, channels: 1 } : { video: { width, height, framerate: Math.round(frameRate) } }),
-      },
-    });
-    this.publications.set(streamId, { publication, message });
-    try {
-      await this.request({ case: "publish", value: message });
-    } catch (thrown) {
-      this.publications.delete(streamId);
-      publication.stop();
-      throw thrown;
-    }
-    void publication.run();
-  }
-
-  async unpublish({ streamId }: { streamId: string }): Promise<void> {
-    const found = this.publications.get(streamId);
-    if (found === undefined) return;
-    this.publications.delete(streamId);
-    found.publication.stop();
-    await this.request({ case: "unpublish", value: { streamId } });
   }
 
   async subscribe({ streamId }: { streamId: string }): Promise<void> {
@@ -190,9 +138,7 @@ export class Engine {
   async state(change: Requests["state"]["takes"]): Promise<void> {
     this.isMuted = change.isMuted ?? this.isMuted;
     this.isVideoOn = change.isVideoOn ?? this.isVideoOn;
-    for (const { publication } of this.publications.values()) {
-      if (publication instanceof AudioPublication) publication.setMuted(this.isMuted);
-    }
+    this.publications.setMuted(this.isMuted);
     await this.request({ case: "state", value: change });
   }
 
@@ -213,17 +159,15 @@ export class Engine {
   private newLink(addresses: Addresses): MediaLink {
     return new MediaLink(() => addresses.hashes, {
       sink: (streamId) => this.subscriptions.sinkOf(streamId),
-      keyFrame: (streamId) => this.publications.get(streamId)?.publication.requestKey(),
-      paused: (streamId, paused) => this.publications.get(streamId)?.publication.setPaused(paused),
+      keyFrame: (streamId) => this.publications.requestKey(streamId),
+      paused: (streamId, paused) => this.publications.setPaused(streamId, paused),
       requestServer: async (failedUrl): Promise<MediaServerInfo> => {
         const body = await this.request({ case: "mediaServer", value: { failedUrl } });
         if (body.case !== "mediaServer") throw new DarkTowerError("INTERNAL_ERROR", "the controller named no handler");
         addresses.learnHashes(body.value.certificateHashes);
         return body.value;
       },
-      moved: () => {
-        for (const { publication } of this.publications.values()) publication.restart();
-      },
+      moved: () => this.publications.restart(),
       state: (state) => {
         this.mediaState = state;
         this.tellQuality();
@@ -405,11 +349,7 @@ export class Engine {
   private reportLevels(): void {
     const nowMs = performance.now();
     this.subscriptions.reportLevels(nowMs);
-    for (const { publication } of this.publications.values()) {
-      if (!(publication instanceof AudioPublication)) continue;
-      const { streamId, meter } = publication;
-      const speaking = !this.isMuted && meter.speaking(nowMs);
-      const level = meter.take();
+    for (const { streamId, level, speaking } of this.publications.levels(nowMs)) {
       this.emit({ type: "audio-level", detail: { streamId, participantId: this.participantId, level, speaking } });
       if (speaking !== this.speaking && nowMs - this.spokeAtMs >= SPEAKING_REPORT_INTERVAL_MS) {
         this.speaking = speaking;
@@ -481,10 +421,7 @@ export class Engine {
     this.apply(this.roster.replace(everybody.filter((participant) => participant !== own)));
     for (const message of answer.chat) this.heardChat(message);
     session.start((body) => this.receive(body));
-    const known = new Set(own?.streams.map((stream) => stream.streamId));
-    for (const [streamId, { message }] of this.publications) {
-      if (!known.has(streamId)) void this.request({ case: "publish", value: message }).catch(() => undefined);
-    }
+    this.publications.announceAgain(new Set(own?.streams.map((stream) => stream.streamId)));
     if (own?.isMuted !== this.isMuted || own.isVideoOn !== this.isVideoOn) this.tellState();
     if (answer.mediaServer !== undefined) void this.link?.confirm(answer.mediaServer);
   }
@@ -518,9 +455,8 @@ export class Engine {
   private shut(): void {
     this.over = true;
     for (const timer of this.timers) clearInterval(timer);
-    for (const { publication } of this.publications.values()) publication.stop();
+    this.publications.close();
     this.subscriptions.close();
-    this.publications.clear();
     this.link?.close();
     this.session?.close("left");
     for (const wake of this.sessionWaiters) wake();

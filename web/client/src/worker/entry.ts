@@ -17,15 +17,16 @@ function handle(message: ToWorker): unknown {
     case "join":
       return engine.join(message.value);
     case "publish":
-      return engine.publish(message.value);
+      return engine.publications.publish(message.value);
     case "unpublish":
-      return engine.unpublish(message.value);
+      return engine.publications.unpublish(message.value);
     case "subscribe":
       return engine.subscribe(message.value);
     case "unsubscribe":
       return engine.unsubscribe(message.value);
     case "attach":
-      return engine.attach(message.value);
+      engine.attach(message.value);
+      return undefined;
     case "chat":
       return engine.chat(message.value);
     case "state":

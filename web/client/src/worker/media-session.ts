@@ -77,7 +77,7 @@ export class MediaSession {
     this.control = stream.writable.getWriter();
     // As below: a failed write is an end of the session.
     this.control.write(CONTROL_STREAM).catch(() => undefined);
-    void this.readControl(stream.readable);
+    void this.readControl(stream.readable as ReadableStream<Uint8Array>);
     this.send({ case: "hello", value: { connectionToken } });
     await within(WELCOME_TIMEOUT_MS, "the handler's welcome", welcome);
   }

@@ -146,7 +146,7 @@ export class VideoPublication {
       framerate: this.frameRate,
       latencyMode: "realtime",
       contentHint: this.latencyHint,
-    } as VideoEncoderConfig);
+    });
   }
 
   private send(chunk: EncodedVideoChunk): void {
