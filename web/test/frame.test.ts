@@ -8,7 +8,9 @@ import {
   FLAG_END_OF_FRAME,
   type FrameHeader,
   FrameError,
+  FrameJoiner,
   FrameReader,
+  RecordReader,
   type FrameKind,
 } from "../client/src/frame.ts";
 
@@ -80,6 +82,40 @@ test("puts frames together however the bytes arrive", () => {
       ],
     );
   }
+});
+
+test("a lost record takes its frame with it, and pictures up to the next key frame", () => {
+  const story: [sequence: bigint, ends: boolean, kind: FrameKind, lost: boolean][] = [
+    [0n, false, "video_key", false],
+    [1n, true, "video_key", true],
+    [2n, true, "video_delta", false],
+    [3n, false, "video_key", true],
+    [4n, true, "video_key", false],
+    [5n, true, "video_delta", false],
+    [6n, false, "video_key", false],
+    [7n, true, "video_key", false],
+    [8n, true, "video_delta", false],
+    [9n, true, "audio", true],
+    [10n, true, "audio", false],
+  ];
+  const joiner = new FrameJoiner();
+  const whole = [];
+  for (const [sequence, ends, kind, lost] of story) {
+    const [{ header, headerBytes, payload } = assert.fail("a record")] = new RecordReader().push(
+      record(sequence, [Number(sequence)], ends ? FLAG_END_OF_FRAME : 0, kind),
+    );
+    assert.deepEqual(decodeFrameHeader(headerBytes), header);
+    if (lost) joiner.lose(header);
+    else whole.push(joiner.push(header, payload));
+  }
+  assert.deepEqual(
+    whole.filter((frame) => frame !== undefined).map((frame) => [frame.kind, frame.sequence, [...frame.payload]]),
+    [
+      ["video_key", 6n, [6, 7]],
+      ["video_delta", 8n, [8]],
+      ["audio", 10n, [10]],
+    ],
+  );
 });
 
 test("no bytes make the reader fail in another way than its own", () => {

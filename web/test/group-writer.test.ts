@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { test } from "node:test";
-import { FrameReader } from "../client/src/frame.ts";
+import type { RecordCipher } from "../client/src/cipher.ts";
+import { decodeFrameHeader, type Frame, FrameReader } from "../client/src/frame.ts";
 import { type EncodedFrame, GroupWriter } from "../client/src/worker/group-writer.ts";
 import type { MediaSession } from "../client/src/worker/media-session.ts";
 
@@ -15,6 +16,7 @@ const STREAM = "550e8400-e29b-41d4-a716-446655440000";
 class FakeStream {
   readonly reader = new FrameReader();
   readonly frames: string[] = [];
+  last: Frame | undefined;
   end: "open" | "closed" | "aborted" = "open";
   private readonly session: FakeSession;
 
@@ -25,7 +27,10 @@ class FakeStream {
   async write(bytes: Uint8Array): Promise<void> {
     await this.session.gate;
     if (this.end === "aborted") throw new Error("aborted");
-    for (const frame of this.reader.push(bytes)) this.frames.push(`${frame.sequence}:${frame.kind}`);
+    for (const frame of this.reader.push(bytes)) {
+      this.frames.push(`${frame.sequence}:${frame.kind}`);
+      this.last = frame;
+    }
   }
 
   async close(): Promise<void> {
@@ -62,9 +67,9 @@ class FakeSession {
 const key: EncodedFrame = { kind: "video_key", startsGroup: true, timestampUs: 1n, payload: new Uint8Array(3) };
 const delta: EncodedFrame = { kind: "video_delta", startsGroup: false, timestampUs: 2n, payload: new Uint8Array(2) };
 
-function world(): { session: FakeSession; writer: GroupWriter; move: (to: FakeSession) => void } {
+function world(cipher?: RecordCipher): { session: FakeSession; writer: GroupWriter; move: (to: FakeSession) => void } {
   let session = new FakeSession();
-  const writer = new GroupWriter(STREAM, () => session as unknown as MediaSession);
+  const writer = new GroupWriter(STREAM, () => session as unknown as MediaSession, cipher);
   return { session, writer, move: (to) => void (session = to) };
 }
 
@@ -136,4 +141,32 @@ test("the queue is bounded", async () => {
   session.stall();
   const taken = Array.from({ length: 200 }, (_, index) => writer.push(index, index === 0 ? key : delta)).filter(Boolean).length;
   assert.equal(taken, 64);
+});
+
+test("with a cipher each record is sealed once, with the length that it will have in its header", async () => {
+  const seen: string[] = [];
+  let ready: () => void = () => undefined;
+  let gate = Promise.resolve();
+  const cipher: RecordCipher = {
+    overheadBytes: () => 2,
+    seal: async (header, sequence, payload) => {
+      seen.push(`${decodeFrameHeader(header).payloadLength}:${sequence}`);
+      await gate;
+      return Uint8Array.from([7, ...payload, 7]);
+    },
+    open: (_header, _sequence, payload) => Promise.resolve(payload),
+  };
+  const { session, writer } = world(cipher);
+  writer.push(0, key);
+  await turn();
+  assert.deepEqual([...(session.streams[0]?.last?.payload ?? [])], [7, 0, 0, 0, 7]);
+  gate = new Promise((resolve) => (ready = resolve));
+  writer.push(1, delta);
+  await turn();
+  writer.abort();
+  ready();
+  writer.push(2, key);
+  await turn();
+  assert.deepEqual(session.story(), ["0:video_key aborted", "2:video_key open"], "what was sealed and given up is not sent");
+  assert.deepEqual(seen, ["5:0", "4:1", "5:2"]);
 });

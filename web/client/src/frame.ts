@@ -90,6 +90,60 @@ export function encodeFrameHeader(header: FrameHeader, out: Uint8Array = new Uin
   return out;
 }
 
+/** A header and its payload, as they travelled. */
+export interface MediaRecord {
+  header: FrameHeader;
+  /** The header's 46 bytes, as received. */
+  headerBytes: Uint8Array;
+  payload: Uint8Array;
+}
+
+/** Splits the bytes of one QUIC stream into records while they arrive; holds one part record at most. */
+export class RecordReader {
+  private readonly payloadBytesMax: number;
+  private readonly headerBytes = new Uint8Array(FRAME_HEADER_BYTES);
+  private headerFilled = 0;
+  private header: FrameHeader | undefined;
+  private pieces: Uint8Array[] = [];
+  private payloadLeft = 0;
+
+  constructor(payloadBytesMax = PAYLOAD_BYTES_MAX) {
+    this.payloadBytesMax = payloadBytesMax;
+  }
+
+  /** Hands in what was read; returns the records that it completes. Throws a `FrameError`, after which the stream is of no use. */
+  push(bytes: Uint8Array): MediaRecord[] {
+    const records: MediaRecord[] = [];
+    let at = 0;
+    while (at < bytes.length) {
+      if (this.header === undefined) {
+        const take = Math.min(FRAME_HEADER_BYTES - this.headerFilled, bytes.length - at);
+        this.headerBytes.set(bytes.subarray(at, at + take), this.headerFilled);
+        this.headerFilled += take;
+        at += take;
+        if (this.headerFilled < FRAME_HEADER_BYTES) break;
+        this.header = decodeFrameHeader(this.headerBytes, this.payloadBytesMax);
+        this.payloadLeft = this.header.payloadLength;
+      } else {
+        const take = Math.min(this.payloadLeft, bytes.length - at);
+        this.pieces.push(bytes.slice(at, at + take));
+        this.payloadLeft -= take;
+        at += take;
+      }
+      if (this.payloadLeft === 0) records.push(this.end(this.header));
+    }
+    return records;
+  }
+
+  private end(header: FrameHeader): MediaRecord {
+    const payload = joined(this.pieces, header.payloadLength);
+    this.header = undefined;
+    this.headerFilled = 0;
+    this.pieces = [];
+    return { header, headerBytes: this.headerBytes.slice(), payload };
+  }
+}
+
 /** One encoded picture or sound unit, whole. */
 export interface Frame {
   kind: FrameKind;
@@ -102,66 +156,69 @@ export interface Frame {
   payload: Uint8Array;
 }
 
-/** Splits the bytes of one QUIC stream into frames while they arrive; holds one part frame at most. */
-export class FrameReader {
-  private readonly payloadBytesMax: number;
-  private readonly header = new Uint8Array(FRAME_HEADER_BYTES);
-  private headerFilled = 0;
-  private record: FrameHeader | undefined;
+/** Joins the records of one QUIC stream into frames; holds one part frame at most. */
+export class FrameJoiner {
   private first: FrameHeader | undefined;
   private pieces: Uint8Array[] = [];
   private piecesBytes = 0;
-  private payloadLeft = 0;
+  /** A record of the present frame was lost: the rest of it is of no use. */
+  private isBroken = false;
+  /** A picture was lost: those up to the next key frame are of no use. */
+  private needsKey = false;
+
+  /** Takes the next record, with its payload as it was before it was sealed; the frame that it completes. Throws a `FrameError`. */
+  push(header: FrameHeader, payload: Uint8Array): Frame | undefined {
+    const ends = (header.flags & FLAG_END_OF_FRAME) !== 0;
+    if (this.isBroken) {
+      this.isBroken = !ends;
+      return undefined;
+    }
+    this.piecesBytes += payload.length;
+    if (this.piecesBytes > FRAME_BYTES_MAX) {
+      throw new FrameError("length", `a frame of ${this.piecesBytes} bytes is over the limit of ${FRAME_BYTES_MAX}`);
+    }
+    this.first ??= header;
+    this.pieces.push(payload);
+    if (!ends) return undefined;
+    const { kind, streamId, timestampUs, sequence } = this.first;
+    const whole = joined(this.pieces, this.piecesBytes);
+    this.drop();
+    if (kind === "video_key") this.needsKey = false;
+    if (this.needsKey) return undefined;
+    return { kind, streamId, timestampUs, sequence, lastSequence: header.sequence, payload: whole };
+  }
+
+  /** The next record came, and is not to be used: its frame is dropped, and pictures up to the next key frame. */
+  lose(header: FrameHeader): void {
+    this.drop();
+    this.isBroken = (header.flags & FLAG_END_OF_FRAME) === 0;
+    if (header.kind !== "audio") this.needsKey = true;
+  }
+
+  private drop(): void {
+    this.first = undefined;
+    this.pieces = [];
+    this.piecesBytes = 0;
+  }
+}
+
+/** Splits the bytes of one QUIC stream into frames while they arrive; holds one part frame at most. */
+export class FrameReader {
+  private readonly records: RecordReader;
+  private readonly joiner = new FrameJoiner();
 
   constructor(payloadBytesMax = PAYLOAD_BYTES_MAX) {
-    this.payloadBytesMax = payloadBytesMax;
+    this.records = new RecordReader(payloadBytesMax);
   }
 
   /** Hands in what was read; returns the frames that it completes. Throws a `FrameError`, after which the stream is of no use. */
   push(bytes: Uint8Array): Frame[] {
     const frames: Frame[] = [];
-    let at = 0;
-    while (at < bytes.length) {
-      if (this.record === undefined) {
-        const take = Math.min(FRAME_HEADER_BYTES - this.headerFilled, bytes.length - at);
-        this.header.set(bytes.subarray(at, at + take), this.headerFilled);
-        this.headerFilled += take;
-        at += take;
-        if (this.headerFilled < FRAME_HEADER_BYTES) break;
-        this.begin(decodeFrameHeader(this.header, this.payloadBytesMax));
-      } else {
-        const take = Math.min(this.payloadLeft, bytes.length - at);
-        this.pieces.push(bytes.slice(at, at + take));
-        this.payloadLeft -= take;
-        at += take;
-      }
-      if (this.payloadLeft === 0) this.end(frames);
+    for (const { header, payload } of this.records.push(bytes)) {
+      const frame = this.joiner.push(header, payload);
+      if (frame !== undefined) frames.push(frame);
     }
     return frames;
-  }
-
-  private begin(header: FrameHeader): void {
-    this.headerFilled = 0;
-    this.record = header;
-    this.first ??= header;
-    this.payloadLeft = header.payloadLength;
-    this.piecesBytes += header.payloadLength;
-    if (this.piecesBytes > FRAME_BYTES_MAX) {
-      throw new FrameError("length", `a frame of ${this.piecesBytes} bytes is over the limit of ${FRAME_BYTES_MAX}`);
-    }
-  }
-
-  private end(frames: Frame[]): void {
-    const { record, first } = this;
-    if (record === undefined || first === undefined) return;
-    this.record = undefined;
-    if ((record.flags & FLAG_END_OF_FRAME) === 0) return;
-    const { kind, streamId, timestampUs, sequence } = first;
-    const payload = joined(this.pieces, this.piecesBytes);
-    frames.push({ kind, streamId, timestampUs, sequence, lastSequence: record.sequence, payload });
-    this.first = undefined;
-    this.pieces = [];
-    this.piecesBytes = 0;
   }
 }
 

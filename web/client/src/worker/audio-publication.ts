@@ -39,7 +39,7 @@ export class AudioPublication {
     this.bitrate = bitrate;
     this.muted = muted;
     this.events = events;
-    this.writer = new GroupWriter(takes.streamId, () => events.session());
+    this.writer = new GroupWriter(takes.streamId, () => events.session(), events.cipher(takes.streamId));
     this.reader = (takes.readable as ReadableStream<AudioData>).getReader();
   }
 

@@ -72,6 +72,7 @@ export class Engine {
     this.publications = new Publications({
       emit,
       session: () => this.link?.session,
+      cipher: () => undefined,
       request: (body) => this.request(body),
       groupAborted: () => void (this.groupsAborted += 1),
     });
@@ -159,6 +160,8 @@ export class Engine {
   private newLink(addresses: Addresses): MediaLink {
     return new MediaLink(() => addresses.hashes, {
       sink: (streamId) => this.subscriptions.sinkOf(streamId),
+      cipher: () => undefined,
+      undecryptable: () => undefined,
       keyFrame: (streamId) => this.publications.requestKey(streamId),
       paused: (streamId, paused) => this.publications.setPaused(streamId, paused),
       requestServer: async (failedUrl): Promise<MediaServerInfo> => {

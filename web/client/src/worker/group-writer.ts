@@ -1,7 +1,8 @@
 // Writes the frames of one media stream of ours, each group on a stream of its own. In: encoded frames in order. Out: records.
-// Counts the sequence across sessions, knows how long the oldest frame is unsent, and gives a late group up. Bounded: what is
+// Seals each record when there is a cipher. Counts the sequence across sessions, knows how long the oldest frame is unsent, and gives a late group up. Bounded: what is
 // handed in after the backlog grew too old is refused.
 
+import type { RecordCipher } from "../cipher.ts";
 import { encodeFrameHeader, FLAG_END_OF_FRAME, FRAME_HEADER_BYTES, type FrameKind } from "../frame.ts";
 import { type MediaSession, streamError } from "./media-session.ts";
 
@@ -22,6 +23,7 @@ const RESERVED = new Uint8Array(6);
 export class GroupWriter {
   private readonly streamId: string;
   private readonly session: () => MediaSession | undefined;
+  private readonly cipher: RecordCipher | undefined;
   private sequence = 0n;
   private queue: { frame: EncodedFrame; queuedAtMs: number }[] = [];
   private pumping = false;
@@ -30,9 +32,11 @@ export class GroupWriter {
   /** Counts groups ended from outside, so that a write under way knows that it is no longer wanted. */
   private epoch = 0;
 
-  constructor(streamId: string, session: () => MediaSession | undefined) {
+  /** Without a cipher records travel in the clear. */
+  constructor(streamId: string, session: () => MediaSession | undefined, cipher?: RecordCipher) {
     this.streamId = streamId;
     this.session = session;
+    this.cipher = cipher;
   }
 
   /** Milliseconds for which the oldest frame is unsent. */
@@ -108,9 +112,11 @@ export class GroupWriter {
         this.writer = writer;
         this.writerSession = session;
       }
+      if (this.writer === undefined) return false;
+      const record = await this.record(frame);
       const { writer } = this;
-      if (writer === undefined) return false;
-      await writer.write(this.record(frame));
+      if (epoch !== this.epoch || writer === undefined) return false;
+      await writer.write(record);
       return true;
     } catch {
       // The handler stopped the stream, or the session is over: the next group tries again.
@@ -122,16 +128,16 @@ export class GroupWriter {
     }
   }
 
-  private record(frame: EncodedFrame): Uint8Array {
+  private async record(frame: EncodedFrame): Promise<Uint8Array> {
     const { kind, timestampUs, payload } = frame;
-    const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
-    const { streamId, sequence } = this;
-    encodeFrameHeader(
-      { kind, streamId, timestampUs, sequence, payloadLength: payload.length, flags: FLAG_END_OF_FRAME, reserved: RESERVED },
-      bytes,
-    );
-    bytes.set(payload, FRAME_HEADER_BYTES);
+    const { streamId, sequence, cipher } = this;
+    // Used up whatever becomes of the record: a sequence is sealed once.
     this.sequence += 1n;
+    const payloadLength = payload.length + (cipher?.overheadBytes(sequence) ?? 0);
+    const bytes = new Uint8Array(FRAME_HEADER_BYTES + payloadLength);
+    encodeFrameHeader({ kind, streamId, timestampUs, sequence, payloadLength, flags: FLAG_END_OF_FRAME, reserved: RESERVED }, bytes);
+    const header = bytes.subarray(0, FRAME_HEADER_BYTES);
+    bytes.set(cipher === undefined ? payload : await cipher.seal(header, sequence, payload), FRAME_HEADER_BYTES);
     return bytes;
   }
 }

@@ -103,6 +103,8 @@ export class MediaLink {
   private handlers(): Omit<MediaSessionEvents, "ended"> {
     return {
       sink: (streamId) => this.events.sink(streamId),
+      cipher: (streamId) => this.events.cipher(streamId),
+      undecryptable: (streamId) => this.events.undecryptable(streamId),
       keyFrame: (streamId) => this.events.keyFrame(streamId),
       paused: (streamId, paused) => this.events.paused(streamId, paused),
     };

@@ -3,9 +3,10 @@
 
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 
+import type { RecordCipher } from "../cipher.ts";
 import { codeNumber, type Code } from "../code.ts";
 import { DarkTowerError } from "../error.ts";
-import { type Frame, FrameReader } from "../frame.ts";
+import { type Frame, FrameJoiner, type MediaRecord, RecordReader } from "../frame.ts";
 import { MediaClientMessageSchema, type MediaServerMessage, MediaServerMessageSchema } from "../generated/darktower/v1/media_pb.ts";
 import { MessageReader, withLength } from "../length-prefix.ts";
 import { endOf, type End } from "./channel.ts";
@@ -27,6 +28,10 @@ export interface FrameSink {
 export interface MediaSessionEvents {
   /** The sink of a frame id; `undefined` once it is sure that nobody wants it. */
   sink(streamId: string): Promise<FrameSink | undefined>;
+  /** What opens the records of a frame id; `undefined`: they travel in the clear. */
+  cipher(streamId: string): RecordCipher | undefined;
+  /** A record of this id could not be opened, and was dropped. */
+  undecryptable(streamId: string): void;
   /** The handler asks the publisher of this id for a key frame. */
   keyFrame(streamId: string): void;
   /** Nobody takes this id any more, or somebody does again. */
@@ -145,26 +150,42 @@ export class MediaSession {
 
   private async readGroup(readable: ReadableStream<Uint8Array>): Promise<void> {
     const reader = readable.getReader();
-    const frames = new FrameReader();
+    const records = new RecordReader();
+    const joiner = new FrameJoiner();
     let sink: FrameSink | undefined;
+    let cipher: RecordCipher | undefined;
     let group: bigint | undefined;
     try {
       for (;;) {
         const { value, done } = await reader.read();
         if (done) break;
-        for (const frame of frames.push(value)) {
-          if (group === undefined) {
-            sink = await this.events.sink(frame.streamId);
-            if (sink === undefined) {
-              await reader.cancel(streamError("NOT_FOUND"));
-              return;
-            }
+        const complete = records.push(value);
+        const [first] = complete;
+        if (first === undefined) continue;
+        if (sink === undefined) {
+          sink = await this.events.sink(first.header.streamId);
+          if (sink === undefined) {
+            await reader.cancel(streamError("NOT_FOUND"));
+            return;
           }
+          cipher = this.events.cipher(first.header.streamId);
+        }
+        // Side by side, and taken up in their order; nothing more is read before, so what waits is what one read brought.
+        const payloads = cipher === undefined ? undefined : await Promise.all(complete.map((record) => opened(cipher, record)));
+        for (const [index, { header, payload }] of complete.entries()) {
+          const plain = payloads === undefined ? payload : payloads[index];
+          if (plain === undefined) {
+            joiner.lose(header);
+            this.events.undecryptable(header.streamId);
+            continue;
+          }
+          const frame = joiner.push(header, plain);
+          if (frame === undefined) continue;
           if (group === undefined || frame.kind === "video_key") {
-            if (group !== undefined) sink?.end(group);
+            if (group !== undefined) sink.end(group);
             group = frame.sequence;
           }
-          sink?.push(group, frame);
+          sink.push(group, frame);
         }
       }
     } catch {
@@ -180,4 +201,10 @@ export class MediaSession {
     this.refused?.(new DarkTowerError(end.code === undefined || end.code === "NORMAL" ? "CONNECTION_LOST" : end.code, end.message));
     this.events.ended(end);
   }
+}
+
+/** The payload of a record as it was before it was sealed; `undefined`: it cannot be opened. */
+function opened(cipher: RecordCipher | undefined, { header, headerBytes, payload }: MediaRecord): Promise<Uint8Array | undefined> {
+  if (cipher === undefined) return Promise.resolve(payload);
+  return cipher.open(headerBytes, header.sequence, payload).catch(() => undefined);
 }

@@ -3,6 +3,7 @@
 
 import { create } from "@bufbuild/protobuf";
 
+import type { RecordCipher } from "../cipher.ts";
 import { codecName } from "../codec.ts";
 import { streamTypeToWire } from "../convert.ts";
 import type { DarkTowerError } from "../error.ts";
@@ -21,6 +22,8 @@ export interface PublicationsContext {
   emit(event: MeetingEvent): void;
   /** To publish on now. */
   session(): MediaSession | undefined;
+  /** What seals the records of this id; `undefined`: they travel in the clear. */
+  cipher(streamId: string): RecordCipher | undefined;
   /** To the controller; waits for a session and is repeated over a resume. */
   request(body: ClientBody): Promise<ServerBody>;
   /** A group had to be given up, for the uplink was too slow. */
@@ -40,6 +43,7 @@ export class Publications {
     const bitrate = args.options.maxBitrate ?? defaultBitrate(args.type, args.width, args.height);
     const events = {
       session: () => this.context.session(),
+      cipher: (streamId: string) => this.context.cipher(streamId),
       groupAborted: () => this.context.groupAborted(),
       failed: (streamId: string, error: DarkTowerError) => {
         this.context.emit({ type: "publication-failed", detail: { streamId, error: error.toData() } });

@@ -1,6 +1,7 @@
 // Camera or screen of ours: pictures in, groups out. A key frame every two seconds, at once when asked for, and after anything
 // was given up. Holds one picture at most; what the encoder or the uplink cannot take is left out before it is encoded.
 
+import type { RecordCipher } from "../cipher.ts";
 import { DarkTowerError } from "../error.ts";
 import type { PublishArguments } from "../messages.ts";
 import { BACKLOG_MAX_MS, UplinkRate } from "../uplink.ts";
@@ -17,6 +18,8 @@ const KEY_REQUEST_INTERVAL_MS = 500;
 
 export interface PublicationEvents {
   session(): MediaSession | undefined;
+  /** What seals the records of this id; `undefined`: they travel in the clear. */
+  cipher(streamId: string): RecordCipher | undefined;
   /** A group had to be given up, for the uplink was too slow. */
   groupAborted(): void;
   failed(streamId: string, error: DarkTowerError): void;
@@ -47,7 +50,7 @@ export class VideoPublication {
     this.latencyHint = takes.type === "screen" ? "detail" : "motion";
     this.events = events;
     this.rate = new UplinkRate(bitrate);
-    this.writer = new GroupWriter(takes.streamId, () => events.session());
+    this.writer = new GroupWriter(takes.streamId, () => events.session(), events.cipher(takes.streamId));
     this.reader = (takes.readable as ReadableStream<VideoFrame>).getReader();
   }
 
