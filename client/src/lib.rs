@@ -19,6 +19,7 @@ pub mod dial;
 mod doubles;
 pub mod end;
 pub mod event;
+pub mod file;
 mod link;
 pub mod media;
 mod meeting;

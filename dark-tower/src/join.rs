@@ -1,9 +1,7 @@
 //! `dark-tower join`: a participant without a face. Publishes files at their own pace, records what others publish.
 
-mod publish;
-mod record;
-mod reorder;
 mod report;
+mod source;
 
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
@@ -12,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use client::api::{Api, ApiError, MeetingUrl};
-use client::roster::LeaveReason;
+use client::file::{FrameSource, Publishing, Recorder};
+use client::roster::{LeaveReason, StateUpdate};
 use client::{Client, Event, JoinError, Joined, SessionEnd, Trust};
 use common::shutdown::Shutdown;
 use common::telemetry::{LogConfig, init_logging};
@@ -20,9 +19,8 @@ use common_core::Code;
 use common_core::media::{LATENCY_MAX, SubscriptionOptions};
 use tokio::task::JoinSet;
 
-use crate::media_file::{Clip, read_clip};
-use record::Recorder;
 use report::{Line, Report};
+use source::Publish;
 
 /// Exit code when the API or the controller refused.
 const EXIT_REFUSED: u8 = 3;
@@ -34,8 +32,6 @@ const EXIT_KICKED: u8 = 5;
 const ADDRESS_BYTES_MAX: u64 = 8192;
 /// Two libraries log as errors and warnings what this program tells by itself, or what is of no consequence.
 const LOG_DEFAULT: &str = "warn,rustls_platform_verifier=off,web_transport_quinn=error";
-/// Key frames that are further apart make late joiners wait (DESIGN section 5).
-const KEY_INTERVAL_MAX: Duration = Duration::from_secs(4);
 
 /// Joins a meeting, publishes files, records what others publish.
 ///
@@ -55,7 +51,7 @@ pub struct JoinArgs {
     name: String,
     /// A file to publish: IVF (VP8, VP9, AV1), H.264 Annex B (with --fps) or Ogg Opus. May be given several times.
     #[arg(long, value_name = "FILE")]
-    publish: Vec<PathBuf>,
+    publish: Vec<Publish>,
     /// Begin anew when the longest file is over.
     #[arg(long = "loop")]
     repeat: bool,
@@ -105,7 +101,7 @@ pub async fn run(args: JoinArgs) -> anyhow::Result<ExitCode> {
 async fn join(args: JoinArgs, report: Report) -> anyhow::Result<ExitCode> {
     init_logging(&LogConfig { filter: args.log.clone(), ..LogConfig::default() });
     let shutdown = Shutdown::on_signals()?;
-    let clips = read_clips(&args, report)?;
+    let sources = source::open(&args.publish, args.fps, args.repeat, report)?;
     let trust = trust(&args)?;
     if let Some(dir) = &args.record {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -135,7 +131,7 @@ async fn join(args: JoinArgs, report: Report) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Err(error.into()),
     };
-    attend(args, joined, clips, shutdown, report).await
+    attend(args, joined, sources, shutdown, report).await
 }
 
 /// The meeting's address, from wherever it was given.
@@ -152,20 +148,6 @@ async fn address(args: &JoinArgs, report: Report) -> anyhow::Result<String> {
         std::io::BufReader::new(std::io::stdin().take(ADDRESS_BYTES_MAX)).read_line(&mut line).map(|_| line)
     });
     read.await?.context("cannot read the address from standard input")
-}
-
-fn read_clips(args: &JoinArgs, report: Report) -> anyhow::Result<Vec<Clip>> {
-    let mut clips = Vec::new();
-    for path in &args.publish {
-        let clip = read_clip(path, args.fps)?;
-        let interval = clip.longest_key_interval();
-        if interval > KEY_INTERVAL_MAX {
-            let seconds = interval.as_secs_f64();
-            report.warn(&format!("{}: key frames are up to {seconds:.1} s apart; late joiners wait that long", path.display()))?;
-        }
-        clips.push(clip);
-    }
-    Ok(clips)
 }
 
 fn trust(args: &JoinArgs) -> anyhow::Result<Trust> {
@@ -186,7 +168,13 @@ enum End {
     Closed(SessionEnd),
 }
 
-async fn attend(args: JoinArgs, joined: Joined, clips: Vec<Clip>, shutdown: Shutdown, report: Report) -> anyhow::Result<ExitCode> {
+async fn attend(
+    args: JoinArgs,
+    joined: Joined,
+    sources: Vec<Box<dyn FrameSource>>,
+    shutdown: Shutdown,
+    report: Report,
+) -> anyhow::Result<ExitCode> {
     let Joined { meeting, mut events, mut records } = joined;
     let me = meeting.participant_id();
     report.line(&Line::Joined { participant_id: me, participants: meeting.roster().len() })?;
@@ -208,13 +196,15 @@ async fn attend(args: JoinArgs, joined: Joined, clips: Vec<Clip>, shutdown: Shut
         }
     }
 
-    let publishes = !clips.is_empty();
-    let stays = args.repeat || args.record.is_some() || !publishes;
-    let stop_publishing = tokio_util::sync::CancellationToken::new();
-    let mut publishing = publish::start(&meeting, clips, args.repeat, stop_publishing.clone()).await?;
-    for published in &publishing.streams {
+    let stays = args.repeat || args.record.is_some() || sources.is_empty();
+    let mut publishing = Publishing::start(&meeting, sources).await?;
+    for published in publishing.streams() {
         report.line(&Line::Publishing { stream_id: published.stream_id, codec: &published.codec })?;
     }
+    // Everybody is taken for unmuted and without a picture until they say otherwise.
+    let is_heard = publishing.streams().iter().any(|stream| stream.stream_type.is_audio());
+    let is_seen = publishing.streams().iter().any(|stream| !stream.stream_type.is_audio());
+    say_state(&meeting, is_heard, is_seen, report).await?;
 
     let over = async {
         match args.duration {
@@ -259,13 +249,16 @@ async fn attend(args: JoinArgs, joined: Joined, clips: Vec<Clip>, shutdown: Shut
                 if !stays {
                     break End::AsAsked("all files are published");
                 }
+                for stream in publishing.streams() {
+                    meeting.unpublish(stream.stream_id).await?;
+                }
+                say_state(&meeting, false, false, report).await?;
             }
             () = &mut over => break End::AsAsked("the time is over"),
             () = shutdown.drain.cancelled() => break End::AsAsked("a signal came"),
         }
     };
 
-    stop_publishing.cancel();
     let finish = async {
         let counts = publishing.end().await;
         meeting.leave().await;
@@ -298,6 +291,15 @@ async fn attend(args: JoinArgs, joined: Joined, clips: Vec<Clip>, shutdown: Shut
     };
     report.line(&Line::Left { reason: &reason })?;
     Ok(code)
+}
+
+/// Tells the others whether there is sound and a picture. That it fails does not end anything: the frames flow all the same.
+async fn say_state(meeting: &client::Meeting, is_heard: bool, is_seen: bool, report: Report) -> anyhow::Result<()> {
+    let update = StateUpdate { is_muted: Some(!is_heard), is_video_on: Some(is_seen), audio_level: None };
+    if let Err(error) = meeting.update_state(update).await {
+        report.warn(&format!("the others are not told what is published: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Subscribes with the recorder's latency budget, besides everything else: the default subscription is there already.

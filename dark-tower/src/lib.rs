@@ -5,6 +5,5 @@ pub mod clients;
 pub mod dev;
 pub mod join;
 pub mod keys;
-pub mod media_file;
 pub mod operator;
 pub mod status;

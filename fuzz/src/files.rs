@@ -3,8 +3,8 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
-use dark_tower::media_file::ivf::IvfWriter;
-use dark_tower::media_file::{Codec, parse_clip};
+use client::file::ivf::IvfWriter;
+use client::file::{Codec, parse_clip};
 
 /// A clip that is read holds no more than the file, begins at a key frame, and its times go on. Written as IVF and read again it is the same.
 pub fn media_file(data: &[u8]) {

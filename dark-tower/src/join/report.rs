@@ -2,12 +2,11 @@
 
 use std::io::Write;
 
+use client::file::Recording;
 use client::{Event, Participant};
 use common_core::media::MediaStream;
 use common_core::{ParticipantId, StreamId};
 use serde_json::{Value, json};
-
-use super::record::Summary;
 
 /// What happened here (events of the meeting are [`Event`]s).
 pub(super) enum Line<'a> {
@@ -15,7 +14,7 @@ pub(super) enum Line<'a> {
     Refused { code: &'a str, message: &'a str },
     Publishing { stream_id: StreamId, codec: &'a str },
     Published { stream_id: StreamId, sent: u64, dropped: u64, late_groups: u64 },
-    Recorded(&'a Summary),
+    Recorded(&'a Recording),
     Left { reason: &'a str },
 }
 

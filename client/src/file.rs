@@ -1,14 +1,41 @@
-//! Media files: read for publishing, written from what was received.
+//! Media files: published into a meeting, and written from what was received.
 //!
 //! In: the bytes of an IVF (VP8, VP9, AV1), Annex B (H.264) or Ogg Opus file. Out: [`Clip`]s of samples with their times; and
 //! the other way round. Payloads are never changed, with one exception: an H.264 key frame without its parameter sets gets
 //! them (DESIGN section 5). Bytes of strangers never panic.
+//!
+//! [`Publishing`] plays [`FrameSource`]s, of which a clip is one; [`Recorder`] writes the records of a meeting into files:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use dark_tower_client::Meeting;
+//! use dark_tower_client::file::{ClipSource, Publishing, read_clip};
+//!
+//! async fn show(meeting: &Meeting) -> Result<(), Box<dyn std::error::Error>> {
+//!     let clip = read_clip("clip.ivf".as_ref(), None)?;
+//!     let mut publishing = Publishing::start(meeting, vec![Box::new(ClipSource::once(clip))]).await?;
+//!     publishing.finished().await?;
+//!     for (stream, counts) in publishing.end().await {
+//!         println!("{stream}: {} records were sent, {} were dropped", counts.sent, counts.dropped);
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 pub mod annex_b;
 mod bits;
 pub mod ivf;
 pub mod key_frame;
 pub mod ogg_opus;
+mod publish;
+mod record;
+mod reorder;
+mod source;
+
+pub use publish::{PublishError, Publishing};
+pub use record::{Recorder, Recording, RecordingError};
+pub use source::{ClipSource, FrameSource};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

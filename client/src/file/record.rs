@@ -10,19 +10,19 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
-use client::ReceivedRecord;
 use common_core::media::MediaStream;
 use common_core::{Moment, ParticipantId, StreamId};
+use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::Codec;
+use super::ivf::IvfWriter;
+use super::ogg_opus::{OggOpusWriter, packet_samples};
 use super::reorder::Reorder;
-use crate::media_file::Codec;
-use crate::media_file::ivf::IvfWriter;
-use crate::media_file::ogg_opus::OggOpusWriter;
+use crate::records::ReceivedRecord;
 
 /// Records on their way to the writing thread.
 const INPUTS_MAX: usize = 1_024;
@@ -35,26 +35,47 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Parts of one frame together are at most this.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Why nothing more is recorded.
+#[derive(Debug, Error)]
+pub enum RecordingError {
+    /// A file cannot be written.
+    #[error("cannot write {}: {cause}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The writing thread panicked, or the runtime is shutting down.
+    #[error("the recording thread failed: {0}")]
+    Thread(String),
+}
+
 /// What became of one stream id.
-#[derive(Debug)]
-pub(super) struct Summary {
-    pub(super) path: PathBuf,
-    pub(super) participant_id: ParticipantId,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// The file.
+    pub path: PathBuf,
+    /// Who published it.
+    pub participant_id: ParticipantId,
     /// As in the frames.
-    pub(super) stream_id: StreamId,
-    pub(super) codec: Codec,
+    pub stream_id: StreamId,
+    /// What the file holds.
+    pub codec: Codec,
     /// Written whole.
-    pub(super) frames: u64,
+    pub frames: u64,
     /// In the digest.
-    pub(super) records: u64,
+    pub records: u64,
     /// Headers and payloads of these records.
-    pub(super) bytes: u64,
+    pub bytes: u64,
     /// Sequences that never came.
-    pub(super) missing: u64,
-    pub(super) first_sequence: Option<u64>,
-    pub(super) last_sequence: Option<u64>,
+    pub missing: u64,
+    /// Of the first record; `None`: none came.
+    pub first_sequence: Option<u64>,
+    /// Of the last record.
+    pub last_sequence: Option<u64>,
     /// Over headers and payloads as received, in order, from the first key frame on. Hexadecimal.
-    pub(super) sha256: String,
+    pub sha256: String,
 }
 
 enum Input {
@@ -62,15 +83,15 @@ enum Input {
     Record(ReceivedRecord),
 }
 
-/// The writing thread, seen from outside.
-pub(super) struct Recorder {
+/// Writes what is received into files. Dropping it ends the files as they are, without anybody being told.
+pub struct Recorder {
     inputs: mpsc::Sender<Input>,
-    thread: JoinHandle<anyhow::Result<Vec<Summary>>>,
+    thread: JoinHandle<Result<Vec<Recording>, RecordingError>>,
 }
 
 impl Recorder {
-    /// Starts to write into `dir`, which must exist. `budget` is the latency budget of the subscriptions.
-    pub(super) fn start(dir: PathBuf, budget: Duration) -> Self {
+    /// Starts to write into `dir`, which must exist; needs a tokio runtime. `budget` is the latency budget of the subscriptions.
+    pub fn start(dir: PathBuf, budget: Duration) -> Self {
         let (inputs, mut receiver) = mpsc::channel(INPUTS_MAX);
         let thread = tokio::task::spawn_blocking(move || {
             let mut files = Files { dir, wait_max: budget + GRACE, began: Instant::now(), streams: BTreeMap::new() };
@@ -85,22 +106,23 @@ impl Recorder {
         Self { inputs, thread }
     }
 
-    /// Explains a media stream.
-    pub(super) async fn know(&mut self, stream: MediaStream) {
+    /// Explains a media stream: what its records are, and what its files are called. Records may come before. Cancel-safe: the whole or nothing
+    /// is handed over.
+    pub async fn know(&mut self, stream: MediaStream) {
         // An error means that the thread failed, which `finish` tells.
         let _ = self.inputs.send(Input::Stream(Box::new(stream))).await;
     }
 
-    /// Writes a record at its place.
-    pub(super) async fn record(&mut self, record: ReceivedRecord) {
+    /// Writes a record at its place. Waits while the disk is behind. When the future is dropped before it is done, the record is missing.
+    pub async fn record(&mut self, record: ReceivedRecord) {
         // As above.
         let _ = self.inputs.send(Input::Record(record)).await;
     }
 
-    /// Writes what waits, ends the files, and tells what is in them.
-    pub(super) async fn finish(self) -> anyhow::Result<Vec<Summary>> {
+    /// Writes what waits, ends the files, and tells what is in them. When the future is dropped, the files are ended all the same.
+    pub async fn finish(self) -> Result<Vec<Recording>, RecordingError> {
         drop(self.inputs);
-        self.thread.await.context("the recording thread failed")?
+        self.thread.await.map_err(|error| RecordingError::Thread(error.to_string()))?
     }
 }
 
@@ -108,11 +130,11 @@ struct Files {
     dir: PathBuf,
     wait_max: Duration,
     began: Instant,
-    streams: BTreeMap<StreamId, Recording>,
+    streams: BTreeMap<StreamId, Incoming>,
 }
 
 /// One stream id.
-struct Recording {
+struct Incoming {
     reorder: Reorder,
     file: Option<RecordingFile>,
     /// Its codec cannot be written, or too much came before it was explained.
@@ -124,17 +146,17 @@ impl Files {
         Moment::from_micros(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    fn recording(&mut self, id: StreamId) -> Option<&mut Recording> {
+    fn recording(&mut self, id: StreamId) -> Option<&mut Incoming> {
         let count = self.streams.len();
         let wait_max = self.wait_max;
         match self.streams.entry(id) {
             Entry::Occupied(entry) => Some(entry.into_mut()),
             Entry::Vacant(_) if count >= STREAMS_MAX => None,
-            Entry::Vacant(entry) => Some(entry.insert(Recording { reorder: Reorder::new(wait_max), file: None, ignored: false })),
+            Entry::Vacant(entry) => Some(entry.insert(Incoming { reorder: Reorder::new(wait_max), file: None, ignored: false })),
         }
     }
 
-    fn know(&mut self, stream: &MediaStream) -> anyhow::Result<()> {
+    fn know(&mut self, stream: &MediaStream) -> Result<(), RecordingError> {
         let (dir, now) = (self.dir.clone(), self.now());
         for id in stream.frame_ids() {
             let Some(recording) = self.recording(id) else { continue };
@@ -152,7 +174,7 @@ impl Files {
         Ok(())
     }
 
-    fn record(&mut self, record: ReceivedRecord) -> anyhow::Result<()> {
+    fn record(&mut self, record: ReceivedRecord) -> Result<(), RecordingError> {
         let now = self.now();
         let Some(recording) = self.recording(record.header.stream_id) else { return Ok(()) };
         if recording.ignored {
@@ -166,7 +188,7 @@ impl Files {
         recording.drain(now)
     }
 
-    fn finish(self) -> anyhow::Result<Vec<Summary>> {
+    fn finish(self) -> Result<Vec<Recording>, RecordingError> {
         let mut summaries = Vec::new();
         for mut recording in self.streams.into_values() {
             let Some(mut file) = recording.file.take() else { continue };
@@ -179,8 +201,8 @@ impl Files {
     }
 }
 
-impl Recording {
-    fn drain(&mut self, now: Moment) -> anyhow::Result<()> {
+impl Incoming {
+    fn drain(&mut self, now: Moment) -> Result<(), RecordingError> {
         if let Some(file) = &mut self.file {
             while let Some(record) = self.reorder.pop(now) {
                 file.record(&record)?;
@@ -188,6 +210,10 @@ impl Recording {
         }
         Ok(())
     }
+}
+
+fn failed(path: &Path, cause: std::io::Error) -> RecordingError {
+    RecordingError::Write { path: path.to_owned(), cause }
 }
 
 enum Container {
@@ -204,11 +230,11 @@ struct RecordingFile {
     frame_time_us: u64,
     /// The next record goes on with a frame whose beginning is missing.
     broken: bool,
-    summary: Summary,
+    summary: Recording,
 }
 
 impl RecordingFile {
-    fn create(dir: &Path, stream: &MediaStream, id: StreamId, codec: Codec) -> anyhow::Result<Self> {
+    fn create(dir: &Path, stream: &MediaStream, id: StreamId, codec: Codec) -> Result<Self, RecordingError> {
         let path = dir.join(format!("{}-{id}.{}", stream.participant_id, codec.extension()));
         let create = || {
             let out = BufWriter::new(File::create(&path)?);
@@ -225,8 +251,8 @@ impl RecordingFile {
                 }
             })
         };
-        let container = create().map_err(|error: std::io::Error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
-        let summary = Summary {
+        let container = create().map_err(|cause| failed(&path, cause))?;
+        let summary = Recording {
             path,
             participant_id: stream.participant_id,
             stream_id: id,
@@ -250,7 +276,7 @@ impl RecordingFile {
     }
 
     /// Takes the next record in order.
-    fn record(&mut self, record: &ReceivedRecord) -> anyhow::Result<()> {
+    fn record(&mut self, record: &ReceivedRecord) -> Result<(), RecordingError> {
         let sequence = record.header.sequence;
         let follows = self.summary.last_sequence.is_none_or(|last| last.saturating_add(1) == sequence);
         self.digest.update(&record.raw);
@@ -286,28 +312,28 @@ impl RecordingFile {
         self.write(frame)
     }
 
-    fn write(&mut self, frame: Bytes) -> anyhow::Result<()> {
+    fn write(&mut self, frame: Bytes) -> Result<(), RecordingError> {
         let written = match &mut self.container {
             Container::Ivf(ivf) => ivf.write(self.frame_time_us, &frame),
             Container::AnnexB(out) => out.write_all(&frame),
-            Container::Ogg(_) if crate::media_file::ogg_opus::packet_samples(&frame).is_none() => {
+            Container::Ogg(_) if packet_samples(&frame).is_none() => {
                 tracing::warn!(stream = %self.summary.stream_id, "what is no Opus packet is left out of the file");
                 return Ok(());
             }
             Container::Ogg(ogg) => ogg.write(self.frame_time_us, frame),
         };
-        written.with_context(|| format!("cannot write {}", self.summary.path.display()))?;
+        written.map_err(|cause| failed(&self.summary.path, cause))?;
         self.summary.frames += 1;
         Ok(())
     }
 
-    fn finish(mut self, missing: u64) -> anyhow::Result<Summary> {
+    fn finish(mut self, missing: u64) -> Result<Recording, RecordingError> {
         let ended = match self.container {
             Container::Ivf(ivf) => ivf.finish().map(drop),
             Container::AnnexB(mut out) => out.flush(),
             Container::Ogg(ogg) => ogg.finish().map(drop),
         };
-        ended.with_context(|| format!("cannot write {}", self.summary.path.display()))?;
+        ended.map_err(|cause| failed(&self.summary.path, cause))?;
         self.summary.missing = missing;
         self.summary.sha256 = self.digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(self.summary)

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use client::ReceivedRecord;
 use common_core::{FrameKind, Moment};
+
+use crate::records::ReceivedRecord;
 
 /// Bytes that wait for a missing record: ten seconds at 50 Mb/s.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
