@@ -5,6 +5,7 @@ export type { Code } from "./code.ts";
 export { DarkTowerError, type ErrorCode, type ErrorData } from "./error.ts";
 export {
   CHAT_BYTES_MAX,
+  CHAT_KEPT_MAX,
   join,
   type JoinOptions,
   type Listener,
@@ -30,4 +31,6 @@ export type {
   Participant,
   PublishOptions,
   StreamType,
+  TicketReason,
+  TicketSource,
 } from "./types.ts";

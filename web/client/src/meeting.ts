@@ -17,15 +17,23 @@ import type {
   Participant,
   PublishOptions,
   StreamType,
+  TicketReason,
+  TicketSource,
 } from "./types.ts";
 
 /** Longest chat message, in bytes of UTF-8. */
 export const CHAT_BYTES_MAX = 4096;
 /** Longest name, in characters. */
 export const NAME_CHARACTERS_MAX = 64;
+/** So many chat messages are kept in `Meeting.chat`, the newest; a controller's history is 100. */
+export const CHAT_KEPT_MAX = 1000;
 
 export interface JoinOptions {
-  ticket: JoinTicket;
+  /**
+   * A ticket, or how to get one. With a `TicketSource` the client comes back by itself, as a new participant in the same `Meeting`, when
+   * it was away for longer than a session can be resumed.
+   */
+  ticket: JoinTicket | TicketSource;
   displayName: string;
   /** Where `worker.js` of this package is served; same origin as the page. */
   workerUrl?: string;
@@ -70,23 +78,50 @@ export async function join(options: JoinOptions): Promise<Meeting> {
   if (!support().receive) {
     throw new DarkTowerError("UNSUPPORTED_BROWSER", "this browser has no WebTransport, WebCodecs or OffscreenCanvas");
   }
-  const meeting = new Meeting(new Worker(options.workerUrl ?? "/worker.js", { type: "module" }));
+  const { ticket } = options;
+  const source = typeof ticket === "function" ? ticket : undefined;
+  const first = typeof ticket === "function" ? await ticketFrom(ticket, "join") : ticket;
+  const meeting = new Meeting(new Worker(options.workerUrl ?? "/worker.js", { type: "module" }), source);
   try {
-    await meeting.start(options);
+    await meeting.start(options, first);
   } catch (thrown) {
-    meeting.dispose();
+    meeting.close();
     throw thrown;
   }
   return meeting;
 }
 
+/** A ticket of the application's, whose faults become ours. */
+async function ticketFrom(source: TicketSource, why: TicketReason): Promise<JoinTicket> {
+  try {
+    return await source(why);
+  } catch (thrown) {
+    throw DarkTowerError.from(thrown);
+  }
+}
+
+function over(): DarkTowerError {
+  return new DarkTowerError("ENDED", "the meeting is over");
+}
+
+/** Nobody yet: what `me` is before the controller has answered. */
+const NOBODY: Participant = {
+  participantId: "",
+  name: "",
+  role: "attendee",
+  isMuted: false,
+  isVideoOn: false,
+  joinedAt: 0,
+  streams: [],
+};
+
+/** A meeting that this page is in. Made by `join`; over by `leave`, `close` or the event "ended". */
 export class Meeting {
-  /** One's own id. */
-  participantId = "";
   /** What the meeting was created with. */
   info: MeetingInfo = { displayName: "", maxParticipants: 0, wantsEndToEndEncryption: false, mayBeRecorded: false };
   private readonly sources = {
     state: new Source<MeetingState>("connected"),
+    me: new Source<Participant>(NOBODY),
     participants: new Source<ReadonlyMap<string, Participant>>(new Map()),
     chat: new Source<readonly ChatMessage[]>([]),
     quality: new Source<Quality>({ level: "good", rttMs: undefined, reason: "" }),
@@ -94,23 +129,29 @@ export class Meeting {
   };
   /** Whether signaling stands. Media goes on while it is being resumed. */
   readonly state: Observable<MeetingState> = this.sources.state;
+  /** Oneself: name, role, what is on, and what one publishes. `participantId` is another one after "rejoined". */
+  readonly me: Observable<Participant> = this.sources.me;
   /** The others, by id, as the controller says, with the media streams that they publish. */
   readonly participants: Observable<ReadonlyMap<string, Participant>> = this.sources.participants;
-  /** Oldest first: what the meeting's history had at the join, then what was said. */
+  /** Oldest first: what the meeting's history had at the join, then what was said; the newest `CHAT_KEPT_MAX`. */
   readonly chat: Observable<readonly ChatMessage[]> = this.sources.chat;
+  /** How good the connection is, with the reason when it is not good. */
   readonly quality: Observable<Quality> = this.sources.quality;
   /** New each second; `undefined` before the first. */
   readonly stats: Observable<MeetingStats | undefined> = this.sources.stats;
   private readonly worker: Worker;
+  private readonly ticketSource: TicketSource | undefined;
   private readonly pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: DarkTowerError) => void }>();
   private readonly listeners = new Map<keyof MeetingEvents, Set<(detail: never) => void>>();
   private nextId = 1;
   private endReason: EndReason | undefined;
+  private isClosed = false;
   private mixer: AudioWorkletNode | undefined;
 
-  /** Use `join`. */
-  constructor(worker: Worker) {
+  /** @internal Use `join`. */
+  constructor(worker: Worker, ticketSource: TicketSource | undefined) {
     this.worker = worker;
+    this.ticketSource = ticketSource;
     worker.onmessage = ({ data }: MessageEvent<ToPage>) => this.receive(data);
     worker.onerror = (event) => {
       const error = new DarkTowerError("INTERNAL_ERROR", event.message || "the worker did not start");
@@ -119,6 +160,12 @@ export class Meeting {
     };
   }
 
+  /** One's own id. */
+  get participantId(): string {
+    return this.me.value.participantId;
+  }
+
+  /** Nothing comes any more, and nothing can be asked. */
   get isOver(): boolean {
     return this.endReason !== undefined;
   }
@@ -132,13 +179,14 @@ export class Meeting {
   }
 
   /** @internal */
-  async start(options: JoinOptions): Promise<void> {
+  async start(options: JoinOptions, ticket: JoinTicket): Promise<void> {
     const audioPort = await this.openMixer(options);
     const { protocol, origin } = globalThis.location;
     const answer = await this.request(
       "join",
       {
-        ticket: options.ticket,
+        ticket,
+        canRejoin: this.ticketSource !== undefined,
         displayName: options.displayName,
         autoSubscribe: options.autoSubscribe ?? true,
         plainOrigin: protocol === "http:" ? origin : "",
@@ -148,13 +196,13 @@ export class Meeting {
       },
       audioPort === undefined ? [] : [audioPort],
     );
-    this.participantId = answer.participantId;
     this.info = answer.info;
+    this.sources.me.set(answer.me);
     // Events may have overtaken the answer; what they told stands.
     const { participants, chat } = this.sources;
     participants.set(new Map([...answer.participants.map((it) => [it.participantId, it] as const), ...participants.value]));
     const known = new Set(chat.value.map((message) => message.sequence));
-    chat.set([...answer.chat.filter((message) => !known.has(message.sequence)), ...chat.value]);
+    chat.set([...answer.chat.filter((message) => !known.has(message.sequence)), ...chat.value].slice(-CHAT_KEPT_MAX));
   }
 
   /** Publishes a camera, microphone, screen or canvas. The track stays the caller's; stop it after the publication. */
@@ -210,16 +258,22 @@ export class Meeting {
     return this.request("relay", { targetId, kind, payload });
   }
 
+  /** Leaves: the others are told, then everything ends as by `close`. Takes a second at most. */
   async leave(): Promise<void> {
     if (!this.isOver) await this.request("leave", {}).catch(() => undefined);
-    this.dispose();
+    this.close();
   }
 
-  /** Ends the worker and the sound, without a word to the others. */
-  dispose(): void {
+  /** Ends everything at once, without a word: the others see the participant go when the time for resuming is over. */
+  close(): void {
+    if (!this.isOver) {
+      this.endReason = "left";
+      this.sources.state.set("ended");
+    }
     this.mixer?.disconnect();
     this.worker.terminate();
-    for (const { reject } of this.pending.values()) reject(new DarkTowerError("ENDED", "the meeting is over"));
+    this.isClosed = true;
+    for (const { reject } of this.pending.values()) reject(over());
     this.pending.clear();
   }
 
@@ -242,6 +296,8 @@ export class Meeting {
     value: Requests[K]["takes"],
     transfer: Transferable[] = [],
   ): Promise<Requests[K]["gives"]> {
+    // There is no worker any more that would answer.
+    if (this.isClosed) return Promise.reject(over());
     const id = this.nextId;
     this.nextId += 1;
     return new Promise((resolve, reject) => {
@@ -257,10 +313,29 @@ export class Meeting {
       for (const listener of this.listeners.get(type) ?? []) listener(detail as never);
       return;
     }
+    if (message.kind === "me") {
+      this.sources.me.set(message.me);
+      return;
+    }
+    if (message.kind === "ticket-wanted") {
+      void this.fetchTicket(message.wish);
+      return;
+    }
     const pending = this.pending.get(message.id);
     this.pending.delete(message.id);
     if (message.kind === "answer") pending?.resolve(message.value);
     else pending?.reject(DarkTowerError.fromData(message.error));
+  }
+
+  private async fetchTicket(wish: number): Promise<void> {
+    const source = this.ticketSource;
+    if (source === undefined) return;
+    const outcome = await ticketFrom(source, "rejoin").then(
+      (ticket) => ({ ticket }),
+      (thrown: unknown) => ({ error: DarkTowerError.from(thrown).toData() }),
+    );
+    // Over meanwhile: nobody waits for it.
+    if (!this.isOver) await this.request("ticket", { wish, outcome }).catch(() => undefined);
   }
 
   /** Keeps the mirror of what the worker knows. */
@@ -275,7 +350,7 @@ export class Meeting {
     } else if (type === "stream-unpublished") {
       this.changeStreams(detail.participantId, (streams) => streams.filter((it) => it.streamId !== detail.streamId));
     } else if (type === "chat") {
-      chat.set([...chat.value, detail]);
+      chat.set([...chat.value, detail].slice(-CHAT_KEPT_MAX));
     } else if (type === "quality") {
       quality.set(detail);
     } else if (type === "stats") {

@@ -11,6 +11,8 @@ export interface JoinArguments {
   plainOrigin: string;
   isMuted: boolean;
   isVideoOn: boolean;
+  /** Whether the page can get another ticket. */
+  canRejoin: boolean;
   /** To the audio worklet; absent when the application plays no sound. */
   audioPort: MessagePort | undefined;
 }
@@ -28,10 +30,12 @@ export interface PublishArguments {
 
 /** To the engine: the stay itself. With what each request takes and what it answers. */
 export interface StayRequests {
-  join: { takes: JoinArguments; gives: { participantId: string; info: MeetingInfo; participants: Participant[]; chat: ChatMessage[] } };
+  join: { takes: JoinArguments; gives: { me: Participant; info: MeetingInfo; participants: Participant[]; chat: ChatMessage[] } };
   chat: { takes: { clientMessageId: string; content: string }; gives: ChatMessage };
   state: { takes: { isMuted?: boolean; isVideoOn?: boolean }; gives: void };
   kick: { takes: { participantId: string }; gives: void };
+  /** Answers a wish for a ticket. */
+  ticket: { takes: { wish: number; outcome: { ticket: JoinTicket } | { error: ErrorData } }; gives: void };
   relay: { takes: { targetId: string; kind: string; payload: Uint8Array }; gives: void };
   leave: { takes: Record<string, never>; gives: void };
 }
@@ -60,4 +64,8 @@ export type ToWorker = { [K in RequestName]: { id: number; name: K; value: Reque
 export type ToPage =
   | { kind: "answer"; id: number; value: unknown }
   | { kind: "refusal"; id: number; error: ErrorData }
-  | { kind: "event"; event: MeetingEvent };
+  | { kind: "event"; event: MeetingEvent }
+  /** Oneself, as it is now. */
+  | { kind: "me"; me: Participant }
+  /** A ticket to come back with is wanted; answered by the request `ticket` with the same number. */
+  | { kind: "ticket-wanted"; wish: number };

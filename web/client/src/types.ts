@@ -81,6 +81,15 @@ export interface JoinTicket {
   certificate_hashes?: string[];
 }
 
+/** Why a ticket is wanted: to come in, or to come back after the time for resuming has passed. */
+export type TicketReason = "join" | "rejoin";
+
+/**
+ * Gets a ticket: usually `() => requestJoin(code, name)`, or a call to the application's own server. Whatever it throws is tried again
+ * with growing waits when coming back, unless it is a `DarkTowerError` whose code says that it will not get better.
+ */
+export type TicketSource = (why: TicketReason) => Promise<JoinTicket>;
+
 export interface MeetingEvents {
   "participant-joined": Participant;
   "participant-left": { participantId: string; reason: LeaveReason };
@@ -101,6 +110,8 @@ export interface MeetingEvents {
   stats: MeetingStats;
   /** Signaling broke, and is being resumed; or stands again. */
   connection: { state: "connected" | "reconnecting" };
+  /** Back as a new participant, after the time for resuming had passed: everything else goes on. Needs a `TicketSource`. */
+  rejoined: { participantId: string; before: string };
   ended: { reason: EndReason; error: ErrorData | undefined };
 }
 

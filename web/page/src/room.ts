@@ -443,7 +443,7 @@ export class Room {
     const state = { name: this.options.name, isMuted: this.isMuted, isVideoOn: this.capture.tracks.camera !== undefined };
     this.screenTrack?.stop();
     this.capture.closeAll();
-    this.meeting.dispose();
+    this.meeting.close();
     this.options.ended(reason, error, state);
   }
 }

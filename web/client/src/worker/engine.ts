@@ -18,9 +18,10 @@ import {
   type Reconnect,
 } from "../generated/darktower/v1/signaling_pb.ts";
 import type { JoinArguments, Requests } from "../messages.ts";
+import { describeOneself } from "../oneself.ts";
 import { judgeQuality } from "../quality.ts";
 import { Roster } from "../roster.ts";
-import type { ChatMessage, EndReason, MeetingEvent } from "../types.ts";
+import type { ChatMessage, EndReason, MeetingEvent, Participant } from "../types.ts";
 import type { End } from "./channel.ts";
 import { delay } from "./deadline.ts";
 import { Addresses } from "./dialler.ts";
@@ -28,6 +29,7 @@ import { MediaLink } from "./media-link.ts";
 import { Publications } from "./publications.ts";
 import { type ClientBody, type ServerBody, SignalingSession } from "./signaling.ts";
 import { Subscriptions } from "./subscriptions.ts";
+import { TicketWishes } from "./ticket-wishes.ts";
 
 /** The controller speaks each second; a silence half as long again is worth a second way (DESIGN section 4). */
 const SILENCE_MS = 1500;
@@ -37,11 +39,23 @@ const PING_INTERVAL_MS = 1000;
 /** The window is five seconds from when the controller notices; later only a new join helps. */
 const RESUME_FOR_MS = 12_000;
 const LEVEL_INTERVAL_MS = 100;
+const STATS_INTERVAL_MS = 1000;
 /** At most two a second are allowed (DESIGN section 4). */
 const SPEAKING_REPORT_INTERVAL_MS = 500;
 
+/** What the engine tells the page unasked. */
+export interface EngineEvents {
+  emit(event: MeetingEvent): void;
+  /** Oneself is another than before. */
+  me(me: Participant): void;
+  /** The page answers with `ticket`. */
+  wantTicket(wish: number): void;
+}
+
 export class Engine {
+  private readonly events: EngineEvents;
   private readonly emit: (event: MeetingEvent) => void;
+  private readonly wishes: TicketWishes;
   private readonly roster = new Roster();
   readonly publications: Publications;
   private readonly subscriptions: Subscriptions;
@@ -56,6 +70,8 @@ export class Engine {
   private participantId = "";
   private resumeToken = "";
   private chatAfter = 0;
+  /** Milliseconds since the epoch, by this machine's clock. */
+  private joinedAt = 0;
   private isMuted = false;
   private isVideoOn = false;
   private resuming = false;
@@ -67,13 +83,17 @@ export class Engine {
   private speaking = false;
   private spokeAtMs = -Infinity;
 
-  constructor(emit: (event: MeetingEvent) => void) {
+  constructor(events: EngineEvents) {
+    this.events = events;
+    const emit = (event: MeetingEvent): void => events.emit(event);
     this.emit = emit;
+    this.wishes = new TicketWishes((wish) => events.wantTicket(wish));
     this.publications = new Publications({
       emit,
       session: () => this.link?.session,
       cipher: () => undefined,
       request: (body) => this.request(body),
+      changed: () => this.events.me(this.me()),
       groupAborted: () => void (this.groupsAborted += 1),
     });
     this.subscriptions = new Subscriptions({ emit, requestKeyFrame: (streamId) => this.link?.session?.requestKeyFrame(streamId) });
@@ -93,6 +113,7 @@ export class Engine {
     try {
       const session = new SignalingSession(await addresses.dial());
       const answer = await this.sendJoin(session, { joinToken: args.ticket.join_token, resumeToken: "" });
+      this.joinedAt = Date.now();
       this.adopt(session, answer);
       const snapshot = answer.existingParticipants.map(participantFromWire);
       for (const event of this.roster.replace(snapshot)) this.follow(event);
@@ -102,10 +123,11 @@ export class Engine {
       this.timers.push(setInterval(() => this.watch(), WATCH_INTERVAL_MS));
       this.timers.push(setInterval(() => void this.ping(), answer.heartbeatIntervalMs || PING_INTERVAL_MS));
       this.timers.push(setInterval(() => this.reportLevels(), LEVEL_INTERVAL_MS));
+      this.timers.push(setInterval(() => this.tellStats(), STATS_INTERVAL_MS));
       // In a turn of its own, behind the one that hands out the snapshot: what came meanwhile is newer.
       setTimeout(() => session.start((body) => this.receive(body)), 0);
       const info = meetingInfoFromWire(answer.meeting);
-      return { participantId: this.participantId, info, participants: snapshot, chat: answer.chat.map(chatFromWire) };
+      return { me: this.me(), info, participants: snapshot, chat: answer.chat.map(chatFromWire) };
     } catch (thrown) {
       this.shut();
       throw DarkTowerError.from(thrown, "CONNECTION_FAILED");
@@ -140,6 +162,7 @@ export class Engine {
     this.isMuted = change.isMuted ?? this.isMuted;
     this.isVideoOn = change.isVideoOn ?? this.isVideoOn;
     this.publications.setMuted(this.isMuted);
+    this.events.me(this.me());
     await this.request({ case: "state", value: change });
   }
 
@@ -151,10 +174,23 @@ export class Engine {
     await this.request({ case: "relay", value });
   }
 
+  /** The page has a ticket to come back with, or has none. */
+  ticket({ wish, outcome }: Requests["ticket"]["takes"]): void {
+    this.wishes.answer(wish, outcome);
+  }
+
   async leave(): Promise<void> {
     // Leaving must not depend on an answer; but one that comes tells that the others know.
     await this.session?.request({ case: "leave", value: {} }, 1000).catch(() => undefined);
     this.end("left");
+  }
+
+  private me(): Participant {
+    const { participantId, joinedAt, isMuted, isVideoOn } = this;
+    const joinToken = this.args?.ticket.join_token ?? "";
+    const displayName = this.args?.displayName ?? "";
+    const streams = this.publications.streams(participantId);
+    return describeOneself({ participantId, joinToken, displayName, joinedAt, isMuted, isVideoOn, streams });
   }
 
   private newLink(addresses: Addresses): MediaLink {
@@ -164,6 +200,7 @@ export class Engine {
       undecryptable: () => undefined,
       keyFrame: (streamId) => this.publications.requestKey(streamId),
       paused: (streamId, paused) => this.publications.setPaused(streamId, paused),
+      report: (report) => this.subscriptions.report(report),
       requestServer: async (failedUrl): Promise<MediaServerInfo> => {
         const body = await this.request({ case: "mediaServer", value: { failedUrl } });
         if (body.case !== "mediaServer") throw new DarkTowerError("INTERNAL_ERROR", "the controller named no handler");
@@ -261,6 +298,7 @@ export class Engine {
         break;
       case "quality":
         this.packetLoss = body.value.packetLoss;
+        this.publications.quality(body.value);
         break;
       case "mediaServer":
         this.addresses?.learnHashes(body.value.certificateHashes);
@@ -347,6 +385,21 @@ export class Engine {
     const { rttMs, packetLoss, mediaState: media, groupsAborted } = this;
     const signaling = this.resuming ? "reconnecting" : "connected";
     this.emit({ type: "quality", detail: judgeQuality({ rttMs, packetLoss, signaling, media, groupsAborted }) });
+  }
+
+  private tellStats(): void {
+    const nowMs = performance.now();
+    this.emit({
+      type: "stats",
+      detail: {
+        atMs: Math.round(performance.timeOrigin + nowMs),
+        signaling: this.session?.kind ?? "webtransport",
+        rttMs: this.rttMs,
+        handlerUrl: this.link?.session?.url ?? "",
+        publications: this.publications.stats(nowMs),
+        subscriptions: this.subscriptions.stats(nowMs),
+      },
+    });
   }
 
   private reportLevels(): void {

@@ -10,7 +10,11 @@ function post(message: ToPage): void {
   self.postMessage(message);
 }
 
-const engine = new Engine((event) => post({ kind: "event", event }));
+const engine = new Engine({
+  emit: (event) => post({ kind: "event", event }),
+  me: (me) => post({ kind: "me", me }),
+  wantTicket: (wish) => post({ kind: "ticket-wanted", wish }),
+});
 
 function handle(message: ToWorker): unknown {
   switch (message.name) {
@@ -35,6 +39,9 @@ function handle(message: ToWorker): unknown {
       return engine.kick(message.value);
     case "relay":
       return engine.relay(message.value);
+    case "ticket":
+      engine.ticket(message.value);
+      return undefined;
     case "leave":
       return engine.leave();
   }

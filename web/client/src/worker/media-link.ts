@@ -107,6 +107,7 @@ export class MediaLink {
       undecryptable: (streamId) => this.events.undecryptable(streamId),
       keyFrame: (streamId) => this.events.keyFrame(streamId),
       paused: (streamId, paused) => this.events.paused(streamId, paused),
+      report: (report) => this.events.report(report),
     };
   }
 

@@ -7,7 +7,12 @@ import type { RecordCipher } from "../cipher.ts";
 import { codeNumber, type Code } from "../code.ts";
 import { DarkTowerError } from "../error.ts";
 import { type Frame, FrameJoiner, type MediaRecord, RecordReader } from "../frame.ts";
-import { MediaClientMessageSchema, type MediaServerMessage, MediaServerMessageSchema } from "../generated/darktower/v1/media_pb.ts";
+import {
+  MediaClientMessageSchema,
+  type MediaServerMessage,
+  MediaServerMessageSchema,
+  type SubscriptionReport,
+} from "../generated/darktower/v1/media_pb.ts";
 import { MessageReader, withLength } from "../length-prefix.ts";
 import { endOf, type End } from "./channel.ts";
 import { within } from "./deadline.ts";
@@ -36,6 +41,8 @@ export interface MediaSessionEvents {
   keyFrame(streamId: string): void;
   /** Nobody takes this id any more, or somebody does again. */
   paused(streamId: string, paused: boolean): void;
+  /** Why a subscription gets what it gets: on change, at most once a second. */
+  report(report: SubscriptionReport): void;
   ended(end: End): void;
 }
 
@@ -132,6 +139,7 @@ export class MediaSession {
     if (body.case === "welcome") this.welcomed?.();
     else if (body.case === "keyFrame") this.events.keyFrame(body.value.streamId);
     else if (body.case === "layerControl") this.events.paused(body.value.streamId, body.value.paused);
+    else if (body.case === "report") this.events.report(body.value);
     else if (body.case === "error") this.refused?.(errorFromWire(body.value));
   }
 

@@ -5,11 +5,17 @@ import { create } from "@bufbuild/protobuf";
 
 import type { RecordCipher } from "../cipher.ts";
 import { codecName } from "../codec.ts";
-import { streamTypeToWire } from "../convert.ts";
+import { streamFromWire, streamTypeToWire } from "../convert.ts";
 import type { DarkTowerError } from "../error.ts";
-import { type PublishStream, PublishStreamSchema } from "../generated/darktower/v1/signaling_pb.ts";
+import {
+  MediaStreamSchema,
+  type PublishStream,
+  PublishStreamSchema,
+  type StreamQualityUpdate,
+} from "../generated/darktower/v1/signaling_pb.ts";
 import type { PublishArguments } from "../messages.ts";
-import type { MeetingEvent } from "../types.ts";
+import type { PublicationStats } from "../stats.ts";
+import type { MediaStreamInfo, MeetingEvent } from "../types.ts";
 import { AudioPublication } from "./audio-publication.ts";
 import { chooseVideoCodec, defaultBitrate } from "./encoder-choice.ts";
 import type { MediaSession } from "./media-session.ts";
@@ -26,6 +32,8 @@ export interface PublicationsContext {
   cipher(streamId: string): RecordCipher | undefined;
   /** To the controller; waits for a session and is repeated over a resume. */
   request(body: ClientBody): Promise<ServerBody>;
+  /** What is published is more or less than before. */
+  changed(): void;
   /** A group had to be given up, for the uplink was too slow. */
   groupAborted(): void;
 }
@@ -78,6 +86,7 @@ export class Publications {
       publication.stop();
       throw thrown;
     }
+    this.context.changed();
     void publication.run();
   }
 
@@ -86,8 +95,22 @@ export class Publications {
     if (found === undefined) return;
     this.open.delete(streamId);
     found.publication.stop();
+    this.context.changed();
     await this.context.request({ case: "unpublish", value: { streamId } });
   }
+
+  /** As others see them. */
+  streams(participantId: string): MediaStreamInfo[] {
+    return [...this.open.values()].map(({ message: { streamId, streamType, metadata } }) =>
+      streamFromWire(participantId, create(MediaStreamSchema, { streamId, streamType, metadata, participantId })),
+    );
+  }
+
+  /** One for each media stream of ours; nothing is counted yet. */
+  readonly stats: (nowMs: number) => PublicationStats[] = () => [];
+
+  /** The controller tells how one of them gets along; what the uplink carries is measured by what is unsent. */
+  readonly quality: (update: StreamQualityUpdate) => void = () => undefined;
 
   /** The handler wants a key frame of this id. */
   requestKey(streamId: string): void {

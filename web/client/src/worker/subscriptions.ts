@@ -1,6 +1,8 @@
 // What this participant receives: one decoder per media stream that it takes. In: media streams as the roster tells of them,
 // frames as sessions bring them. Out: drawn pictures, samples, levels. Never speaks to a controller.
 
+import type { SubscriptionReport } from "../generated/darktower/v1/media_pb.ts";
+import type { SubscriptionStats } from "../stats.ts";
 import type { MediaStreamInfo, MeetingEvent } from "../types.ts";
 import { AudioSubscription } from "./audio-subscription.ts";
 import type { FrameSink } from "./media-session.ts";
@@ -68,6 +70,12 @@ export class Subscriptions {
       await this.change(leftMs);
     }
   }
+
+  /** One for each media stream that is received; nothing is counted yet. */
+  readonly stats: (nowMs: number) => SubscriptionStats[] = () => [];
+
+  /** The handler tells why one of them gets what it gets; nothing here depends on it. */
+  readonly report: (report: SubscriptionReport) => void = () => undefined;
 
   reportLevels(nowMs: number): void {
     for (const [streamId, { subscription, participantId }] of this.open) {
