@@ -11,14 +11,15 @@ export {
   type Listener,
   type Meeting,
   NAME_CHARACTERS_MAX,
-  type Publication,
   support,
 } from "./meeting.ts";
 export type { Observable } from "./observable.ts";
+export type { EncodedSource, Publication, PublishSource } from "./publishing.ts";
 export type { Quality, QualityLevel } from "./quality.ts";
 export type { MeetingStats, PublicationLimiter, PublicationStats, SubscriptionStats } from "./stats.ts";
 export type {
   ChatMessage,
+  EncodedFrame,
   EndReason,
   JoinTicket,
   LeaveReason,

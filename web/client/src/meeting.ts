@@ -3,6 +3,7 @@
 import { DarkTowerError } from "./error.ts";
 import type { RequestName, Requests, ToPage } from "./messages.ts";
 import { type Observable, Source } from "./observable.ts";
+import { canReadTracks, type Publication, Publishing, type PublishSource } from "./publishing.ts";
 import type { Quality } from "./quality.ts";
 import type { MeetingStats } from "./stats.ts";
 import type {
@@ -47,30 +48,13 @@ export interface JoinOptions {
   audioContext?: AudioContext;
 }
 
-/** A media stream of ours that others receive. */
-export interface Publication {
-  readonly streamId: string;
-  readonly type: StreamType;
-  stop(): Promise<void>;
-}
-
 /** What `on` takes. */
 export type Listener<K extends keyof MeetingEvents> = (detail: MeetingEvents[K]) => void;
 
-/** Chromium's source of frames; not yet in TypeScript's library for the window. */
-interface TrackProcessor {
-  readonly readable: ReadableStream;
-}
-type TrackProcessorConstructor = new (options: { track: MediaStreamTrack }) => TrackProcessor;
-
-function trackProcessor(): TrackProcessorConstructor | undefined {
-  return (globalThis as { MediaStreamTrackProcessor?: TrackProcessorConstructor }).MediaStreamTrackProcessor;
-}
-
-/** What this browser can do here. */
+/** What this browser can do here; `publish`: tracks. Frames can be published wherever there is an encoder. */
 export function support(): { receive: boolean; publish: boolean } {
   const receive = typeof WebTransport !== "undefined" && typeof VideoDecoder !== "undefined" && typeof OffscreenCanvas !== "undefined";
-  return { receive, publish: receive && typeof VideoEncoder !== "undefined" && trackProcessor() !== undefined };
+  return { receive, publish: receive && typeof VideoEncoder !== "undefined" && canReadTracks() };
 }
 
 /** Joins a meeting. Rejects with a `DarkTowerError`. */
@@ -143,6 +127,10 @@ export class Meeting {
   private readonly ticketSource: TicketSource | undefined;
   private readonly pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: DarkTowerError) => void }>();
   private readonly listeners = new Map<keyof MeetingEvents, Set<(detail: never) => void>>();
+  private readonly publishing = new Publishing({
+    request: (name, value, transfer) => this.request(name, value, transfer),
+    emit: (event) => this.tell(event),
+  });
   private nextId = 1;
   private endReason: EndReason | undefined;
   private isClosed = false;
@@ -205,15 +193,12 @@ export class Meeting {
     chat.set([...answer.chat.filter((message) => !known.has(message.sequence)), ...chat.value].slice(-CHAT_KEPT_MAX));
   }
 
-  /** Publishes a camera, microphone, screen or canvas. The track stays the caller's; stop it after the publication. */
-  async publish(track: MediaStreamTrack, type: StreamType, options: PublishOptions = {}): Promise<Publication> {
-    const Processor = trackProcessor();
-    if (Processor === undefined) throw new DarkTowerError("UNSUPPORTED_BROWSER", "this browser has no MediaStreamTrackProcessor");
-    const streamId = crypto.randomUUID();
-    const { readable } = new Processor({ track });
-    const { width = 0, height = 0, frameRate = 30 } = track.getSettings();
-    await this.request("publish", { streamId, type, readable, width, height, frameRate, options }, [readable]);
-    return { streamId, type, stop: () => this.request("unpublish", { streamId }) };
+  /**
+   * Publishes a camera, microphone, screen or canvas, frames from anywhere, or what is encoded already. Resolves once the others can receive it.
+   * A track stays the caller's; stop it after the publication.
+   */
+  publish(source: PublishSource, type: StreamType, options: PublishOptions = {}): Promise<Publication> {
+    return this.publishing.publish(source, type, options);
   }
 
   subscribe(streamId: string): Promise<void> {
@@ -308,9 +293,7 @@ export class Meeting {
 
   private receive(message: ToPage): void {
     if (message.kind === "event") {
-      this.apply(message.event);
-      const { type, detail } = message.event;
-      for (const listener of this.listeners.get(type) ?? []) listener(detail as never);
+      this.tell(message.event);
       return;
     }
     if (message.kind === "me") {
@@ -336,6 +319,12 @@ export class Meeting {
     );
     // Over meanwhile: nobody waits for it.
     if (!this.isOver) await this.request("ticket", { wish, outcome }).catch(() => undefined);
+  }
+
+  private tell(event: MeetingEvent): void {
+    this.apply(event);
+    this.publishing.apply(event);
+    for (const listener of this.listeners.get(event.type) ?? []) listener(event.detail as never);
   }
 
   /** Keeps the mirror of what the worker knows. */

@@ -17,14 +17,25 @@ export interface JoinArguments {
   audioPort: MessagePort | undefined;
 }
 
+/** Where frames come from: a MediaStreamTrackProcessor's stream, which is made to be transferred, or the other end of `sendFrames`. */
+export type SourceArguments = { kind: "readable"; readable: ReadableStream } | { kind: "port"; port: MessagePort };
+
 export interface PublishArguments {
-  streamId: string;
+  /** Names it between page and worker for as long as it lasts, whatever media stream it is at the time. */
+  publicationId: string;
   type: StreamType;
-  /** Of VideoFrame or AudioData, from a MediaStreamTrackProcessor. */
-  readable: ReadableStream;
+  source: SourceArguments;
+  /** Whether the end of the frames is the publication's; a track's is not, for another may take its place. */
+  endsWithSource: boolean;
+  /** Pixels; 0: not known before the first picture. */
   width: number;
   height: number;
   frameRate: number;
+  channels: number;
+  /** Of the track: "", "motion", "detail", "text", "speech", "music" … */
+  contentHint: string;
+  /** The frames are encoded already, with this. */
+  encodedCodec?: string;
   options: PublishOptions;
 }
 
@@ -42,8 +53,10 @@ export interface StayRequests {
 
 /** To what is published. */
 export interface PublicationRequests {
-  publish: { takes: PublishArguments; gives: void };
-  unpublish: { takes: { streamId: string }; gives: void };
+  publish: { takes: PublishArguments; gives: { streamId: string } };
+  unpublish: { takes: { publicationId: string }; gives: void };
+  /** Goes on with frames of another source. */
+  replaceSource: { takes: { publicationId: string; source: SourceArguments }; gives: void };
 }
 
 /** To what is received. */

@@ -96,8 +96,14 @@ export interface MeetingEvents {
   "participant-updated": Participant;
   "stream-published": MediaStreamInfo;
   "stream-unpublished": MediaStreamInfo;
-  /** A publication of ours could not go on. */
+  /** A publication of ours could not go on; it is over. */
   "publication-failed": { streamId: string; error: ErrorData };
+  /** The source of a publication of ours ended by itself (device unplugged, sharing stopped from the browser's bar); it is over. */
+  "publication-ended": { streamId: string };
+  /** A publication of ours goes on as another media stream, because somebody came who cannot decode the codec it had. */
+  "publication-moved": { streamId: string; before: string };
+  /** A receiver needs a key frame of a publication whose frames come encoded. At most twice a second each. */
+  "key-frame-requested": { streamId: string };
   chat: ChatMessage;
   "mute-requested": MuteRequest;
   relay: { sourceId: string; kind: string; payload: Uint8Array };
@@ -118,8 +124,23 @@ export interface MeetingEvents {
 export type MeetingEvent = { [K in keyof MeetingEvents]: { type: K; detail: MeetingEvents[K] } }[keyof MeetingEvents];
 
 export interface PublishOptions {
-  /** Bits per second. */
+  /** Bits per second; by the size of the picture or the kind of sound if absent. */
   maxBitrate?: number;
-  /** WebCodecs name of the encoder: "vp8" or "vp09…"; chosen by the machine if absent. */
+  /** WebCodecs name of the encoder, "vp8" or "vp09…"; kept to. If absent, by what this machine encodes and those present decode. */
   codec?: string;
+  /** Pictures a second at most; by the source and its content if absent. */
+  frameRate?: number;
+  /** What it shows or sounds like, as on a MediaStreamTrack, whose own hint counts if this is absent: text stays sharp, motion smooth. */
+  contentHint?: "motion" | "detail" | "text" | "speech" | "music";
+}
+
+/** One encoded picture or packet of sound. */
+export interface EncodedFrame {
+  kind: "key" | "delta" | "audio";
+  /** Microseconds since the epoch, by the publisher's clock. */
+  timestampUs: number | bigint;
+  /** VP8 and VP9: a frame; AV1: a temporal unit; H.264: Annex B with parameter sets in each key frame; Opus: a packet at 48 kHz. */
+  data: Uint8Array;
+  /** No other frame needs this one: the first to be left out on a slow path. */
+  isDiscardable?: boolean;
 }

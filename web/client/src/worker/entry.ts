@@ -24,6 +24,9 @@ function handle(message: ToWorker): unknown {
       return engine.publications.publish(message.value);
     case "unpublish":
       return engine.publications.unpublish(message.value);
+    case "replaceSource":
+      engine.publications.replaceSource(message.value);
+      return undefined;
     case "subscribe":
       return engine.subscribe(message.value);
     case "unsubscribe":

@@ -3,7 +3,7 @@
 // handed in after the backlog grew too old is refused.
 
 import type { RecordCipher } from "../cipher.ts";
-import { encodeFrameHeader, FLAG_END_OF_FRAME, FRAME_HEADER_BYTES, type FrameKind } from "../frame.ts";
+import { encodeFrameHeader, FLAG_DISCARDABLE, FLAG_END_OF_FRAME, FRAME_HEADER_BYTES, type FrameKind } from "../frame.ts";
 import { type MediaSession, streamError } from "./media-session.ts";
 
 /** Frames handed in and not yet taken by the transport; beyond, the group is given up whatever its age. */
@@ -16,6 +16,8 @@ export interface EncodedFrame {
   /** Microseconds since the epoch. */
   timestampUs: bigint;
   payload: Uint8Array;
+  /** No other frame needs it. */
+  isDiscardable?: boolean;
 }
 
 const RESERVED = new Uint8Array(6);
@@ -129,13 +131,14 @@ export class GroupWriter {
   }
 
   private async record(frame: EncodedFrame): Promise<Uint8Array> {
-    const { kind, timestampUs, payload } = frame;
+    const { kind, timestampUs, payload, isDiscardable = false } = frame;
+    const flags = FLAG_END_OF_FRAME | (isDiscardable ? FLAG_DISCARDABLE : 0);
     const { streamId, sequence, cipher } = this;
     // Used up whatever becomes of the record: a sequence is sealed once.
     this.sequence += 1n;
     const payloadLength = payload.length + (cipher?.overheadBytes(sequence) ?? 0);
     const bytes = new Uint8Array(FRAME_HEADER_BYTES + payloadLength);
-    encodeFrameHeader({ kind, streamId, timestampUs, sequence, payloadLength, flags: FLAG_END_OF_FRAME, reserved: RESERVED }, bytes);
+    encodeFrameHeader({ kind, streamId, timestampUs, sequence, payloadLength, flags, reserved: RESERVED }, bytes);
     const header = bytes.subarray(0, FRAME_HEADER_BYTES);
     bytes.set(cipher === undefined ? payload : await cipher.seal(header, sequence, payload), FRAME_HEADER_BYTES);
     return bytes;

@@ -6,23 +6,24 @@ import { create } from "@bufbuild/protobuf";
 import type { RecordCipher } from "../cipher.ts";
 import { codecName } from "../codec.ts";
 import { streamFromWire, streamTypeToWire } from "../convert.ts";
-import type { DarkTowerError } from "../error.ts";
+import { DarkTowerError } from "../error.ts";
+import { receiveFrames } from "../frame-port.ts";
 import {
   MediaStreamSchema,
   type PublishStream,
   PublishStreamSchema,
   type StreamQualityUpdate,
 } from "../generated/darktower/v1/signaling_pb.ts";
-import type { PublishArguments } from "../messages.ts";
+import type { PublicationRequests, PublishArguments, SourceArguments } from "../messages.ts";
 import type { PublicationStats } from "../stats.ts";
-import type { MediaStreamInfo, MeetingEvent } from "../types.ts";
+import type { EncodedFrame, MediaStreamInfo, MeetingEvent } from "../types.ts";
 import { AudioPublication } from "./audio-publication.ts";
+import { EncodedPublication } from "./encoded-publication.ts";
 import { chooseVideoCodec, defaultBitrate } from "./encoder-choice.ts";
+import type { MediaPublication, PublicationEvents } from "./media-publication.ts";
 import type { MediaSession } from "./media-session.ts";
 import type { ClientBody, ServerBody } from "./signaling.ts";
 import { VideoPublication } from "./video-publication.ts";
-
-type Publication = VideoPublication | AudioPublication;
 
 export interface PublicationsContext {
   emit(event: MeetingEvent): void;
@@ -38,65 +39,51 @@ export interface PublicationsContext {
   groupAborted(): void;
 }
 
+interface Open {
+  publication: MediaPublication<unknown>;
+  message: PublishStream;
+}
+
 export class Publications {
   private readonly context: PublicationsContext;
-  private readonly open = new Map<string, { publication: Publication; message: PublishStream }>();
+  /** By the page's name for it. */
+  private readonly open = new Map<string, Open>();
   private isMuted = false;
 
   constructor(context: PublicationsContext) {
     this.context = context;
   }
 
-  async publish(args: PublishArguments): Promise<void> {
-    const bitrate = args.options.maxBitrate ?? defaultBitrate(args.type, args.width, args.height);
-    const events = {
-      session: () => this.context.session(),
-      cipher: (streamId: string) => this.context.cipher(streamId),
-      groupAborted: () => this.context.groupAborted(),
-      failed: (streamId: string, error: DarkTowerError) => {
-        this.context.emit({ type: "publication-failed", detail: { streamId, error: error.toData() } });
-        void this.unpublish({ streamId }).catch(() => undefined);
-      },
-    };
-    let publication: Publication;
-    let codec = "Opus";
-    if (args.type === "audio") {
-      publication = new AudioPublication(args, bitrate, this.isMuted, events);
-    } else {
-      const chosen = args.options.codec ?? (await chooseVideoCodec(args.width, args.height));
-      codec = codecName(chosen);
-      publication = new VideoPublication(args, chosen, bitrate, events);
-    }
-    const { streamId, width, height, frameRate } = args;
-    const isAudio = args.type === "audio";
-    const message = create(PublishStreamSchema, {
-      streamId,
-      streamType: streamTypeToWire(args.type),
-      metadata: {
-        codec,
-        maxBitrate: bitrate,
-        ...(isAudio ? { sampleRate: 48_000, channels: 1 } : { video: { width, height, framerate: Math.round(frameRate) } }),
-      },
-    });
-    this.open.set(streamId, { publication, message });
+  async publish(args: PublishArguments): Promise<{ streamId: string }> {
+    const { publicationId } = args;
+    const opened = await this.make(args);
+    const { publication, message } = opened;
+    this.open.set(publicationId, opened);
     try {
       await this.context.request({ case: "publish", value: message });
     } catch (thrown) {
-      this.open.delete(streamId);
+      this.open.delete(publicationId);
       publication.stop();
       throw thrown;
     }
     this.context.changed();
     void publication.run();
+    return { streamId: publication.streamId };
   }
 
-  async unpublish({ streamId }: { streamId: string }): Promise<void> {
-    const found = this.open.get(streamId);
+  async unpublish({ publicationId }: PublicationRequests["unpublish"]["takes"]): Promise<void> {
+    const found = this.open.get(publicationId);
     if (found === undefined) return;
-    this.open.delete(streamId);
+    this.open.delete(publicationId);
     found.publication.stop();
     this.context.changed();
-    await this.context.request({ case: "unpublish", value: { streamId } });
+    await this.context.request({ case: "unpublish", value: { streamId: found.publication.streamId } });
+  }
+
+  replaceSource({ publicationId, source }: PublicationRequests["replaceSource"]["takes"]): void {
+    const found = this.open.get(publicationId);
+    if (found === undefined) throw new DarkTowerError("NOT_FOUND", "the publication is over");
+    found.publication.replace(framesOf(source));
   }
 
   /** As others see them. */
@@ -114,12 +101,12 @@ export class Publications {
 
   /** The handler wants a key frame of this id. */
   requestKey(streamId: string): void {
-    this.open.get(streamId)?.publication.requestKey();
+    this.find(streamId)?.requestKey();
   }
 
   /** Nobody takes this id, or somebody does again. */
   setPaused(streamId: string, paused: boolean): void {
-    this.open.get(streamId)?.publication.setPaused(paused);
+    this.find(streamId)?.setPaused(paused);
   }
 
   setMuted(isMuted: boolean): void {
@@ -134,8 +121,8 @@ export class Publications {
 
   /** After a resume: announces what the controller does not know of. */
   announceAgain(known: ReadonlySet<string>): void {
-    for (const [streamId, { message }] of this.open) {
-      if (!known.has(streamId)) void this.context.request({ case: "publish", value: message }).catch(() => undefined);
+    for (const { publication, message } of this.open.values()) {
+      if (!known.has(publication.streamId)) void this.context.request({ case: "publish", value: message }).catch(() => undefined);
     }
   }
 
@@ -153,4 +140,49 @@ export class Publications {
     for (const { publication } of this.open.values()) publication.stop();
     this.open.clear();
   }
+
+  private find(streamId: string): MediaPublication<unknown> | undefined {
+    for (const { publication } of this.open.values()) if (publication.streamId === streamId) return publication;
+    return undefined;
+  }
+
+  private async make(args: PublishArguments): Promise<Open> {
+    const { type, width, height, frameRate, channels, options, encodedCodec } = args;
+    const streamId = crypto.randomUUID();
+    const bitrate = options.maxBitrate ?? defaultBitrate(type, width, height);
+    const events = this.events(args.publicationId, () => publication.streamId);
+    let publication: MediaPublication<unknown>;
+    let codec = encodedCodec ?? "Opus";
+    if (encodedCodec !== undefined) {
+      const frames = framesOf<EncodedFrame>(args.source);
+      publication = new EncodedPublication(streamId, type, frames, args.endsWithSource, events);
+    } else if (type === "audio") {
+      publication = new AudioPublication(streamId, args, framesOf(args.source), bitrate, this.isMuted, events);
+    } else {
+      codec = options.codec ?? (await chooseVideoCodec(width, height));
+      publication = new VideoPublication(streamId, args, framesOf(args.source), codec, bitrate, events);
+    }
+    const about = type === "audio" ? { sampleRate: 48_000, channels } : { video: { width, height, framerate: Math.round(frameRate) } };
+    const metadata = { codec: codecName(codec), maxBitrate: bitrate, ...about };
+    return { publication, message: create(PublishStreamSchema, { streamId, streamType: streamTypeToWire(type), metadata }) };
+  }
+
+  private events(publicationId: string, streamId: () => string): PublicationEvents {
+    const over = (event: MeetingEvent): void => {
+      void this.unpublish({ publicationId }).catch(() => undefined);
+      this.context.emit(event);
+    };
+    return {
+      session: () => this.context.session(),
+      cipher: (id) => this.context.cipher(id),
+      groupAborted: () => this.context.groupAborted(),
+      failed: (error) => over({ type: "publication-failed", detail: { streamId: streamId(), error: error.toData() } }),
+      ended: () => over({ type: "publication-ended", detail: { streamId: streamId() } }),
+      wantsKey: () => this.context.emit({ type: "key-frame-requested", detail: { streamId: streamId() } }),
+    };
+  }
+}
+
+function framesOf<F>(source: SourceArguments): ReadableStream<F> {
+  return (source.kind === "readable" ? source.readable : receiveFrames(source.port)) as ReadableStream<F>;
 }

@@ -1,103 +1,66 @@
 // Camera or screen of ours: pictures in, groups out. A key frame every two seconds, at once when asked for, and after anything
 // was given up. Holds one picture at most; what the encoder or the uplink cannot take is left out before it is encoded.
 
-import type { RecordCipher } from "../cipher.ts";
-import { DarkTowerError } from "../error.ts";
 import type { PublishArguments } from "../messages.ts";
 import { BACKLOG_MAX_MS, UplinkRate } from "../uplink.ts";
 import { EpochClock } from "./epoch-clock.ts";
-import { GroupWriter } from "./group-writer.ts";
-import type { MediaSession } from "./media-session.ts";
+import { KEY_REQUEST_INTERVAL_MS, MediaPublication, type PublicationEvents } from "./media-publication.ts";
 
 /** DESIGN section 5 asks for four seconds at most. */
 const KEY_INTERVAL_MS = 2000;
 /** Pictures inside the encoder; one more would only add delay. */
 const ENCODE_QUEUE_MAX = 2;
-/** Askers within this time share one key frame. */
-const KEY_REQUEST_INTERVAL_MS = 500;
 
-export interface PublicationEvents {
-  session(): MediaSession | undefined;
-  /** What seals the records of this id; `undefined`: they travel in the clear. */
-  cipher(streamId: string): RecordCipher | undefined;
-  /** A group had to be given up, for the uplink was too slow. */
-  groupAborted(): void;
-  failed(streamId: string, error: DarkTowerError): void;
-}
-
-export class VideoPublication {
-  readonly streamId: string;
+export class VideoPublication extends MediaPublication<VideoFrame> {
   private readonly codec: string;
   private readonly frameRate: number;
-  private readonly events: PublicationEvents;
-  private readonly writer: GroupWriter;
   private readonly rate: UplinkRate;
-  private readonly clock = new EpochClock();
-  private readonly reader: ReadableStreamDefaultReader<VideoFrame>;
+  private clock = new EpochClock();
   private readonly latencyHint: "motion" | "detail";
   private encoder: VideoEncoder | undefined;
   private size = "";
   private needsKey = true;
   private keyAtMs = -Infinity;
   private hasEncoded = false;
-  private paused = false;
-  private stopped = false;
 
-  constructor(takes: PublishArguments, codec: string, bitrate: number, events: PublicationEvents) {
-    this.streamId = takes.streamId;
+  constructor(
+    streamId: string,
+    args: PublishArguments,
+    frames: ReadableStream<VideoFrame>,
+    codec: string,
+    bitrate: number,
+    events: PublicationEvents,
+  ) {
+    super(streamId, args.type, frames, args.endsWithSource, events);
     this.codec = codec;
-    this.frameRate = takes.frameRate;
-    this.latencyHint = takes.type === "screen" ? "detail" : "motion";
-    this.events = events;
+    this.frameRate = args.frameRate;
+    this.latencyHint = args.type === "screen" ? "detail" : "motion";
     this.rate = new UplinkRate(bitrate);
-    this.writer = new GroupWriter(takes.streamId, () => events.session(), events.cipher(takes.streamId));
-    this.reader = (takes.readable as ReadableStream<VideoFrame>).getReader();
   }
 
-  /** Encodes until the source ends or `stop` is called. */
-  async run(): Promise<void> {
-    try {
-      for (;;) {
-        const { value, done } = await this.reader.read();
-        if (done || this.stopped) {
-          value?.close();
-          break;
-        }
-        try {
-          this.encode(value);
-        } finally {
-          value.close();
-        }
-      }
-    } catch (thrown) {
-      if (!this.stopped) this.events.failed(this.streamId, DarkTowerError.from(thrown));
-    }
-    this.stop();
-  }
-
-  requestKey(): void {
+  override requestKey(): void {
     if (performance.now() - this.keyAtMs >= KEY_REQUEST_INTERVAL_MS) this.needsKey = true;
   }
 
-  /** Another session takes over: it must begin with a key frame. */
-  restart(): void {
+  override restart(): void {
     this.needsKey = true;
   }
 
-  setPaused(paused: boolean): void {
+  override setPaused(paused: boolean): void {
     if (paused !== this.paused) this.needsKey = true;
-    this.paused = paused;
+    super.setPaused(paused);
   }
 
-  stop(): void {
-    if (this.stopped) return;
-    this.stopped = true;
-    this.reader.cancel().catch(() => undefined);
+  protected override sourceChanged(): void {
+    this.clock = new EpochClock();
+    this.needsKey = true;
+  }
+
+  protected override release(): void {
     if (this.encoder !== undefined && this.encoder.state !== "closed") this.encoder.close();
-    this.writer.finish();
   }
 
-  private encode(picture: VideoFrame): void {
+  protected override take(picture: VideoFrame): void {
     const nowMs = performance.now();
     const session = this.events.session();
     if (this.paused || session === undefined || session.isOver) {
@@ -137,7 +100,7 @@ export class VideoPublication {
         error: (error) => {
           // The next picture makes a new encoder; a codec that never works ends the publication.
           this.needsKey = true;
-          if (!this.hasEncoded) this.events.failed(this.streamId, DarkTowerError.from(error));
+          if (!this.hasEncoded) this.fail(error);
         },
       });
     }
