@@ -35,7 +35,7 @@ const LOG_DEFAULT: &str = "warn,rustls_platform_verifier=off,web_transport_quinn
 
 /// Joins a meeting, publishes files, records what others publish.
 ///
-/// Without --loop and --record it leaves when all files have been published; otherwise it stays until --duration is over, the
+/// Without --loop and --record it leaves when all files have been published; otherwise, and with test patterns, it stays until --duration is over, the
 /// meeting ends or Ctrl-C is pressed.
 #[derive(clap::Args)]
 #[command(after_help = "Exit codes:\n  0  ended as asked: files published, time over, Ctrl-C, meeting ended\n  1  \
@@ -49,8 +49,10 @@ pub struct JoinArgs {
     /// The name that others see.
     #[arg(long)]
     name: String,
-    /// A file to publish: IVF (VP8, VP9, AV1), H.264 Annex B (with --fps) or Ogg Opus. May be given several times.
-    #[arg(long, value_name = "FILE")]
+    /// What to publish; may be given several times. A file: IVF (VP8, VP9, AV1), H.264 Annex B (with --fps) or Ogg Opus. Or a test pattern without end:
+    /// test:720p30 (test:WIDTHxHEIGHT@FPS) is a picture with clock and frame number, test:tone is 440 Hz, test:sync is a picture that flashes white while a
+    /// beep is heard, once a second.
+    #[arg(long, value_name = "FILE|test:PATTERN")]
     publish: Vec<Publish>,
     /// Begin anew when the longest file is over.
     #[arg(long = "loop")]

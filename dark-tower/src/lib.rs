@@ -6,4 +6,5 @@ pub mod dev;
 pub mod join;
 pub mod keys;
 pub mod operator;
+pub mod pattern;
 pub mod status;

@@ -1,6 +1,5 @@
 //! What `--publish` takes: its words on the command line, and the sources of frames that come of them.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use client::file::{Clip, ClipSource, FrameSource, read_clip};
 
 use super::report::Report;
+use crate::pattern::{self, Pattern, PatternError};
 
 /// Key frames that are further apart make late joiners wait (DESIGN section 5).
 const KEY_INTERVAL_MAX: Duration = Duration::from_secs(4);
@@ -18,13 +18,15 @@ const KEY_INTERVAL_MAX: Duration = Duration::from_secs(4);
 pub enum Publish {
     /// A media file.
     File(PathBuf),
+    /// A test pattern.
+    Pattern(Pattern),
 }
 
 impl FromStr for Publish {
-    type Err = Infallible;
+    type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::File(text.into()))
+        if text.starts_with(pattern::PREFIX) { text.parse().map(Self::Pattern) } else { Ok(Self::File(text.into())) }
     }
 }
 
@@ -32,6 +34,7 @@ impl FromStr for Publish {
 /// With `repeat` all files begin anew together when the longest is over.
 pub(super) fn open(wanted: &[Publish], fps: Option<f64>, repeat: bool, report: Report) -> anyhow::Result<Vec<Box<dyn FrameSource>>> {
     let mut clips: Vec<Arc<Clip>> = Vec::new();
+    let mut sources: Vec<Box<dyn FrameSource>> = Vec::new();
     for publish in wanted {
         match publish {
             Publish::File(path) => {
@@ -43,10 +46,10 @@ pub(super) fn open(wanted: &[Publish], fps: Option<f64>, repeat: bool, report: R
                 }
                 clips.push(Arc::new(clip));
             }
+            Publish::Pattern(pattern) => sources.extend(pattern.sources()),
         }
     }
     let lap = clips.iter().map(|clip| clip.duration).max().unwrap_or_default();
-    let mut sources: Vec<Box<dyn FrameSource>> = Vec::new();
     for clip in clips {
         sources.push(Box::new(if repeat { ClipSource::repeated(clip, lap) } else { ClipSource::once(clip) }));
     }
