@@ -36,8 +36,15 @@ export interface ApiOptions {
   accessToken?: string;
 }
 
-export function createMeeting(displayName: string, options: ApiOptions = {}): Promise<CreatedMeeting> {
-  return post(`${options.origin ?? ""}/api/v1/meetings`, { display_name: displayName }, options.accessToken);
+/** How a meeting is made. */
+export interface CreateOptions extends ApiOptions {
+  /** Encrypted end to end: nobody gets in without the secret, which `createSecret` makes and `urlWithSecret` puts into the link. */
+  encrypted?: boolean;
+}
+
+export function createMeeting(displayName: string, options: CreateOptions = {}): Promise<CreatedMeeting> {
+  const body = { display_name: displayName, ...(options.encrypted === true && { settings: { enable_e2e_encryption: true } }) };
+  return post(`${options.origin ?? ""}/api/v1/meetings`, body, options.accessToken);
 }
 
 /** `meeting`: the id, or the short code. */

@@ -4,7 +4,20 @@ import type { Code } from "./code.ts";
 
 /** Codes of signaling and media, the API's own, and what only a client can notice. */
 export type ErrorCode =
-  Code | "MEETING_NOT_FOUND" | "MEETING_ENDED" | "UNSUPPORTED_BROWSER" | "CONNECTION_FAILED" | "CONNECTION_LOST" | "TIMED_OUT" | "ENDED";
+  | Code
+  | "MEETING_NOT_FOUND"
+  | "MEETING_ENDED"
+  | "UNSUPPORTED_BROWSER"
+  | "CONNECTION_FAILED"
+  | "CONNECTION_LOST"
+  | "TIMED_OUT"
+  | "ENDED"
+  /** The secret in hand is none, or not the meeting's. */
+  | "WRONG_SECRET"
+  /** The meeting is encrypted end to end, and no secret is in hand. */
+  | "SECRET_MISSING"
+  /** A secret is in hand, but the controller says that the meeting is not encrypted: nothing is sent. */
+  | "NOT_ENCRYPTED";
 
 /** Shape of an error on its way between worker and page, where classes are lost. */
 export interface ErrorData {

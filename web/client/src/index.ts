@@ -1,6 +1,6 @@
 // The package's public face.
 
-export { type ApiOptions, createMeeting, type CreatedMeeting, requestJoin } from "./api.ts";
+export { type ApiOptions, type CreatedMeeting, createMeeting, type CreateOptions, requestJoin } from "./api.ts";
 export type { Code } from "./code.ts";
 export { DarkTowerError, type ErrorCode, type ErrorData } from "./error.ts";
 export {
@@ -15,6 +15,8 @@ export {
 } from "./meeting.ts";
 export type { Observable } from "./observable.ts";
 export type { EncodedSource, Publication, PublishSource } from "./publishing.ts";
+export { comparisonCode, createSecret, type EncryptionInfo, keyId, SECRET_BYTES, secretFromUrl, urlWithSecret } from "./secret.ts";
+export { SEALED_CHAT_BYTES_MAX } from "./sealed-chat.ts";
 export type { Quality, QualityLevel } from "./quality.ts";
 export type { MeetingStats, PublicationLimiter, PublicationStats, SubscriptionStats } from "./stats.ts";
 export type {

@@ -5,6 +5,7 @@ import type { RequestName, Requests, ToPage } from "./messages.ts";
 import { type Observable, Source } from "./observable.ts";
 import { canReadTracks, type Publication, Publishing, type PublishSource } from "./publishing.ts";
 import type { Quality } from "./quality.ts";
+import type { EncryptionInfo } from "./secret.ts";
 import type { MeetingStats } from "./stats.ts";
 import type {
   ChatMessage,
@@ -44,6 +45,12 @@ export interface JoinOptions {
   autoSubscribe?: boolean;
   isMuted?: boolean;
   isVideoOn?: boolean;
+  /**
+   * Of an encrypted meeting: 32 bytes, from `secretFromUrl` or the application. With it everything said and shown is encrypted end to end; the
+   * meeting is entered only if it asks for that (`NOT_ENCRYPTED`) and goes by the same secret (`WRONG_SECRET`). A meeting that asks for
+   * encryption is not entered without one (`SECRET_MISSING`).
+   */
+  secret?: Uint8Array;
   /** Plays received sound; without it none is played. */
   audioContext?: AudioContext;
 }
@@ -103,6 +110,8 @@ const NOBODY: Participant = {
 export class Meeting {
   /** What the meeting was created with. */
   info: MeetingInfo = { displayName: "", maxParticipants: 0, wantsEndToEndEncryption: false, mayBeRecorded: false };
+  /** How to tell that everybody holds the same secret; `undefined`: the meeting is not encrypted end to end. */
+  encryption: EncryptionInfo | undefined;
   private readonly sources = {
     state: new Source<MeetingState>("connected"),
     me: new Source<Participant>(NOBODY),
@@ -181,11 +190,13 @@ export class Meeting {
         isMuted: options.isMuted ?? false,
         isVideoOn: options.isVideoOn ?? false,
         audioPort,
+        secret: options.secret,
       },
       audioPort === undefined ? [] : [audioPort],
     );
     this.info = answer.info;
     this.sources.me.set(answer.me);
+    this.encryption = answer.encryption;
     // Events may have overtaken the answer; what they told stands.
     const { participants, chat } = this.sources;
     participants.set(new Map([...answer.participants.map((it) => [it.participantId, it] as const), ...participants.value]));

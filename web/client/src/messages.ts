@@ -1,6 +1,7 @@
 // What passes between the page and the worker. Everything is plain data or transferable.
 
 import type { ErrorData } from "./error.ts";
+import type { EncryptionInfo } from "./secret.ts";
 import type { ChatMessage, JoinTicket, MeetingEvent, MeetingInfo, Participant, PublishOptions, StreamType } from "./types.ts";
 
 export interface JoinArguments {
@@ -15,6 +16,8 @@ export interface JoinArguments {
   canRejoin: boolean;
   /** To the audio worklet; absent when the application plays no sound. */
   audioPort: MessagePort | undefined;
+  /** Of the meeting, if it is encrypted. Wiped by the worker once it has been taken over. */
+  secret: Uint8Array | undefined;
 }
 
 /** Where frames come from: a MediaStreamTrackProcessor's stream, which is made to be transferred, or the other end of `sendFrames`. */
@@ -41,7 +44,16 @@ export interface PublishArguments {
 
 /** To the engine: the stay itself. With what each request takes and what it answers. */
 export interface StayRequests {
-  join: { takes: JoinArguments; gives: { me: Participant; info: MeetingInfo; participants: Participant[]; chat: ChatMessage[] } };
+  join: {
+    takes: JoinArguments;
+    gives: {
+      me: Participant;
+      info: MeetingInfo;
+      participants: Participant[];
+      chat: ChatMessage[];
+      encryption: EncryptionInfo | undefined;
+    };
+  };
   chat: { takes: { clientMessageId: string; content: string }; gives: ChatMessage };
   state: { takes: { isMuted?: boolean; isVideoOn?: boolean }; gives: void };
   kick: { takes: { participantId: string }; gives: void };

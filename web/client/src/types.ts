@@ -61,6 +61,8 @@ export interface ChatMessage {
   /** 1, 2, 3 … in the meeting. */
   sequence: number;
   clientMessageId: string;
+  /** In an encrypted meeting: it could not be opened, or somebody without the secret said it. `content` is empty then. */
+  isUndecryptable?: boolean;
 }
 
 /** How a stay stands: signaling broke and is being resumed, or all is well, or it is over. */
@@ -111,6 +113,8 @@ export interface MeetingEvents {
   "audio-level": { streamId: string; participantId: string; level: number; speaking: boolean };
   /** Pixels of the pictures that are drawn now. */
   "video-size": { streamId: string; width: number; height: number };
+  /** Something of this media stream, or a chat message of this sender, could not be opened, and was dropped. At most once a second each. */
+  undecryptable: { streamId: string | undefined; senderId: string | undefined };
   quality: Quality;
   /** Once a second. */
   stats: MeetingStats;

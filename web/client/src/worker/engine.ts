@@ -2,29 +2,19 @@
 // In: requests of the page, messages of the controller. Out: answers and events. Draws and plays through its subscriptions.
 
 import { backoffMs } from "../backoff.ts";
-import {
-  chatFromWire,
-  leaveReasonFromWire,
-  meetingInfoFromWire,
-  muteRequestFromWire,
-  participantFromWire,
-  streamFromWire,
-} from "../convert.ts";
-import { DarkTowerError } from "../error.ts";
-import {
-  type ChatMessage as WireChatMessage,
-  type JoinResponse,
-  type MediaServerInfo,
-  type Reconnect,
-} from "../generated/darktower/v1/signaling_pb.ts";
+import { leaveReasonFromWire, meetingInfoFromWire, muteRequestFromWire, participantFromWire, streamFromWire } from "../convert.ts";
+import { DarkTowerError, type ErrorCode } from "../error.ts";
+import { type JoinResponse, type MediaServerInfo, type Reconnect } from "../generated/darktower/v1/signaling_pb.ts";
 import type { JoinArguments, Requests } from "../messages.ts";
 import { describeOneself } from "../oneself.ts";
 import { judgeQuality } from "../quality.ts";
 import { Roster } from "../roster.ts";
 import type { ChatMessage, EndReason, MeetingEvent, Participant } from "../types.ts";
 import type { End } from "./channel.ts";
+import { ChatLog } from "./chat-log.ts";
 import { delay } from "./deadline.ts";
 import { Addresses } from "./dialler.ts";
+import { Encryption, refusalOf } from "./encryption.ts";
 import { MediaLink } from "./media-link.ts";
 import { Publications } from "./publications.ts";
 import { type ClientBody, type ServerBody, SignalingSession } from "./signaling.ts";
@@ -42,6 +32,15 @@ const LEVEL_INTERVAL_MS = 100;
 const STATS_INTERVAL_MS = 1000;
 /** At most two a second are allowed (DESIGN section 4). */
 const SPEAKING_REPORT_INTERVAL_MS = 500;
+/** Refusals of a resume that will not get better. */
+const HOPELESS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "UNAUTHORIZED",
+  "FORBIDDEN",
+  "NOT_FOUND",
+  "WRONG_SECRET",
+  "SECRET_MISSING",
+  "NOT_ENCRYPTED",
+]);
 
 /** What the engine tells the page unasked. */
 export interface EngineEvents {
@@ -60,16 +59,16 @@ export class Engine {
   readonly publications: Publications;
   private readonly subscriptions: Subscriptions;
   private readonly unsubscribed = new Set<string>();
-  private readonly chatSeen = new Set<number>();
+  private readonly chatLog: ChatLog;
   private readonly timers: ReturnType<typeof setInterval>[] = [];
   private args: JoinArguments | undefined;
+  private encryption: Encryption | undefined;
   private addresses: Addresses | undefined;
   private link: MediaLink | undefined;
   private session: SignalingSession | undefined;
   private sessionWaiters: (() => void)[] = [];
   private participantId = "";
   private resumeToken = "";
-  private chatAfter = 0;
   /** Milliseconds since the epoch, by this machine's clock. */
   private joinedAt = 0;
   private isMuted = false;
@@ -91,16 +90,18 @@ export class Engine {
     this.publications = new Publications({
       emit,
       session: () => this.link?.session,
-      cipher: () => undefined,
+      cipher: (streamId) => this.encryption?.sealer(streamId),
       request: (body) => this.request(body),
       changed: () => this.events.me(this.me()),
       groupAborted: () => void (this.groupsAborted += 1),
     });
+    this.chatLog = new ChatLog({ emit, encryption: () => this.encryption });
     this.subscriptions = new Subscriptions({ emit, requestKeyFrame: (streamId) => this.link?.session?.requestKeyFrame(streamId) });
   }
 
   async join(args: JoinArguments): Promise<Requests["join"]["gives"]> {
-    this.args = args;
+    // The secret stays nowhere but in keys that cannot be read out.
+    this.args = { ...args, secret: undefined };
     this.isMuted = args.isMuted;
     this.isVideoOn = args.isVideoOn;
     this.publications.setMuted(args.isMuted);
@@ -111,13 +112,14 @@ export class Engine {
     const [handlerUrl] = args.ticket.media_handler_urls ?? [];
     if (handlerUrl !== undefined) this.link.dialAhead(handlerUrl);
     try {
+      if (args.secret !== undefined) this.encryption = await Encryption.of(args.secret, args.ticket.meeting_id);
       const session = new SignalingSession(await addresses.dial());
       const answer = await this.sendJoin(session, { joinToken: args.ticket.join_token, resumeToken: "" });
       this.joinedAt = Date.now();
       this.adopt(session, answer);
       const snapshot = answer.existingParticipants.map(participantFromWire);
       for (const event of this.roster.replace(snapshot)) this.follow(event);
-      for (const message of answer.chat) this.noteChat(chatFromWire(message));
+      const chat = await this.chatLog.history(answer.chat);
       if (answer.mediaServer !== undefined) void this.link.use(answer.mediaServer);
       this.tellState();
       this.timers.push(setInterval(() => this.watch(), WATCH_INTERVAL_MS));
@@ -127,7 +129,7 @@ export class Engine {
       // In a turn of its own, behind the one that hands out the snapshot: what came meanwhile is newer.
       setTimeout(() => session.start((body) => this.receive(body)), 0);
       const info = meetingInfoFromWire(answer.meeting);
-      return { me: this.me(), info, participants: snapshot, chat: answer.chat.map(chatFromWire) };
+      return { me: this.me(), info, participants: snapshot, chat, encryption: this.encryption?.info };
     } catch (thrown) {
       this.shut();
       throw DarkTowerError.from(thrown, "CONNECTION_FAILED");
@@ -152,10 +154,11 @@ export class Engine {
     this.subscriptions.attach(streamId, canvas);
   }
 
-  async chat({ clientMessageId, content }: Requests["chat"]["takes"]): Promise<ChatMessage> {
+  async chat({ clientMessageId, content: words }: Requests["chat"]["takes"]): Promise<ChatMessage> {
+    const content = await this.chatLog.contentOf(this.participantId, clientMessageId, words);
     const body = await this.request({ case: "chat", value: { clientMessageId, content } });
     if (body.case !== "chat") throw new DarkTowerError("INTERNAL_ERROR", "a chat message was not answered by itself");
-    return this.heardChat(body.value);
+    return this.chatLog.heard(body.value);
   }
 
   async state(change: Requests["state"]["takes"]): Promise<void> {
@@ -196,8 +199,8 @@ export class Engine {
   private newLink(addresses: Addresses): MediaLink {
     return new MediaLink(() => addresses.hashes, {
       sink: (streamId) => this.subscriptions.sinkOf(streamId),
-      cipher: () => undefined,
-      undecryptable: () => undefined,
+      cipher: (streamId) => this.encryption?.opener(streamId),
+      undecryptable: (streamId) => this.undecryptable(streamId),
       keyFrame: (streamId) => this.publications.requestKey(streamId),
       paused: (streamId, paused) => this.publications.setPaused(streamId, paused),
       report: (report) => this.subscriptions.report(report),
@@ -226,11 +229,29 @@ export class Engine {
         participantName: args.displayName,
         capabilities: { videoCodecs: ["VP8", "VP9", "AV1", "H264"], audioCodecs: ["Opus"] },
         autoSubscribe: args.autoSubscribe,
-        chatAfterSequence: BigInt(this.chatAfter),
+        chatAfterSequence: BigInt(this.chatLog.newest),
+        e2eeKeyId: this.encryption?.info.keyId ?? "",
       },
     });
     if (body.case !== "join") throw new DarkTowerError("INTERNAL_ERROR", "a join was not answered by a join response");
-    return body.value;
+    const { meeting, encryptionKeys } = body.value;
+    const terms = { wantsEncryption: meeting?.enableE2eEncryption === true, keyId: encryptionKeys?.keyId ?? "" };
+    const refusal = refusalOf(terms, this.encryption?.info);
+    if (refusal === undefined) return body.value;
+    // Whoever cannot take part is not to stand in the others' roster.
+    await session.request({ case: "leave", value: {} }, 1000).catch(() => undefined);
+    session.close("cannot take part");
+    throw refusal;
+  }
+
+  /** A record of this frame id could not be opened, and was dropped. */
+  private undecryptable(frameId: string): void {
+    const failed = this.encryption?.opener(frameId).failed(performance.now());
+    const stream = this.roster.streams.find((it) => it.frameIds.includes(frameId));
+    if (failed === undefined || stream === undefined) return;
+    const { streamId } = stream;
+    if (failed.wantsKeyFrame && stream.type !== "audio") this.link?.session?.requestKeyFrame(streamId);
+    if (failed.tell) this.emit({ type: "undecryptable", detail: { streamId, senderId: undefined } });
   }
 
   /** From now on `session` is the one. */
@@ -288,7 +309,7 @@ export class Engine {
         this.apply(this.roster.changed(body.value.participantId, body.value));
         break;
       case "chat":
-        this.heardChat(body.value);
+        void this.chatLog.heard(body.value);
         break;
       case "muteRequest":
         this.emit({ type: "mute-requested", detail: muteRequestFromWire(body.value) });
@@ -337,20 +358,6 @@ export class Engine {
       this.subscriptions.remove(event.detail.streamId);
       this.subscriptions.attach(event.detail.streamId, undefined);
     }
-  }
-
-  private heardChat(wire: WireChatMessage): ChatMessage {
-    const message = chatFromWire(wire);
-    if (this.noteChat(message)) this.emit({ type: "chat", detail: message });
-    return message;
-  }
-
-  /** False when it was seen before: the answer and the event may both tell of it, and a resume tells again. */
-  private noteChat(message: ChatMessage): boolean {
-    if (this.chatSeen.has(message.sequence)) return false;
-    this.chatSeen.add(message.sequence);
-    this.chatAfter = Math.max(this.chatAfter, message.sequence);
-    return true;
   }
 
   private tellState(): void {
@@ -453,7 +460,7 @@ export class Engine {
       } catch (thrown) {
         failure = DarkTowerError.from(thrown);
         // The token will not get better.
-        if (failure.code === "UNAUTHORIZED" || failure.code === "FORBIDDEN" || failure.code === "NOT_FOUND") break;
+        if (HOPELESS.has(failure.code)) break;
       }
     }
     this.resuming = false;
@@ -475,7 +482,7 @@ export class Engine {
     const everybody = answer.existingParticipants.map(participantFromWire);
     const own = everybody.find((participant) => participant.participantId === this.participantId);
     this.apply(this.roster.replace(everybody.filter((participant) => participant !== own)));
-    for (const message of answer.chat) this.heardChat(message);
+    for (const message of answer.chat) void this.chatLog.heard(message);
     session.start((body) => this.receive(body));
     this.publications.announceAgain(new Set(own?.streams.map((stream) => stream.streamId)));
     if (own?.isMuted !== this.isMuted || own.isVideoOn !== this.isVideoOn) this.tellState();
