@@ -17,6 +17,7 @@ mod backoff;
 mod convert;
 pub mod dial;
 mod doubles;
+pub mod e2ee;
 pub mod end;
 pub mod event;
 pub mod file;
