@@ -1,4 +1,4 @@
-// Small pure parts: codes, ids, lengths, names of codecs, waiting, loudness, quality, layout, words.
+// Small pure parts: codes, ids, lengths, names of codecs, waiting, loudness, quality, words.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { backoffMs } from "../client/src/backoff.ts";
@@ -11,7 +11,6 @@ import { soundLevel, SoundMeter } from "../client/src/sound.ts";
 import { UplinkRate } from "../client/src/uplink.ts";
 import { uuidFromBytes, uuidToBytes } from "../client/src/uuid.ts";
 import { codeOf } from "../page/src/home.ts";
-import { bestGrid } from "../page/src/layout.ts";
 import { captureWords, endWords, errorWords, initials, muteWords, qualityWords } from "../page/src/words.ts";
 
 test("codes are the contract's", () => {
@@ -100,14 +99,6 @@ test("quality is said in plain words with its reason", () => {
   check({ packetLoss: 0.1 }, "Poor connection: data gets lost on the way");
   check({ signaling: "reconnecting" }, "Connection lost: reconnecting");
   check({ media: "lost" }, "Connection lost: no sound and pictures at the moment");
-});
-
-test("tiles are as large as the area allows", () => {
-  assert.deepEqual(bestGrid(1, 1600, 900, 12), { columns: 1, width: 1600, height: 900 });
-  assert.equal(bestGrid(2, 1600, 500, 12).columns, 2);
-  assert.equal(bestGrid(2, 500, 1600, 12).columns, 1);
-  assert.equal(bestGrid(4, 1600, 900, 12).columns, 2);
-  assert.equal(bestGrid(9, 1600, 900, 12).columns, 3);
 });
 
 test("every refusal has words, and says what to do", () => {

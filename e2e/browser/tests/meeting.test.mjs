@@ -134,6 +134,7 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     await sees(host.page, "Guest");
     await host.page.hover(`${hook("tile")}[data-self="false"]`);
     await host.page.click('[aria-label="Remove Guest from the meeting"]');
+    await host.page.click(hook("confirm"));
     await guest.page.waitForSelector(hook("error"));
     assert.match(await guest.page.textContent(hook("error")), /you were removed/i);
     await picture(guest.page, "6-removed");

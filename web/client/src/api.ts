@@ -12,12 +12,12 @@ interface ErrorBody {
   error?: { code?: string; message?: string; details?: Record<string, string> };
 }
 
-async function post<T>(url: string, body: unknown, accessToken: string | undefined): Promise<T> {
-  const headers: Record<string, string> = { "content-type": "application/json" };
+async function ask<T>(method: "POST" | "DELETE", url: string, body: unknown, accessToken: string | undefined): Promise<T> {
+  const headers: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
   if (accessToken !== undefined) headers.authorization = `Bearer ${accessToken}`;
   let response: Response;
   try {
-    response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+    response = await fetch(url, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
   } catch (thrown) {
     throw new DarkTowerError("CONNECTION_FAILED", thrown instanceof Error ? thrown.message : String(thrown));
   }
@@ -44,11 +44,16 @@ export interface CreateOptions extends ApiOptions {
 
 export function createMeeting(displayName: string, options: CreateOptions = {}): Promise<CreatedMeeting> {
   const body = { display_name: displayName, ...(options.encrypted === true && { settings: { enable_e2e_encryption: true } }) };
-  return post(`${options.origin ?? ""}/api/v1/meetings`, body, options.accessToken);
+  return ask("POST", `${options.origin ?? ""}/api/v1/meetings`, body, options.accessToken);
 }
 
 /** `meeting`: the id, or the short code. */
 export function requestJoin(meeting: string, displayName: string, options: ApiOptions = {}): Promise<JoinTicket> {
   const url = `${options.origin ?? ""}/api/v1/meetings/${encodeURIComponent(meeting)}/join`;
-  return post(url, { display_name: displayName }, options.accessToken);
+  return ask("POST", url, { display_name: displayName }, options.accessToken);
+}
+
+/** Ends a meeting for everybody. `meeting`: the id, or the short code. Who may: its API client, or anybody where meetings need no account. */
+export async function endMeeting(meeting: string, options: ApiOptions = {}): Promise<void> {
+  await ask("DELETE", `${options.origin ?? ""}/api/v1/meetings/${encodeURIComponent(meeting)}`, undefined, options.accessToken);
 }

@@ -1,6 +1,6 @@
 // The package's public face.
 
-export { type ApiOptions, type CreatedMeeting, createMeeting, type CreateOptions, requestJoin } from "./api.ts";
+export { type ApiOptions, type CreatedMeeting, createMeeting, type CreateOptions, endMeeting, requestJoin } from "./api.ts";
 export type { Code } from "./code.ts";
 export { DarkTowerError, type ErrorCode, type ErrorData } from "./error.ts";
 export {

@@ -1,4 +1,4 @@
-// Round buttons that switch something on and off.
+// Round buttons of a toolbar: those that switch something, and those that open something.
 
 import { element } from "./dom.ts";
 import { icon, type IconName } from "./icons.ts";
@@ -12,6 +12,7 @@ interface ToggleLook {
   press: () => void;
 }
 
+/** A switch whose label says what a press does now; so it needs no pressed state beside. */
 export class Toggle {
   readonly view: HTMLButtonElement;
   private readonly look: ToggleLook;
@@ -35,5 +36,49 @@ export class Toggle {
 
   enable(enabled: boolean): void {
     this.view.disabled = !enabled;
+  }
+}
+
+interface OpenerLook {
+  testid: string;
+  icon: IconName;
+  label: string;
+  /** Left out where there is little room: the menu has it too. */
+  isSpare?: boolean;
+  press: () => void;
+}
+
+/** A button with one name, pressed or not, and a number of what waits behind it. */
+export class Opener {
+  readonly view: HTMLButtonElement;
+  private readonly badge = element("span", { class: "badge", attributes: { "aria-hidden": "true" } });
+  private readonly label: string;
+
+  constructor({ testid, icon: name, label, isSpare, press }: OpenerLook) {
+    this.label = label;
+    this.badge.hidden = true;
+    this.view = element(
+      "button",
+      {
+        class: isSpare === true ? "round spare" : "round",
+        testid,
+        attributes: { type: "button", title: label, "aria-label": label, "aria-pressed": "false" },
+        on: { click: press },
+      },
+      icon(name),
+      this.badge,
+    );
+  }
+
+  set(isOpen: boolean): void {
+    this.view.setAttribute("aria-pressed", String(isOpen));
+    this.view.classList.toggle("active", isOpen);
+  }
+
+  /** `what` says the number in words for those who do not see it; 0 shows none. */
+  count(number: number, what: string): void {
+    this.badge.hidden = number === 0;
+    this.badge.textContent = number > 99 ? "99+" : String(number);
+    this.view.setAttribute("aria-label", number === 0 ? this.label : `${this.label}, ${number} ${what}`);
   }
 }

@@ -1,0 +1,50 @@
+// One calm line over the stage about the connection: being resumed, back again. Said once each, by a live region that is silent otherwise.
+
+import { element } from "./dom.ts";
+
+/** Long enough to be read. */
+const BACK_SHOWN_MS = 4000;
+/** A break that is over before one notices is not told. */
+const BREAK_TOLD_AFTER_MS = 700;
+
+export class Banner {
+  readonly view = element("div", { class: "banner-place", testid: "banner", attributes: { role: "status" } });
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** Signaling is being resumed. */
+  breaking(): void {
+    this.later(BREAK_TOLD_AFTER_MS, () =>
+      this.say("reconnecting", "Reconnecting…", "You stay in the meeting. Others may not see or hear you for a moment."),
+    );
+  }
+
+  /** It stands again; said when the break was. */
+  back(): void {
+    if (this.view.childElementCount === 0) this.stop();
+    else this.say("back", "You are back.", "");
+  }
+
+  /** Back as a new participant. */
+  rejoined(): void {
+    this.say("back", "You are back.", "You were away for a while, so you joined again.");
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+    this.view.replaceChildren();
+  }
+
+  private say(state: "reconnecting" | "back", title: string, advice: string): void {
+    clearTimeout(this.timer);
+    const spinner = state === "reconnecting" ? element("span", { class: "spinner", attributes: { "aria-hidden": "true" } }) : undefined;
+    const line = element("p", { class: "banner" }, spinner, element("strong", {}, title), advice === "" ? undefined : ` ${advice}`);
+    line.dataset.state = state;
+    this.view.replaceChildren(line);
+    if (state === "back") this.later(BACK_SHOWN_MS, () => this.stop());
+  }
+
+  private later(milliseconds: number, act: () => void): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(act, milliseconds);
+  }
+}

@@ -1,0 +1,218 @@
+// This person's microphone, camera and screen in a meeting: opened, published, told to the others, and given back. In: wishes of the person,
+// of the meeting's host, and of the devices themselves. Out: what stands now, and words when it did not work.
+
+import { DarkTowerError, type Meeting, type MuteRequest, type Publication, support } from "@dark-tower/client";
+import type { Capture, Device } from "./capture.ts";
+import { captureWords, errorWords, type Words } from "./words.ts";
+
+const wordsOf = (thrown: unknown): Words => errorWords(DarkTowerError.from(thrown));
+
+export interface OwnMediaEvents {
+  /** Something of `OwnMedia` is another now. */
+  changed: () => void;
+  fault: (words: Words) => void;
+}
+
+export class OwnMedia {
+  readonly canPublish = support().publish;
+  /** What the others are told. */
+  isMuted: boolean;
+  /** Being opened or closed: its switch waits. */
+  readonly isBusy: Record<Device | "screen", boolean> = { camera: false, microphone: false, screen: false };
+  private readonly meeting: Meeting;
+  private readonly capture: Capture;
+  private readonly events: OwnMediaEvents;
+  private readonly publications: Partial<Record<Device | "screen", Publication>> = {};
+  private readonly wantsVideo: boolean;
+  private screenTrack: MediaStreamTrack | undefined;
+  private isOver = false;
+  /** Resolves when the devices that were chosen in the lobby are published, or are not there. */
+  private starting: Promise<void> = Promise.resolve();
+
+  constructor(meeting: Meeting, capture: Capture, wishes: { isMuted: boolean; isVideoOn: boolean }, events: OwnMediaEvents) {
+    this.meeting = meeting;
+    this.capture = capture;
+    this.events = events;
+    this.isMuted = wishes.isMuted;
+    this.wantsVideo = wishes.isVideoOn;
+  }
+
+  get camera(): MediaStreamTrack | undefined {
+    return this.capture.tracks.camera;
+  }
+
+  get isSharing(): boolean {
+    return this.screenTrack !== undefined;
+  }
+
+  /** Publishes what the lobby opened. */
+  start(): void {
+    this.starting = this.publishChosen();
+  }
+
+  /** Gives the devices back: those that are open, and those that a person allows only now. */
+  dispose(): void {
+    this.isOver = true;
+    this.screenTrack?.stop();
+    this.capture.closeAll();
+    void this.capture.opening.then(() => this.capture.closeAll());
+  }
+
+  async toggleMicrophone(): Promise<void> {
+    if (this.isBusy.microphone) return;
+    if (this.isMuted && this.capture.tracks.microphone === undefined && !(await this.open("microphone"))) return;
+    this.isMuted = !this.isMuted;
+    this.events.changed();
+    await this.meeting.setMuted(this.isMuted).catch((thrown: unknown) => this.fail(wordsOf(thrown)));
+  }
+
+  async toggleCamera(): Promise<void> {
+    if (this.isBusy.camera) return;
+    if (this.camera === undefined) {
+      if (await this.open("camera")) await this.tellVideo(true);
+      return;
+    }
+    await this.close("camera");
+    await this.tellVideo(false);
+  }
+
+  async toggleScreen(): Promise<void> {
+    if (this.isBusy.screen) return;
+    if (this.isSharing) {
+      await this.stopSharing();
+      return;
+    }
+    this.busy("screen", true);
+    try {
+      const track = await this.capture.screen();
+      if (this.isOver) {
+        track.stop();
+        return;
+      }
+      this.screenTrack = track;
+      track.addEventListener("ended", () => void this.stopSharing());
+      this.publications.screen = await this.meeting.publish(track, "screen");
+    } catch (thrown) {
+      await this.stopSharing();
+      // A dialog that was closed on purpose needs no comment.
+      if (!(thrown instanceof DOMException)) this.fail(wordsOf(thrown));
+      else if (thrown.name !== "NotAllowedError") this.fail(captureWords("Screen", thrown.name));
+    } finally {
+      this.busy("screen", false);
+    }
+  }
+
+  /** Turns off what is asked, as far as it is on; says what that was. */
+  async obey({ microphone, camera }: MuteRequest): Promise<{ microphone: boolean; camera: boolean }> {
+    const wasHeard = microphone && !this.isMuted;
+    // At once, whether the microphone is open already or not; a camera that is just being opened is waited for.
+    if (wasHeard) void this.toggleMicrophone();
+    await this.starting;
+    const wasSeen = camera && !this.isOver && this.camera !== undefined;
+    if (wasSeen) await this.toggleCamera();
+    return { microphone: wasHeard, camera: wasSeen };
+  }
+
+  private async publishChosen(): Promise<void> {
+    if (!this.canPublish) {
+      this.fail({
+        title: "You can watch and listen here.",
+        advice: "To be seen and heard, use a current Chrome, Edge or another Chromium browser.",
+      });
+      return;
+    }
+    await this.capture.opening;
+    if (this.isOver) return;
+    if (!this.wantsVideo) this.capture.close("camera");
+    await Promise.all([this.publish("camera"), this.publish("microphone"), this.ownUp()]);
+  }
+
+  /** Whoever joined before the devices answered said more than there is. */
+  private async ownUp(): Promise<void> {
+    const { tracks, faults } = this.capture;
+    const fault = faults.camera ?? faults.microphone;
+    if (fault !== undefined) this.fail(fault);
+    if (tracks.camera === undefined && this.wantsVideo) await this.tellVideo(false);
+    if (tracks.microphone === undefined && !this.isMuted) {
+      this.isMuted = true;
+      this.events.changed();
+      await this.meeting.setMuted(true).catch(() => undefined);
+    }
+  }
+
+  private async open(device: Device): Promise<boolean> {
+    this.busy(device, true);
+    try {
+      const track = await this.capture.open(device);
+      if (this.isOver) this.capture.closeAll();
+      else if (track === undefined)
+        this.fail(this.capture.faults[device] ?? captureWords(device === "camera" ? "Camera" : "Microphone", ""));
+      else await this.publish(device);
+      return !this.isOver && track !== undefined;
+    } finally {
+      this.busy(device, false);
+    }
+  }
+
+  private async close(device: Device): Promise<void> {
+    this.busy(device, true);
+    this.capture.close(device);
+    const publication = this.publications[device];
+    this.publications[device] = undefined;
+    await publication?.stop().catch(() => undefined);
+    this.busy(device, false);
+  }
+
+  private async publish(device: Device): Promise<void> {
+    const track = this.capture.tracks[device];
+    if (track === undefined) return;
+    track.addEventListener("ended", () => void this.deviceEnded(device, track));
+    this.events.changed();
+    try {
+      this.publications[device] = await this.meeting.publish(track, device === "camera" ? "camera" : "audio");
+    } catch (thrown) {
+      this.fail(wordsOf(thrown));
+    }
+  }
+
+  /** Unplugged, taken by another program, or the permission taken back. */
+  private async deviceEnded(device: Device, track: MediaStreamTrack): Promise<void> {
+    if (this.isOver || this.capture.tracks[device] !== track) return;
+    await this.close(device);
+    if (device === "camera") {
+      await this.tellVideo(false);
+    } else if (!this.isMuted) {
+      this.isMuted = true;
+      await this.meeting.setMuted(true).catch(() => undefined);
+    }
+    const what = device === "camera" ? "camera" : "microphone";
+    this.fail({
+      title: `Your ${what} was disconnected.`,
+      advice: `Plug it in again or choose another one in the settings, then turn the ${what} on.`,
+    });
+    this.events.changed();
+  }
+
+  private async stopSharing(): Promise<void> {
+    this.screenTrack?.stop();
+    this.screenTrack = undefined;
+    const publication = this.publications.screen;
+    this.publications.screen = undefined;
+    this.events.changed();
+    await publication?.stop().catch(() => undefined);
+  }
+
+  private async tellVideo(isVideoOn: boolean): Promise<void> {
+    this.events.changed();
+    await this.meeting.setVideoOn(isVideoOn).catch(() => undefined);
+  }
+
+  private busy(what: Device | "screen", isBusy: boolean): void {
+    this.isBusy[what] = isBusy;
+    if (!this.isOver) this.events.changed();
+  }
+
+  private fail(words: Words): void {
+    if (!this.isOver) this.events.fault(words);
+  }
+}
