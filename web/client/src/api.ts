@@ -12,12 +12,24 @@ interface ErrorBody {
   error?: { code?: string; message?: string; details?: Record<string, string> };
 }
 
-async function ask<T>(method: "POST" | "DELETE", url: string, body: unknown, accessToken: string | undefined): Promise<T> {
-  const headers: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
-  if (accessToken !== undefined) headers.authorization = `Bearer ${accessToken}`;
+export interface ApiOptions {
+  /** Of the global controller; the page's own if absent. */
+  origin?: string;
+  accessToken?: string;
+}
+
+async function ask<T>(
+  url: string,
+  options: ApiOptions,
+  init: { method: "GET" | "POST" | "DELETE"; body?: unknown; key?: string | undefined },
+): Promise<T> {
+  const headers: Record<string, string> = {};
+  if (init.body !== undefined) headers["content-type"] = "application/json";
+  if (options.accessToken !== undefined) headers.authorization = `Bearer ${options.accessToken}`;
+  if (init.key !== undefined) headers["idempotency-key"] = init.key;
   let response: Response;
   try {
-    response = await fetch(url, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+    response = await fetch(`${options.origin ?? ""}${url}`, { method: init.method, headers, body: JSON.stringify(init.body) });
   } catch (thrown) {
     throw new DarkTowerError("CONNECTION_FAILED", thrown instanceof Error ? thrown.message : String(thrown));
   }
@@ -30,30 +42,47 @@ async function ask<T>(method: "POST" | "DELETE", url: string, body: unknown, acc
   throw new DarkTowerError((error?.code ?? "INTERNAL_ERROR") as ErrorCode, error?.message ?? `HTTP ${response.status}`, details);
 }
 
-export interface ApiOptions {
-  /** Of the global controller; the page's own if absent. */
-  origin?: string;
-  accessToken?: string;
-}
-
 /** How a meeting is made. */
 export interface CreateOptions extends ApiOptions {
   /** Encrypted end to end: nobody gets in without the secret, which `createSecret` makes and `urlWithSecret` puts into the link. */
   encrypted?: boolean;
+  /**
+   * Makes the request repeatable for a day: a random UUID. The same request under the same key answers with the same meeting and a fresh
+   * ticket for its host, so whoever holds the key can come back as the host.
+   */
+  idempotencyKey?: string;
 }
 
+/** What the API tells of a meeting, as far as it tells the caller anything. */
+export interface MeetingDescription {
+  meeting_id: string;
+  display_name: string;
+  /** Who is in it, at most two seconds ago. */
+  participant_count: number;
+  max_participants: number;
+  settings: { enable_e2e_encryption: boolean; require_auth: boolean; recording_enabled: boolean };
+  /** RFC 3339; absent while it goes on. */
+  ended_at?: string;
+}
+
+/** Makes a meeting; the answer is a ticket for its host. */
 export function createMeeting(displayName: string, options: CreateOptions = {}): Promise<CreatedMeeting> {
   const body = { display_name: displayName, ...(options.encrypted === true && { settings: { enable_e2e_encryption: true } }) };
-  return ask("POST", `${options.origin ?? ""}/api/v1/meetings`, body, options.accessToken);
+  return ask("/api/v1/meetings", options, { method: "POST", body, key: options.idempotencyKey });
+}
+
+/** Looks at a meeting without joining it. A service that keeps its meetings to accounts refuses with `UNAUTHORIZED`. */
+export function describeMeeting(meeting: string, options: ApiOptions = {}): Promise<MeetingDescription> {
+  return ask(`/api/v1/meetings/${encodeURIComponent(meeting)}`, options, { method: "GET" });
 }
 
 /** `meeting`: the id, or the short code. */
 export function requestJoin(meeting: string, displayName: string, options: ApiOptions = {}): Promise<JoinTicket> {
-  const url = `${options.origin ?? ""}/api/v1/meetings/${encodeURIComponent(meeting)}/join`;
-  return ask("POST", url, { display_name: displayName }, options.accessToken);
+  const body = { display_name: displayName };
+  return ask(`/api/v1/meetings/${encodeURIComponent(meeting)}/join`, options, { method: "POST", body });
 }
 
 /** Ends a meeting for everybody. `meeting`: the id, or the short code. Who may: its API client, or anybody where meetings need no account. */
 export async function endMeeting(meeting: string, options: ApiOptions = {}): Promise<void> {
-  await ask("DELETE", `${options.origin ?? ""}/api/v1/meetings/${encodeURIComponent(meeting)}`, undefined, options.accessToken);
+  await ask(`/api/v1/meetings/${encodeURIComponent(meeting)}`, options, { method: "DELETE" });
 }

@@ -1,6 +1,15 @@
 // The package's public face.
 
-export { type ApiOptions, type CreatedMeeting, createMeeting, type CreateOptions, endMeeting, requestJoin } from "./api.ts";
+export {
+  type ApiOptions,
+  createMeeting,
+  type CreatedMeeting,
+  type CreateOptions,
+  describeMeeting,
+  endMeeting,
+  type MeetingDescription,
+  requestJoin,
+} from "./api.ts";
 export type { Code } from "./code.ts";
 export { DarkTowerError, type ErrorCode, type ErrorData } from "./error.ts";
 export {

@@ -1,12 +1,17 @@
-// The meeting page: `/` creates a meeting, `/m/{code}` is its lobby, then the room, then the end.
+// The meeting page: `/` creates a meeting, `/m/{code}` is its lobby, then the room, then the end. What stands behind the `#` stays there: it is
+// read here, handed to the client, and sent nowhere.
 
-import { DarkTowerError, join, type Meeting, requestJoin, support } from "@dark-tower/client";
+import { DarkTowerError, describeMeeting, join, support } from "@dark-tower/client";
+import { codeOfPath } from "./address.ts";
 import { Capture } from "./capture.ts";
-import { element, show } from "./dom.ts";
-import { brand, home } from "./home.ts";
+import { show } from "./dom.ts";
+import { endPage } from "./end.ts";
+import { home } from "./home.ts";
 import { Lobby, type LobbyChoice } from "./lobby.ts";
 import { Room } from "./room.ts";
-import { takeHostTicket } from "./storage.ts";
+import { routeTo } from "./speaker.ts";
+import { rememberedDevices } from "./storage.ts";
+import { ticketTo } from "./way-in.ts";
 import { endWords, errorWords, type Words } from "./words.ts";
 
 /** About a minute, as a network that comes back does within. */
@@ -14,30 +19,36 @@ const COME_BACK_ATTEMPTS = 20;
 const COME_BACK_INTERVAL_MS = 3000;
 
 function route(): void {
-  const [, code] = /^\/m\/([^/]+)/u.exec(location.pathname) ?? [];
+  const code = codeOfPath(location.pathname);
   if (code === undefined) {
     document.title = "Dark Tower";
     show(home(go));
   } else {
-    openLobby(decodeURIComponent(code));
+    openLobby(code);
   }
 }
 
-function go(code: string): void {
-  history.pushState({}, "", `/m/${encodeURIComponent(code)}`);
+function go(path: string): void {
+  history.pushState({}, "", path);
   route();
 }
 
 function openLobby(code: string): void {
   document.title = `${code} · Dark Tower`;
   const capture = new Capture();
-  const lobby = new Lobby(code, capture, async (choice) => {
-    try {
-      await enter(code, capture, choice);
-      return undefined;
-    } catch (thrown) {
-      return errorWords(DarkTowerError.from(thrown));
-    }
+  const lobby = new Lobby({
+    code,
+    capture,
+    hasSecret: false,
+    describe: () => describeMeeting(code),
+    enter: async (choice) => {
+      try {
+        await enter(code, capture, choice);
+        return undefined;
+      } catch (thrown) {
+        return errorWords(DarkTowerError.from(thrown));
+      }
+    },
   });
   show(lobby.view);
   if (!support().receive) lobby.fail(errorWords(new DarkTowerError("UNSUPPORTED_BROWSER", "")));
@@ -48,14 +59,18 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
   // Made inside the click, which is what allows sound.
   const audioContext = new AudioContext({ sampleRate: 48_000, latencyHint: "interactive" });
   void audioContext.resume();
-  const common = { displayName: choice.name, audioContext, isMuted: choice.isMuted, isVideoOn: choice.isVideoOn };
   try {
-    const { meeting, isHost } = await joinAsHostOrGuest(code, common);
+    await routeTo(audioContext, rememberedDevices().speaker);
+    const { name, isMuted, isVideoOn } = choice;
+    const meeting = await join({ ticket: await ticketTo(code, name), displayName: name, audioContext, isMuted, isVideoOn });
+    const leave = (): void => void meeting.leave();
+    addEventListener("pagehide", leave);
     const room = new Room(meeting, capture, {
       code,
-      isHost,
+      isHost: meeting.me.value.role === "host",
       ...choice,
       ended: (reason, error, state) => {
+        removeEventListener("pagehide", leave);
         void audioContext.close();
         if (reason === "connection-lost") void comeBack(code, state);
         else showEnd(code, endWords(reason, error), reason !== "left");
@@ -93,38 +108,8 @@ async function comeBack(code: string, choice: LobbyChoice): Promise<void> {
   if (view.isConnected) showEnd(code, lost, true);
 }
 
-type JoinCommon = { displayName: string; audioContext: AudioContext; isMuted: boolean; isVideoOn: boolean };
-
-/** Whoever created the meeting in this tab enters as its host, as long as the host's ticket is good. */
-async function joinAsHostOrGuest(code: string, common: JoinCommon): Promise<{ meeting: Meeting; isHost: boolean }> {
-  const hostTicket = takeHostTicket(code);
-  if (hostTicket !== undefined) {
-    try {
-      return { meeting: await join({ ...common, ticket: hostTicket }), isHost: true };
-    } catch (thrown) {
-      if (DarkTowerError.from(thrown).code !== "UNAUTHORIZED") throw thrown;
-    }
-  }
-  const ticket = await requestJoin(code, common.displayName);
-  return { meeting: await join({ ...common, ticket }), isHost: false };
-}
-
 function showEnd(code: string, words: Words, isError: boolean): HTMLElement {
-  const again = element(
-    "button",
-    { class: "primary", testid: "rejoin", attributes: { type: "button" }, on: { click: () => openLobby(code) } },
-    "Join again",
-  );
-  const advice = element("p", { class: "lead" }, words.advice);
-  const text = element("div", { attributes: { role: "alert" } }, element("h1", {}, words.title), advice);
-  if (isError) text.dataset.testid = "error";
-  const home = element("a", { class: "quiet", attributes: { href: "/" } }, "Start another meeting");
-  const view = element(
-    "main",
-    { class: "welcome" },
-    brand(),
-    element("section", { class: "card stack", testid: "ended" }, text, again, home),
-  );
+  const view = endPage(words, isError, () => openLobby(code));
   show(view);
   return view;
 }

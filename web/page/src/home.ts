@@ -1,93 +1,119 @@
-// The first page: start a meeting, or go to one by its code.
+// The first page: start a meeting, or go to one by its code or link.
 
-import { createMeeting, DarkTowerError, NAME_CHARACTERS_MAX } from "@dark-tower/client";
+import { DarkTowerError, NAME_CHARACTERS_MAX } from "@dark-tower/client";
+import { addressPath, readAddress } from "./address.ts";
+import { brand } from "./brand.ts";
 import { element } from "./dom.ts";
 import { icon } from "./icons.ts";
+import { checkName, meetingNameOf, nameWords } from "./name.ts";
+import { NameField } from "./name-field.ts";
 import { Notice } from "./notice.ts";
-import { keepHostTicket, rememberedName, rememberName } from "./storage.ts";
+import { makeMeeting } from "./way-in.ts";
 import { errorWords } from "./words.ts";
 
-/** The last part of a meeting's URL, or what was typed. */
-export function codeOf(text: string): string {
-  return (
-    text
-      .trim()
-      .replace(/[?#].*$/u, "")
-      .replace(/\/+$/u, "")
-      .split("/")
-      .pop() ?? ""
+/** `go` takes a path on this server, with its fragment. */
+export function home(go: (path: string) => void): HTMLElement {
+  return element(
+    "div",
+    { class: "page" },
+    element("header", { class: "page-head" }, brand()),
+    element(
+      "main",
+      { class: "home" },
+      element(
+        "section",
+        { class: "home-words" },
+        element("h1", {}, "Meet face to face, wherever you are"),
+        element("p", { class: "lead" }, "No account, nothing to install. Start a meeting and share its link."),
+        startForm(go),
+        element("div", { class: "divider" }, element("span", {}, "or join one")),
+        enterForm(go),
+      ),
+      element("img", { class: "home-picture", attributes: { src: "/meeting.svg", alt: "", width: "560", height: "440" } }),
+    ),
+    element("footer", { class: "page-foot" }, element("a", { attributes: { href: "/docs" } }, "For developers")),
   );
 }
 
-export function brand(): HTMLElement {
-  return element("a", { class: "brand", attributes: { href: "/" } }, icon("tower"), "Dark Tower");
-}
-
-export function home(go: (code: string) => void): HTMLElement {
+function startForm(go: (path: string) => void): HTMLElement {
   const notice = new Notice();
-  const name = element("input", {
-    testid: "name",
+  const name = new NameField({ isNeeded: false });
+  const title = element("input", {
+    testid: "meeting-name",
     attributes: {
-      id: "name",
+      id: "meeting-name",
       type: "text",
-      placeholder: "How others see you",
-      maxlength: String(NAME_CHARACTERS_MAX),
-      autocomplete: "name",
-      "data-autofocus": "",
+      placeholder: "Optional",
+      autocomplete: "off",
+      maxlength: String(2 * NAME_CHARACTERS_MAX),
+      "aria-describedby": "meeting-name-refusal",
     },
   });
-  name.value = rememberedName();
-  const create = element("button", { class: "primary", testid: "create", attributes: { type: "submit" } }, "Start a meeting");
+  const titleRefusal = element("p", { class: "field-refusal", attributes: { id: "meeting-name-refusal", "aria-live": "polite" } });
+  const create = element("button", { class: "primary", testid: "create", attributes: { type: "submit" } }, icon("add"), "Start a meeting");
   const start = async (event: SubmitEvent): Promise<void> => {
     event.preventDefault();
+    if (create.disabled) return;
     notice.clear();
+    const person = name.take();
+    if (person === undefined) return;
+    const wanted = title.value.trim() === "" ? { name: meetingNameOf(person) } : checkName(title.value);
+    titleRefusal.textContent = wanted.name === undefined ? nameWords(wanted.fault) : "";
+    if (wanted.name === undefined) {
+      title.focus();
+      return;
+    }
     create.disabled = true;
-    const person = name.value.trim();
-    if (person !== "") rememberName(person);
     try {
-      const meeting = await createMeeting(person === "" ? "Meeting" : `${person}'s meeting`.slice(0, NAME_CHARACTERS_MAX));
-      const code = codeOf(meeting.meeting_url);
-      keepHostTicket(code, meeting);
-      go(code);
+      go(addressPath({ code: await makeMeeting(wanted.name, false), fragment: "" }));
     } catch (thrown) {
       notice.show(errorWords(DarkTowerError.from(thrown)));
       create.disabled = false;
     }
   };
+  return element(
+    "form",
+    { class: "stack", attributes: { novalidate: "" }, on: { submit: (event) => void start(event) } },
+    notice.view,
+    name.view,
+    element("div", { class: "field" }, element("label", { attributes: { for: "meeting-name" } }, "Meeting name"), title, titleRefusal),
+    create,
+  );
+}
+
+function enterForm(go: (path: string) => void): HTMLElement {
+  const refusal = element("p", { class: "field-refusal", attributes: { id: "code-refusal", "aria-live": "polite" } });
   const code = element("input", {
-    attributes: { id: "code", type: "text", placeholder: "Code or link", autocomplete: "off", spellcheck: "false" },
+    testid: "code",
+    attributes: {
+      id: "code",
+      type: "text",
+      placeholder: "Code or link",
+      autocomplete: "off",
+      autocapitalize: "none",
+      spellcheck: "false",
+      "aria-describedby": "code-refusal",
+    },
+    on: { input: () => (refusal.textContent = "") },
   });
   const enter = (event: SubmitEvent): void => {
     event.preventDefault();
-    const wanted = codeOf(code.value);
-    if (wanted === "") code.focus();
-    else go(wanted);
+    const read = readAddress(code.value, location.href);
+    if (read !== undefined && "address" in read) {
+      go(addressPath(read.address));
+      return;
+    }
+    refusal.textContent =
+      read === undefined
+        ? "Type the code of a meeting, or paste its whole link."
+        : `This link belongs to ${read.elsewhere}, another service. Paste it into the address bar of your browser.`;
+    code.focus();
   };
   return element(
-    "main",
-    { class: "welcome" },
-    brand(),
-    element(
-      "section",
-      { class: "card" },
-      element("h1", {}, "Meet face to face, wherever you are"),
-      element("p", { class: "lead" }, "No account, nothing to install. Start a meeting and share its link."),
-      notice.view,
-      element(
-        "form",
-        { class: "stack", on: { submit: (event) => void start(event) } },
-        element("label", { attributes: { for: "name" } }, "Your name"),
-        name,
-        create,
-      ),
-      element("div", { class: "divider" }, element("span", {}, "or join one")),
-      element(
-        "form",
-        { class: "row", on: { submit: enter } },
-        element("label", { class: "hidden", attributes: { for: "code" } }, "Meeting code or link"),
-        code,
-        element("button", { attributes: { type: "submit" } }, "Continue"),
-      ),
-    ),
+    "form",
+    { attributes: { novalidate: "" }, on: { submit: enter } },
+    element("label", { class: "hidden", attributes: { for: "code" } }, "Meeting code or link"),
+    element("div", { class: "row" }, code, element("button", { testid: "continue", attributes: { type: "submit" } }, "Continue")),
+    refusal,
   );
 }

@@ -1,189 +1,168 @@
-// Before the meeting: see oneself, choose devices, say one's name.
+// Before the meeting: see oneself, choose devices, say one's name, and know what one is going to enter.
 
-import { NAME_CHARACTERS_MAX } from "@dark-tower/client";
-import type { Capture, Device } from "./capture.ts";
-import { Toggle } from "./control.ts";
+import { DarkTowerError, type MeetingDescription } from "@dark-tower/client";
+import { brand } from "./brand.ts";
+import type { Capture } from "./capture.ts";
+import { faultsWords } from "./capture-words.ts";
+import { copyLinkButton } from "./copy-link.ts";
+import { DeviceSettings } from "./device-settings.ts";
 import { element } from "./dom.ts";
-import { brand } from "./home.ts";
+import { icon } from "./icons.ts";
+import { NameField } from "./name-field.ts";
 import { Notice } from "./notice.ts";
-import { rememberedName, rememberName } from "./storage.ts";
-import type { Words } from "./words.ts";
+import { Preview } from "./preview.ts";
+import { errorWords, presenceWords, type Words } from "./words.ts";
 
+/** Who enters, and with what. */
 export interface LobbyChoice {
   name: string;
   isMuted: boolean;
   isVideoOn: boolean;
 }
 
+export interface LobbyOptions {
+  code: string;
+  capture: Capture;
+  /** Whether the link has the meeting's secret. */
+  hasSecret: boolean;
+  /** What may be known of the meeting beforehand; throws what the API refuses with. */
+  describe: () => Promise<MeetingDescription>;
+  /** Enters; answers what to tell when that did not work. */
+  enter: (choice: LobbyChoice) => Promise<Words | undefined>;
+}
+
+/** After this long people wonder whether anything happens. */
+const SLOW_JOIN_MS = 5000;
+
 export class Lobby {
   readonly view: HTMLElement;
-  private readonly capture: Capture;
-  private readonly enter: (choice: LobbyChoice) => Promise<Words | undefined>;
+  private readonly options: LobbyOptions;
   private readonly notice = new Notice();
-  private readonly preview = element("video", { class: "mirrored", attributes: { playsinline: "", "aria-label": "Your camera" } });
-  private readonly previewText = element("p", { class: "preview-text" }, "Starting your camera…");
-  private readonly name = element("input", {
-    testid: "name",
-    attributes: {
-      id: "name",
-      type: "text",
-      placeholder: "How others see you",
-      maxlength: String(NAME_CHARACTERS_MAX),
-      autocomplete: "name",
-      required: "",
-      "data-autofocus": "",
-    },
-  });
+  private readonly deviceNotice = new Notice();
+  private readonly preview: Preview;
+  private readonly settings: DeviceSettings;
+  private readonly title = element("h1", {}, "Ready to join?");
+  private readonly presence = element("p", { class: "lead", testid: "meeting-info" });
+  private readonly lock = element("p", { class: "lock-line", testid: "wants-encryption" });
+  private readonly name: NameField;
+  private readonly progress = element("p", { class: "progress", attributes: { role: "status" } });
   private readonly joinButton = element("button", { class: "primary", testid: "join", attributes: { type: "submit" } }, "Join now");
-  private readonly selects: Record<Device, HTMLSelectElement>;
-  private readonly toggles: Record<Device, Toggle>;
-  private readonly wanted: Record<Device, boolean> = { camera: true, microphone: true };
-  private gone = false;
+  private readonly stopListening: () => void;
+  private isJoining = false;
+  /** The causes that the notice is about. */
+  private told = "";
 
-  /** `enter` returns what to tell when the meeting could not be entered. */
-  constructor(code: string, capture: Capture, enter: (choice: LobbyChoice) => Promise<Words | undefined>) {
-    this.capture = capture;
-    this.enter = enter;
-    this.name.value = rememberedName();
-    this.preview.muted = true;
-    this.preview.autoplay = true;
-    this.selects = { camera: this.select("camera", "Camera"), microphone: this.select("microphone", "Microphone") };
-    this.toggles = {
-      microphone: new Toggle(
-        {
-          testid: "mute",
-          on: { icon: "microphone", label: "Turn microphone off" },
-          off: { icon: "microphoneOff", label: "Turn microphone on" },
-          alertOff: true,
-          press: () => void this.toggle("microphone"),
-        },
-        true,
-      ),
-      camera: new Toggle(
-        {
-          testid: "camera",
-          on: { icon: "camera", label: "Turn camera off" },
-          off: { icon: "cameraOff", label: "Turn camera on" },
-          alertOff: true,
-          press: () => void this.toggle("camera"),
-        },
-        true,
-      ),
-    };
+  constructor(options: LobbyOptions) {
+    this.options = options;
+    const { capture, code } = options;
+    this.preview = new Preview(capture);
+    this.name = new NameField({ isNeeded: true, changed: (name) => this.preview.setName(name) });
+    this.preview.setName(this.name.text);
+    this.settings = new DeviceSettings({ capture });
+    this.lock.hidden = true;
+    this.presence.append("Meeting ", element("code", {}, code));
     this.view = element(
-      "main",
-      { class: "welcome wide" },
-      brand(),
+      "div",
+      { class: "page" },
+      element("header", { class: "page-head" }, brand()),
       element(
-        "section",
-        { class: "card lobby" },
-        element(
-          "div",
-          { class: "preview" },
-          this.preview,
-          this.previewText,
-          element("div", { class: "preview-controls" }, this.toggles.microphone.view, this.toggles.camera.view),
-        ),
+        "main",
+        { class: "lobby" },
+        this.preview.view,
         element(
           "form",
-          { class: "stack", on: { submit: (event) => void this.submit(event) } },
-          element("h1", {}, "Ready to join?"),
-          element("p", { class: "lead" }, "Meeting ", element("code", {}, code)),
+          { class: "lobby-form", attributes: { novalidate: "" }, on: { submit: (event) => void this.submit(event) } },
+          this.title,
+          this.presence,
+          this.lock,
           this.notice.view,
-          element("label", { attributes: { for: "name" } }, "Your name"),
-          this.name,
-          element("label", { attributes: { for: "select-microphone" } }, "Microphone"),
-          this.selects.microphone,
-          element("label", { attributes: { for: "select-camera" } }, "Camera"),
-          this.selects.camera,
+          this.deviceNotice.view,
+          this.name.view,
           this.joinButton,
+          this.progress,
+          copyLinkButton(),
         ),
+        this.settings.view,
       ),
     );
-    void this.start();
+    this.stopListening = capture.onChange(() => this.refresh());
+    void this.preview.start().then(() => this.refresh());
+    void this.describe();
   }
 
   fail(words: Words): void {
     this.notice.show(words);
   }
 
-  private async start(): Promise<void> {
-    await this.capture.openBoth();
-    if (this.gone) return;
-    this.wanted.camera = this.capture.tracks.camera !== undefined;
-    this.wanted.microphone = this.capture.tracks.microphone !== undefined;
-    const fault = this.capture.faults.camera ?? this.capture.faults.microphone;
-    if (fault !== undefined) this.notice.show(fault);
-    await this.refresh();
+  private refresh(): void {
+    if (this.isJoining) return;
+    this.preview.refresh();
+    const { causes } = this.options.capture;
+    const told = `${causes.camera ?? ""} ${causes.microphone ?? ""}`;
+    // Told once: what was put away does not come back before there is something else to say.
+    if (told === this.told) return;
+    this.told = told;
+    this.deviceNotice.show(...faultsWords(causes.camera, causes.microphone));
   }
 
-  private async toggle(device: Device): Promise<void> {
-    if (this.wanted[device]) {
-      this.capture.close(device);
-      this.wanted[device] = false;
-    } else {
-      await this.open(device);
-    }
-    await this.refresh();
-  }
-
-  private async open(device: Device, deviceId?: string): Promise<void> {
-    const track = await this.capture.open(device, deviceId);
-    this.wanted[device] = track !== undefined;
-    const fault = this.capture.faults[device];
-    if (fault === undefined) this.notice.clear();
-    else this.notice.show(fault);
-  }
-
-  private async refresh(): Promise<void> {
-    const { camera } = this.capture.tracks;
-    this.preview.srcObject = camera === undefined ? null : new MediaStream([camera]);
-    this.preview.hidden = camera === undefined;
-    this.previewText.textContent = "Your camera is off";
-    this.previewText.hidden = camera !== undefined;
-    for (const device of ["camera", "microphone"] as const) {
-      this.toggles[device].set(this.wanted[device]);
-      await this.fill(device);
+  /** What there is to know before joining; where the API tells strangers nothing, joining will tell. */
+  private async describe(): Promise<void> {
+    try {
+      this.tell(await this.options.describe());
+    } catch (thrown) {
+      const error = DarkTowerError.from(thrown);
+      if (error.code === "MEETING_NOT_FOUND") this.notice.show(errorWords(error));
     }
   }
 
-  private select(device: Device, label: string): HTMLSelectElement {
-    const change = async (): Promise<void> => {
-      await this.open(device, this.selects[device].value);
-      await this.refresh();
-    };
-    return element("select", { attributes: { id: `select-${device}`, "aria-label": label }, on: { change: () => void change() } });
-  }
-
-  private async fill(device: Device): Promise<void> {
-    const choices = await this.capture.choices(device);
-    const select = this.selects[device];
-    const current = this.capture.tracks[device]?.getSettings().deviceId;
-    select.replaceChildren(
-      ...choices.map((info, index) => element("option", { attributes: { value: info.deviceId } }, info.label || `${device} ${index + 1}`)),
-    );
-    if (choices.length === 0) select.append(element("option", { attributes: { value: "" } }, `No ${device}`));
-    if (current !== undefined) select.value = current;
-    select.disabled = choices.length === 0;
+  private tell(meeting: MeetingDescription): void {
+    const { hasSecret } = this.options;
+    this.title.textContent = meeting.display_name;
+    this.presence.textContent = presenceWords(meeting.participant_count);
+    const refuse = (code: "MEETING_ENDED" | "CAPACITY_EXCEEDED" | "SECRET_MISSING" | "NOT_ENCRYPTED"): void =>
+      this.notice.show(errorWords({ code, message: "", details: {} }));
+    const isEncrypted = meeting.settings.enable_e2e_encryption;
+    this.lock.hidden = !isEncrypted;
+    this.lock.replaceChildren(icon("lock"), "This meeting is end-to-end encrypted. The servers cannot see, hear or read it.");
+    if (meeting.ended_at !== undefined) refuse("MEETING_ENDED");
+    else if (isEncrypted && !hasSecret) refuse("SECRET_MISSING");
+    else if (!isEncrypted && hasSecret) refuse("NOT_ENCRYPTED");
+    else if (meeting.participant_count >= meeting.max_participants) refuse("CAPACITY_EXCEEDED");
   }
 
   private async submit(event: SubmitEvent): Promise<void> {
     event.preventDefault();
-    const name = this.name.value.trim();
-    if (name === "") {
-      this.name.focus();
+    if (this.isJoining) return;
+    const name = this.name.take();
+    if (name === undefined) return;
+    this.notice.clear();
+    this.showJoining(true);
+    const { wanted } = this.preview;
+    const words = await this.options.enter({ name, isMuted: !wanted.microphone, isVideoOn: wanted.camera });
+    if (words === undefined) {
+      this.dispose();
       return;
     }
-    rememberName(name);
-    this.notice.clear();
-    this.joinButton.disabled = true;
-    this.joinButton.textContent = "Joining…";
-    this.gone = true;
-    const words = await this.enter({ name, isMuted: !this.wanted.microphone, isVideoOn: this.wanted.camera });
-    if (words === undefined) return;
-    this.gone = false;
+    this.showJoining(false);
     this.notice.show(words);
-    this.joinButton.disabled = false;
-    this.joinButton.textContent = "Try again";
+    this.refresh();
+  }
+
+  private showJoining(isJoining: boolean): void {
+    this.isJoining = isJoining;
+    this.joinButton.disabled = isJoining;
+    this.joinButton.setAttribute("aria-busy", String(isJoining));
+    this.joinButton.replaceChildren(...(isJoining ? [element("span", { class: "spinner" }), "Joining…"] : ["Try again"]));
+    this.progress.textContent = "";
+    if (!isJoining) return;
+    setTimeout(() => {
+      if (this.isJoining) this.progress.textContent = "This takes longer than usual. Still trying…";
+    }, SLOW_JOIN_MS);
+  }
+
+  /** The devices go on with the meeting; what showed them here lets go. */
+  dispose(): void {
+    this.stopListening();
+    this.settings.dispose();
   }
 }

@@ -1,6 +1,8 @@
 // What people read when something goes wrong: what happened, and what they can do. Pure.
 
-import type { DarkTowerError, EndReason, Quality } from "@dark-tower/client";
+import type { EndReason, Quality } from "@dark-tower/client";
+
+export { captureWords } from "./capture-words.ts";
 
 export interface Words {
   title: string;
@@ -10,7 +12,7 @@ export interface Words {
 const say = (title: string, advice: string): Words => ({ title, advice });
 
 /** For a refusal or failure while creating or joining. */
-export function errorWords(error: Pick<DarkTowerError, "code" | "message" | "details">): Words {
+export function errorWords(error: { code: string; message: string; details: Record<string, string> }): Words {
   switch (error.code) {
     case "MEETING_NOT_FOUND":
     case "NOT_FOUND":
@@ -36,11 +38,23 @@ export function errorWords(error: Pick<DarkTowerError, "code" | "message" | "det
     case "INVALID_REQUEST":
       return say("That did not work.", `Please check what you typed: ${error.message}`);
     case "UNAVAILABLE":
-      return say("The meeting service is busy or restarting.", "Try again in a few seconds.");
+      return say("The meeting service is busy or restarting.", "Wait a few seconds, then try again.");
     case "UNSUPPORTED_BROWSER":
+      return say("This browser cannot take part.", "Update it, or open this link in a current Chrome, Edge or another Chromium browser.");
+    case "SECRET_MISSING":
       return say(
-        "This browser cannot take part.",
-        "Dark Tower needs WebTransport and WebCodecs. Use a current Chrome, Edge or another Chromium browser.",
+        "This link lacks the key to the meeting.",
+        "The meeting is end-to-end encrypted. Ask for the whole link, which goes on after the # sign, and open that one.",
+      );
+    case "WRONG_SECRET":
+      return say(
+        "This link has the wrong key to the meeting.",
+        "The meeting is end-to-end encrypted, and the link was cut off or changed on its way. Ask for it again, and open the whole of it.",
+      );
+    case "NOT_ENCRYPTED":
+      return say(
+        "This meeting is not encrypted as your link promises.",
+        "Nothing of you was sent. Ask whoever invited you, and do not join by another link that you did not get from them.",
       );
     case "CONNECTION_FAILED":
     case "TIMED_OUT":
@@ -81,24 +95,10 @@ export function muteWords(off: { microphone: boolean; camera: boolean }, reason:
   return say(`${what} turned off at the request of whoever runs this meeting.`, `${why}You can turn ${again} on again.`);
 }
 
-/** For a camera, microphone or screen that does not come. `what` starts a sentence. */
-export function captureWords(what: string, errorName: string): Words {
-  switch (errorName) {
-    case "NotAllowedError":
-    case "SecurityError":
-      return say(
-        `${what} access is blocked.`,
-        "Allow it with the icon beside the address, then press the button again. You can join without it.",
-      );
-    case "NotFoundError":
-    case "OverconstrainedError":
-      return say(`No ${what.toLowerCase()} was found.`, "Plug one in and press the button again. You can join without it.");
-    case "NotReadableError":
-    case "AbortError":
-      return say(`${what} is in use.`, "Close other programs that use it, then press the button again. You can join without it.");
-    default:
-      return say(`${what} could not be started.`, "Press the button to try again. You can join without it.");
-  }
+/** Who is in a meeting that one has not joined yet. */
+export function presenceWords(count: number): string {
+  if (count === 0) return "Nobody else is here yet.";
+  return count === 1 ? "One person is here." : `${count} people are here.`;
 }
 
 const REASONS: Record<Quality["reason"], string> = {
