@@ -60,8 +60,11 @@ test("codecs are compared before the first dot, case-blind", () => {
 });
 
 test("the first attempt is at once, later ones spread and bounded", () => {
-  assert.equal(backoffMs(0, 0.9), 0);
-  assert.deepEqual([backoffMs(1, 0), backoffMs(1, 1), backoffMs(20, 1)], [100, 300, 3000]);
+  assert.equal(backoffMs(0, 0.9, 2000), 0);
+  assert.deepEqual(
+    [backoffMs(1, 0, 2000), backoffMs(1, 1, 2000), backoffMs(20, 1, 2000), backoffMs(20, 0.5, 10_000)],
+    [100, 300, 3000, 10_000],
+  );
 });
 
 test("silence is 0, full scale is 1, speech is noticed and ends", () => {
@@ -90,13 +93,14 @@ test("the bitrate falls at once and rises slowly, within bounds", () => {
 });
 
 test("quality is said in plain words with its reason", () => {
-  const calm: QualityInput = { rttMs: 20, packetLoss: 0, signaling: "connected", media: "connected", groupsAborted: 0 };
+  const calm: QualityInput = { rttMs: 20, packetLoss: 0, signaling: "connected", media: "connected", groupsAborted: 0, frozen: 0 };
   const check = (change: Partial<QualityInput>, expected: string): void =>
     assert.equal(qualityWords(judgeQuality({ ...calm, ...change })), expected);
   check({}, "Good connection");
   check({ rttMs: 300 }, "Fair connection: long delay");
   check({ packetLoss: 0.1 }, "Poor connection: data gets lost on the way");
   check({ signaling: "reconnecting" }, "Connection lost: reconnecting");
+  check({ frozen: 0.1 }, "Fair connection: pictures stand still at times");
   check({ media: "lost" }, "Connection lost: no sound and pictures at the moment");
 });
 

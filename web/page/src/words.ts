@@ -108,6 +108,7 @@ const REASONS: Record<Quality["reason"], string> = {
   latency: "long delay",
   loss: "data gets lost on the way",
   uplink: "your upload is slow",
+  freezes: "pictures stand still at times",
 };
 
 const LEVELS: Record<Quality["level"], string> = {

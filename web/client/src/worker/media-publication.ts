@@ -104,6 +104,15 @@ export abstract class MediaPublication<F> {
     this.wake?.();
   }
 
+  /** Goes on under another id, from the next frame that can begin a group. */
+  rename(streamId: string): void {
+    this.writer.finish();
+    this.streamId = streamId;
+    this.writer = this.newWriter(streamId);
+    this.paused = false;
+    this.restart();
+  }
+
   setPaused(paused: boolean): void {
     this.paused = paused;
   }
@@ -121,7 +130,8 @@ export abstract class MediaPublication<F> {
     return new GroupWriter(streamId, () => this.events.session(), this.events.cipher(streamId));
   }
 
-  protected fail(error: unknown): void {
+  /** It cannot go on. */
+  fail(error: unknown): void {
     if (this.stopped) return;
     this.stop();
     this.events.failed(DarkTowerError.from(error));

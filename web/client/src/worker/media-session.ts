@@ -22,6 +22,8 @@ const PROTOCOL_VERSION = 1;
 /** The first byte of a control stream; media streams begin with a frame header's version. */
 const CONTROL_STREAM = Uint8Array.of(0);
 const WELCOME_TIMEOUT_MS = 5000;
+/** Three fit into a silence (`SILENCE_MS`): one may be lost on the way, two in a row hardly. */
+const PING_INTERVAL_MS = 500;
 
 /** Where frames of one media stream go. */
 export interface FrameSink {
@@ -59,10 +61,13 @@ export function streamError(code: Code): WebTransportError {
 
 export class MediaSession {
   readonly url: string;
+  /** When the last bytes came, by `performance.now()`. */
+  heardAtMs = performance.now();
   private readonly transport: WebTransport;
   private readonly events: MediaSessionEvents;
   private control: WritableStreamDefaultWriter<Uint8Array> | undefined;
   private over = false;
+  private pings: ReturnType<typeof setInterval> | undefined;
   private welcomed: (() => void) | undefined;
   private refused: ((error: DarkTowerError) => void) | undefined;
 
@@ -92,6 +97,7 @@ export class MediaSession {
     void this.readControl(stream.readable as ReadableStream<Uint8Array>);
     this.send({ case: "hello", value: { connectionToken } });
     await within(WELCOME_TIMEOUT_MS, "the handler's welcome", welcome);
+    this.pings = setInterval(() => this.ping(), PING_INTERVAL_MS);
   }
 
   requestKeyFrame(streamId: string): void {
@@ -119,19 +125,26 @@ export class MediaSession {
     this.control?.write(withLength(toBinary(MediaClientMessageSchema, message))).catch(() => undefined);
   }
 
+  /** So that something comes back even when nobody is watched. */
+  private ping(): void {
+    this.send({ case: "ping", value: { sentAtUs: BigInt(Math.round(performance.now() * 1000)) } });
+  }
+
   private async readControl(readable: ReadableStream<Uint8Array>): Promise<void> {
     const reader = readable.getReader();
     const messages = new MessageReader();
     try {
       for (;;) {
         const { value, done } = await reader.read();
-        if (done) return;
+        if (done) break;
+        this.heardAtMs = performance.now();
         for (const message of messages.push(value)) this.receive(fromBinary(MediaServerMessageSchema, message));
       }
     } catch {
-      // Broken off, or no protobuf: without control a session is of no use.
-      this.close();
+      // Broken off, or no protobuf.
     }
+    // Without control a session is of no use.
+    this.close();
   }
 
   private receive(message: MediaServerMessage): void {
@@ -167,6 +180,7 @@ export class MediaSession {
       for (;;) {
         const { value, done } = await reader.read();
         if (done) break;
+        this.heardAtMs = performance.now();
         const complete = records.push(value);
         const [first] = complete;
         if (first === undefined) continue;
@@ -206,6 +220,7 @@ export class MediaSession {
   private end(end: End): void {
     if (this.over) return;
     this.over = true;
+    clearInterval(this.pings);
     this.refused?.(new DarkTowerError(end.code === undefined || end.code === "NORMAL" ? "CONNECTION_LOST" : end.code, end.message));
     this.events.ended(end);
   }

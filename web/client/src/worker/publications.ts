@@ -31,8 +31,8 @@ export interface PublicationsContext {
   session(): MediaSession | undefined;
   /** What seals the records of this id; `undefined`: they travel in the clear. */
   cipher(streamId: string): RecordCipher | undefined;
-  /** To the controller; waits for a session and is repeated over a resume. */
-  request(body: ClientBody): Promise<ServerBody>;
+  /** To the controller; waits for a session and is repeated after a break, with what `make` gives then. */
+  request(body: ClientBody, make?: () => ClientBody): Promise<ServerBody>;
   /** What is published is more or less than before. */
   changed(): void;
   /** A group had to be given up, for the uplink was too slow. */
@@ -42,6 +42,8 @@ export interface PublicationsContext {
 interface Open {
   publication: MediaPublication<unknown>;
   message: PublishStream;
+  /** The controller has been told; until then the request that tells it is under way. */
+  isAnnounced: boolean;
 }
 
 export class Publications {
@@ -57,10 +59,12 @@ export class Publications {
   async publish(args: PublishArguments): Promise<{ streamId: string }> {
     const { publicationId } = args;
     const opened = await this.make(args);
-    const { publication, message } = opened;
+    const { publication } = opened;
+    const announce = (): ClientBody => ({ case: "publish", value: opened.message });
     this.open.set(publicationId, opened);
     try {
-      await this.context.request({ case: "publish", value: message });
+      await this.context.request(announce(), announce);
+      opened.isAnnounced = true;
     } catch (thrown) {
       this.open.delete(publicationId);
       publication.stop();
@@ -119,10 +123,26 @@ export class Publications {
     for (const { publication } of this.open.values()) publication.restart();
   }
 
-  /** After a resume: announces what the controller does not know of. */
+  /** As a new participant: everything goes by new ids, for the old ones may still be those of the one that we were. */
+  renew(): void {
+    for (const opened of this.open.values()) {
+      const { publication } = opened;
+      const before = publication.streamId;
+      const streamId = crypto.randomUUID();
+      publication.rename(streamId);
+      opened.message = create(PublishStreamSchema, { ...opened.message, streamId });
+      this.context.emit({ type: "publication-moved", detail: { before, streamId } });
+    }
+  }
+
+  /** After a break: announces what the controller does not know of. */
   announceAgain(known: ReadonlySet<string>): void {
-    for (const { publication, message } of this.open.values()) {
-      if (!known.has(publication.streamId)) void this.context.request({ case: "publish", value: message }).catch(() => undefined);
+    for (const [publicationId, { publication, message, isAnnounced }] of this.open) {
+      // Whose announcement was under way is announced by that.
+      if (!isAnnounced || known.has(publication.streamId)) continue;
+      this.context.request({ case: "publish", value: message }).catch((thrown: unknown) => {
+        if (this.open.get(publicationId)?.publication === publication) publication.fail(thrown);
+      });
     }
   }
 
@@ -164,7 +184,11 @@ export class Publications {
     }
     const about = type === "audio" ? { sampleRate: 48_000, channels } : { video: { width, height, framerate: Math.round(frameRate) } };
     const metadata = { codec: codecName(codec), maxBitrate: bitrate, ...about };
-    return { publication, message: create(PublishStreamSchema, { streamId, streamType: streamTypeToWire(type), metadata }) };
+    return {
+      publication,
+      isAnnounced: false,
+      message: create(PublishStreamSchema, { streamId, streamType: streamTypeToWire(type), metadata }),
+    };
   }
 
   private events(publicationId: string, streamId: () => string): PublicationEvents {

@@ -43,7 +43,7 @@ export class SignalingSession {
   constructor(channel: Channel) {
     this.channel = channel;
     channel.onMessage = (bytes) => this.receive(bytes);
-    channel.onEnd = (end) => this.end(end);
+    channel.onEnd = (end) => this.finish(end);
   }
 
   /** From now on `onMessage` hears what no request of ours asked for, first what came until now. */
@@ -56,6 +56,11 @@ export class SignalingSession {
 
   get kind(): Channel["kind"] {
     return this.channel.kind;
+  }
+
+  /** How it ended; `undefined` while it stands. */
+  get end(): End | undefined {
+    return this.ended;
   }
 
   get isOver(): boolean {
@@ -84,7 +89,7 @@ export class SignalingSession {
 
   close(reason: string): void {
     this.channel.close("NORMAL", reason);
-    this.end({ code: "NORMAL", message: reason });
+    this.finish({ code: "NORMAL", message: reason });
   }
 
   private send(requestId: bigint, body: ClientBody): void {
@@ -115,7 +120,7 @@ export class SignalingSession {
     else waiting.resolve(message.body);
   }
 
-  private end(end: End): void {
+  private finish(end: End): void {
     if (this.ended !== undefined) return;
     this.ended = end;
     for (const { reject, timer } of this.waiting.values()) {
