@@ -126,6 +126,11 @@ impl Link {
     pub fn heal(&self) {
         self.conditions.send_modify(|conditions| conditions.is_cut = false);
     }
+
+    /// Makes the path as long as this each way, from now on.
+    pub fn delay(&self, delay: Duration) {
+        self.conditions.send_modify(|conditions| conditions.delay = delay);
+    }
 }
 
 /// Binds a TCP and a UDP socket of the same port.

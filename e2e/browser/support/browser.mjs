@@ -90,22 +90,3 @@ export async function changes(page, selector, count, withinMs) {
 export function moves(page, participantId, count, withinMs) {
   return changes(page, `${hook("tile")}[data-participant-id="${participantId}"][data-video="true"]`, count, withinMs);
 }
-
-/** Lets a test hear what goes to the loudspeaker: `loudness()` in the page, 0 to 1. */
-export function listenToLoudspeaker(page) {
-  return page.addInitScript(() => {
-    const connect = AudioNode.prototype.connect;
-    AudioNode.prototype.connect = function (target, ...rest) {
-      if (target instanceof AudioDestinationNode) {
-        const analyser = new AnalyserNode(this.context, { fftSize: 1024 });
-        connect.call(this, analyser);
-        const samples = new Float32Array(analyser.fftSize);
-        globalThis.loudness = () => {
-          analyser.getFloatTimeDomainData(samples);
-          return Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
-        };
-      }
-      return connect.call(this, target, ...rest);
-    };
-  });
-}

@@ -1,17 +1,5 @@
 // Faults between a page and the servers: the page's own worker runs, with a WebTransport that can be told to fail.
-
-/** Runs in the page before it: what it says to a worker waits until the worker is prepared. */
-function holdWorkers() {
-  const RealWorker = globalThis.Worker;
-  let release;
-  const prepared = new Promise((resolve) => (release = resolve));
-  globalThis.releaseWorkers = release;
-  globalThis.Worker = class extends RealWorker {
-    postMessage(...message) {
-      void prepared.then(() => super.postMessage(...message));
-    }
-  };
-}
+import { prepareWorkers } from "./worker.mjs";
 
 /** Runs in the worker before it is spoken to. */
 function faultyTransport(blocked) {
@@ -47,13 +35,7 @@ function faultyTransport(blocked) {
 }
 
 /** Prepares a page that is not loaded yet; `blocked` is the end of the URLs that cannot be dialled. */
-export async function withFaults(page, blocked = "") {
-  await page.addInitScript(holdWorkers);
-  page.on("worker", async (worker) => {
-    await worker.evaluate(faultyTransport, blocked);
-    await page.evaluate(() => globalThis.releaseWorkers());
-  });
-}
+export const withFaults = (page, blocked = "") => prepareWorkers(page, faultyTransport, blocked);
 
 /** Breaks the standing sessions whose URL ends so; answers how many there were. */
 export function breakSessions(page, urlEnd) {

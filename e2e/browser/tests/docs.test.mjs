@@ -3,22 +3,22 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { eventually, openPage, picture, startBrowser } from "../support/browser.mjs";
 import { startDev } from "../support/dark-tower.mjs";
+import { stand } from "../support/processes.mjs";
 
 const WITHIN_MS = 10_000;
 const CREATE = "#createMeeting";
 
 describe("the documentation page", { timeout: 60_000 }, () => {
+  let ground;
   let dev;
   let browser;
 
   before(async () => {
-    [dev, browser] = await Promise.all([startDev(), startBrowser()]);
+    ground = await stand({ dev: startDev(), browser: startBrowser() });
+    ({ dev, browser } = ground);
   });
 
-  after(async () => {
-    await browser?.close();
-    await dev?.stop();
-  });
+  after(() => ground?.close());
 
   /** The page, with every address that it asked and every complaint about its policy. */
   async function openDocs(path, options) {
@@ -42,7 +42,10 @@ describe("the documentation page", { timeout: 60_000 }, () => {
     const described = Object.values(document.paths).flatMap((item) => Object.values(item).map((operation) => operation.operationId));
     const shown = await docs.page.$$eval(".call", (calls) => calls.map((call) => call.id));
     assert.deepEqual([...shown].sort(), [...described].sort());
-    const empty = await docs.page.$$eval(".call", (calls) => calls.filter((call) => call.querySelectorAll(".answers > li").length === 0).length);
+    const empty = await docs.page.$$eval(
+      ".call",
+      (calls) => calls.filter((call) => call.querySelectorAll(".answers > li").length === 0).length,
+    );
     assert.equal(empty, 0);
     const sample = await docs.page.textContent(`${CREATE} .panel pre`);
     assert.ok(sample.startsWith(`curl -s ${dev.url}/api/v1/meetings `), sample);

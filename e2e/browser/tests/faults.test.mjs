@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { eventually, moves, startBrowser } from "../support/browser.mjs";
 import { startDev } from "../support/dark-tower.mjs";
+import { stand } from "../support/processes.mjs";
 import { breakSessions, withFaults } from "../support/faults.mjs";
 import { byName, enter, meets, reads, says, WITHIN_MS } from "../support/people.mjs";
 
@@ -10,17 +11,16 @@ import { byName, enter, meets, reads, says, WITHIN_MS } from "../support/people.
 const RESUMED_WITHIN_MS = 5_000;
 
 describe("faults", { timeout: 120_000 }, () => {
+  let ground;
   let dev;
   let browser;
 
   before(async () => {
-    [dev, browser] = await Promise.all([startDev(), startBrowser()]);
+    ground = await stand({ dev: startDev(), browser: startBrowser() });
+    ({ dev, browser } = ground);
   });
 
-  after(async () => {
-    await browser?.close();
-    await dev?.stop();
-  });
+  after(() => ground?.close());
 
   test("where WebTransport does not reach the controller, signaling goes over a WebSocket", async () => {
     const ana = await enter(browser, dev, "Ana", { prepare: (page) => withFaults(page, "/wt") });

@@ -1,13 +1,20 @@
 //! `link`: a network path in user space between two loopback addresses, to try a cluster from afar.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
 use e2e::link::{Conditions, Link};
+use tokio::sync::mpsc;
+
+/// Read ahead of those that are obeyed.
+const COMMANDS_MAX: usize = 16;
 
 /// Forwards UDP and TCP from one address to another, with a delay each way.
+///
+/// Takes commands while it runs, one a line on standard input: `cut` lets nothing pass, `heal` lets it pass again, `delay MS` changes the delay. Each
+/// is answered by a line.
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
@@ -22,13 +29,72 @@ struct Args {
     delay_ms: u64,
 }
 
+/// What standard input may say.
+enum Command {
+    Cut,
+    Heal,
+    Delay(u64),
+}
+
+impl Command {
+    fn parse(line: &str) -> Option<Self> {
+        match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["cut"] => Some(Self::Cut),
+            ["heal"] => Some(Self::Heal),
+            ["delay", milliseconds] => milliseconds.parse().ok().map(Self::Delay),
+            _ => None,
+        }
+    }
+
+    fn obey(&self, link: &Link) -> String {
+        match self {
+            Self::Cut => {
+                link.cut();
+                "link: cut".to_owned()
+            }
+            Self::Heal => {
+                link.heal();
+                "link: healed".to_owned()
+            }
+            Self::Delay(milliseconds) => {
+                link.delay(Duration::from_millis(*milliseconds));
+                format!("link: {milliseconds} ms each way")
+            }
+        }
+    }
+}
+
+/// The lines of standard input, until it ends. A read of it cannot be called off, so it has a thread, which ends with the process.
+fn listen() -> mpsc::Receiver<String> {
+    let (heard, commands) = mpsc::channel(COMMANDS_MAX);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if heard.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    commands
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let link = Link::bind(args.listen, args.to, Conditions::delayed(Duration::from_millis(args.delay_ms))).await?;
-    writeln!(std::io::stdout(), "link: {} to {}, {} ms each way", link.address(), args.to, args.delay_ms)?;
-    tokio::signal::ctrl_c().await?;
+    let mut out = std::io::stdout();
+    writeln!(out, "link: {} to {}, {} ms each way", link.address(), args.to, args.delay_ms)?;
+    let mut commands = listen();
+    loop {
+        tokio::select! {
+            // Without anybody to command it, it forwards on.
+            Some(line) = commands.recv() => {
+                let answer = Command::parse(&line).map_or_else(|| format!("link: neither cut, heal nor delay MS: {line:?}"), |it| it.obey(&link));
+                writeln!(out, "{answer}")?;
+            }
+            interrupted = tokio::signal::ctrl_c() => break interrupted?,
+        }
+    }
     let counters = link.counters();
-    writeln!(std::io::stdout(), "link: {} datagrams, {} dropped by a full queue", counters.forwarded(), counters.dropped_by_queue())?;
+    writeln!(out, "link: {} datagrams, {} dropped by a full queue", counters.forwarded(), counters.dropped_by_queue())?;
     Ok(())
 }

@@ -1,0 +1,68 @@
+// What a native publisher sends is what a person at the page sees and hears: which pictures, and which tone.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { eventually, picture, startBrowser } from "../support/browser.mjs";
+import { startDev, startPattern } from "../support/dark-tower.mjs";
+import { stamps, withLoudspeaker, withStamps } from "../support/pattern.mjs";
+import { enter, sees, WITHIN_MS } from "../support/people.mjs";
+import { stand } from "../support/processes.mjs";
+
+/** Hertz. */
+const TONE = { of: 440, within: 15 };
+/** From the publisher's clock to the screen of a busy machine; a person in conversation notices 400. */
+const AGE_MS_MAX = 1_000;
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+
+describe("a test pattern on the page", { timeout: 120_000 }, () => {
+  let ground;
+  let dev;
+  let browser;
+
+  before(async () => {
+    ground = await stand({ dev: startDev(), browser: startBrowser() });
+    ({ dev, browser } = ground);
+  });
+
+  after(() => ground?.close());
+
+  const prepare = async (page) => {
+    await withLoudspeaker(page);
+    await withStamps(page);
+  };
+
+  test("the picture is whole and young, its frames come in order; the sound is the tone, without a gap", async (context) => {
+    const ana = await enter(browser, dev, "Ana", { prepare });
+    const native = startPattern(ana.meetingUrl, "Robot", "test:360p30", "test:tone");
+    try {
+      await sees(ana.page, "Robot");
+      const robot = async () => (await stamps(ana.page)).find(({ name }) => name === "Robot");
+      const seen = [];
+      await eventually("twenty pictures of Robot, one after the other", WITHIN_MS, async () => {
+        const stamp = await robot();
+        if (stamp?.number !== undefined && stamp.number !== seen.at(-1)?.number) seen.push(stamp);
+        return seen.length >= 20;
+      });
+      assert.deepEqual(
+        seen.map(({ number }) => number),
+        seen.map(({ number }) => number).toSorted((a, b) => a - b),
+      );
+      const ageMs = median(seen.slice(-10).map((stamp) => stamp.ageMs));
+      assert.ok(ageMs >= 0 && ageMs < AGE_MS_MAX, `${ageMs} ms old`);
+      await picture(ana.page, "pattern");
+
+      let inARow = 0;
+      await eventually("a second of the tone without a gap", WITHIN_MS, async () => {
+        const [loudness, pitch] = await ana.page.evaluate(() => [globalThis.loudness?.() ?? 0, globalThis.pitch?.() ?? 0]);
+        inARow = loudness > 0.01 && Math.abs(pitch - TONE.of) <= TONE.within ? inARow + 1 : 0;
+        return inARow >= 20;
+      });
+      const pitch = await ana.page.evaluate(() => globalThis.pitch());
+      context.diagnostic(`glass to glass ${Math.round(ageMs)} ms (median), pitch ${pitch.toFixed(1)} Hz`);
+    } finally {
+      await native.stop();
+    }
+    assert.deepEqual(ana.complaints, []);
+    await ana.close();
+  });
+});
