@@ -76,7 +76,7 @@ docs: $(STAMPS)/web ## The API documentation of all crates and of the TypeScript
 
 .PHONY: bench
 bench: ## Benchmarks, built with optimisation
-	cargo bench --locked -p benches --bench codec --bench placement
+	cargo bench --locked -p benches --bench codec --bench placement --bench e2ee
 
 .PHONY: bench-api
 bench-api: ## Requests per CPU second of the public API, beside a bare handler (docs/front-door-performance.md)

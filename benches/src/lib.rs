@@ -4,5 +4,7 @@
 //!   The yardstick is what the same bytes cost to walk over once (`codec/walk`): a reader that shares payloads stays near or
 //!   below it.
 //! - `placement`: a meeting placed, and a joiner's handlers ranked, in clusters of 10, 100 and 1000 nodes.
+//! - `e2ee`: a record sealed and opened, in four sizes; the keys of a media stream derived; a chat message sealed. The browser's are measured by
+//!   `npm run bench:e2ee` in `e2e/browser`.
 //! - `api`: the public API of a whole global controller in a process of its own, in requests per CPU second beside a bare axum handler on the
 //!   same listeners in the same run (`make bench-api`), and what it holds after a million requests (`make bench-api-memory`).

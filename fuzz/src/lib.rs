@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod encryption;
 mod files;
 mod frames;
 mod http;
@@ -14,6 +15,7 @@ mod messages;
 mod tokens;
 mod words;
 
+pub use encryption::{sealed_chat, secret_link, sframe};
 pub use files::media_file;
 pub use frames::{frame_header, frame_reader, length_prefix};
 pub use http::{http1_head, http3_frames, json_body, request_words, webhook_target};
@@ -27,7 +29,7 @@ pub use words::{certificate, config, name};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 23] = [
     ("certificate", certificate),
     ("client_message", client_message),
     ("cluster_message", cluster_message),
@@ -44,6 +46,9 @@ pub const TARGETS: [Target; 20] = [
     ("meeting", meeting),
     ("name", name),
     ("request_words", request_words),
+    ("sealed_chat", sealed_chat),
+    ("secret_link", secret_link),
+    ("sframe", sframe),
     ("signed_token", signed_token),
     ("token", token),
     ("webhook_target", webhook_target),

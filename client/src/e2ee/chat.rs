@@ -52,10 +52,19 @@ pub fn seal_with(
     Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode([&salt[..], &sealed].concat())))
 }
 
+/// The salt of an envelope, whoever sealed it.
+pub fn salt_of(content: &str) -> Option<[u8; SALT_BYTES]> {
+    bytes_of(content).ok()?.first_chunk().copied()
+}
+
+fn bytes_of(content: &str) -> Result<Vec<u8>, Unopened> {
+    let text = content.strip_prefix(PREFIX).filter(|_| content.len() <= CONTENT_BYTES_MAX).ok_or(Unopened)?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| Unopened)
+}
+
 /// The words in an envelope; not those of another sender, message, meeting or secret, and not what is no envelope.
 pub fn open(keys: &MeetingKeys, sender_id: ParticipantId, client_message_id: &str, content: &str) -> Result<String, Unopened> {
-    let text = content.strip_prefix(PREFIX).filter(|_| content.len() <= CONTENT_BYTES_MAX).ok_or(Unopened)?;
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Unopened)?;
+    let bytes = bytes_of(content)?;
     let (salt, sealed) = bytes.split_at_checked(SALT_BYTES).ok_or(Unopened)?;
     let plain = keys.chat(salt).open(0, &metadata(sender_id, client_message_id), sealed)?;
     String::from_utf8(plain).map_err(|_| Unopened)
