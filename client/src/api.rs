@@ -10,6 +10,7 @@ use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::e2ee::Secret;
 use crate::options::JoinOptions;
 use crate::trust::{HASH_BYTES, Trust, TrustError};
 
@@ -73,11 +74,13 @@ fn when(retry_after: Option<Duration>) -> String {
     }
 }
 
-/// A meeting's address: `https://HOST[:PORT]/m/CODE`. What follows a `#` (a secret) never leaves this machine.
+/// A meeting's address: `https://HOST[:PORT]/m/CODE`, with `#k=SECRET` behind it where the meeting is encrypted. What follows the `#` never leaves
+/// this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeetingUrl {
     origin: Url,
     code: String,
+    secret: Option<Secret>,
 }
 
 impl MeetingUrl {
@@ -103,16 +106,23 @@ impl MeetingUrl {
         if !code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(fail("a meeting's code has letters and digits alone"));
         }
+        let damaged = |_| fail("the key behind the # is incomplete or was changed");
+        let secret = url.fragment().map(Secret::from_fragment).transpose().map_err(damaged)?.flatten();
         let mut origin = url.clone();
         origin.set_path("/");
         origin.set_query(None);
         origin.set_fragment(None);
-        Ok(Self { origin, code })
+        Ok(Self { origin, code, secret })
     }
 
     /// The short code (or the meeting's id).
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// The meeting's secret, if the address carries one: for [`JoinOptions::secret`].
+    pub fn secret(&self) -> Option<&Secret> {
+        self.secret.as_ref()
     }
 
     /// Whether the API is behind TLS.
@@ -279,7 +289,10 @@ mod tests {
             MeetingUrl::parse(text).expect("a meeting URL").call("/join")
         }
         assert_eq!(call("https://meet.example/m/abcdefghij"), "https://meet.example/api/v1/meetings/abcdefghij/join");
-        assert_eq!(call(" https://meet.example:8443/m/abc?x=1#k=secret "), "https://meet.example:8443/api/v1/meetings/abc/join");
+        assert_eq!(
+            call(" https://meet.example:8443/m/abc?x=1#k=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8 "),
+            "https://meet.example:8443/api/v1/meetings/abc/join"
+        );
         assert_eq!(call("http://localhost:8080/m/abc/"), "http://localhost:8080/api/v1/meetings/abc/join");
         assert_eq!(call("http://[::1]:8080/m/abc"), "http://[::1]:8080/api/v1/meetings/abc/join");
         for (text, problem) in [
@@ -288,9 +301,10 @@ mod tests {
             ("http://meet.example/m/abc", "http is for localhost alone"),
             ("https://meet.example/", "the path must be /m/CODE"),
             ("https://meet.example/m/a%2Fb", "letters and digits alone"),
+            ("https://meet.example/m/abc#k=cutoff", "the key behind the # is incomplete"),
         ] {
             let error = MeetingUrl::parse(text).expect_err("no meeting URL").to_string();
-            assert!(error.contains(problem), "{text}: {error}");
+            assert!(error.contains(problem) && !error.contains("cutoff"), "{text}: {error}");
         }
     }
 

@@ -60,6 +60,11 @@ impl From<SessionError> for SessionEnd {
     }
 }
 
+/// The end that one asked for oneself.
+pub(crate) fn left() -> SessionEnd {
+    SessionEnd::closed(Code::Normal.number(), "left")
+}
+
 fn name(code: u32) -> &'static str {
     Code::from_number(code).map_or("not of the contract", Code::name)
 }

@@ -41,6 +41,16 @@ pub enum Event {
     },
     /// A chat message, one's own too: each exactly once, in the meeting's order, over resumes.
     Chat(v1::ChatMessage),
+    /// In an encrypted meeting: what came as a chat message and cannot be opened, or was said before, or by somebody without the secret. As it came;
+    /// its content is not what anybody here wrote.
+    ChatUndecryptable(v1::ChatMessage),
+    /// Records of a media stream could not be opened, and were dropped; pictures come again from the next key frame on. At most once a second.
+    Undecryptable {
+        /// The id in the frames.
+        stream_id: StreamId,
+        /// How many since it was told last.
+        records: u64,
+    },
     /// How the path of a media stream does, published or subscribed.
     Quality {
         /// Which media stream.

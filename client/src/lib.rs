@@ -1,7 +1,8 @@
 //! The native client of Dark Tower: join a meeting, follow its roster, publish and subscribe, survive losses of the network.
 //!
 //! In: addresses and a token (by hand, or from the public API through [`api::Api`]) and encoded frames. Out: a [`Meeting`]
-//! handle, its [`Events`], and the [`Records`] of subscribed media streams, header bytes and payloads as they came. Never
+//! handle, its [`Events`], and the [`Records`] of subscribed media streams, header bytes and payloads as they came
+//! (opened, where the meeting is encrypted). Never
 //! encodes, decodes or plays media.
 //!
 //! [`join`](Client::join) costs four round trips to the first frame: QUIC, CONNECT, `JoinRequest`, `MediaHello`; the handler
@@ -18,6 +19,7 @@ mod convert;
 pub mod dial;
 mod doubles;
 pub mod e2ee;
+mod encryption;
 pub mod end;
 pub mod event;
 pub mod file;
@@ -34,6 +36,7 @@ mod silence;
 pub mod trust;
 
 pub use dial::{DialError, Dialer};
+pub use encryption::{EncryptionError, EncryptionInfo};
 pub use end::SessionEnd;
 pub use event::{Event, Events};
 pub use meeting::{Client, JoinError, Joined, Meeting, MeetingInfo, RequestError, StreamDescription};

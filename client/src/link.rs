@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common_core::{Code, Moment};
+use common_core::{Code, FrameKind, Moment};
 use proto::v1::{self, media_server_message};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::backoff::{Backoff, random};
 use crate::dial::{DialError, Dialer};
+use crate::encryption::Encryption;
 use crate::end::SessionEnd;
 use crate::event::Event;
 use crate::media::{ControlSender, MediaConnection, MediaControl, RecordReader};
@@ -55,6 +56,7 @@ pub(crate) struct LinkKeeper {
     pub(crate) link: watch::Sender<Option<Link>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) records: Arc<RecordQueue>,
+    pub(crate) encryption: Option<Arc<Encryption>>,
     pub(crate) standby: Option<(String, Standby)>,
 }
 
@@ -138,8 +140,8 @@ impl LinkKeeper {
                     by_silence = false;
                     backoff = Backoff::default();
                     number += 1;
-                    let reader =
-                        AbortOnDropHandle::new(tokio::spawn(read_groups(connection.clone(), self.records.clone(), groups.clone())));
+                    let inlet = Inlet { records: self.records.clone(), encryption: self.encryption.clone() };
+                    let reader = AbortOnDropHandle::new(tokio::spawn(read_groups(connection.clone(), inlet, groups.clone())));
                     let link = Link { number, connection: connection.clone(), control: control.sender() };
                     let url = connection.url().to_owned();
                     let old = current.replace(Current { connection, control, silence: Silence::new(now()), _reader: reader });
@@ -270,15 +272,22 @@ async fn retire(old: Current) {
     old.connection.close(Code::Normal, "").await;
 }
 
+/// Where received records go.
+#[derive(Clone)]
+struct Inlet {
+    records: Arc<RecordQueue>,
+    encryption: Option<Arc<Encryption>>,
+}
+
 /// Accepts group streams and reads each in a task of its own; QUIC's stream limit bounds how many.
-async fn read_groups(connection: MediaConnection, records: Arc<RecordQueue>, groups: Arc<AtomicU64>) {
+async fn read_groups(connection: MediaConnection, inlet: Inlet, groups: Arc<AtomicU64>) {
     let mut readers = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = connection.accept_stream() => match accepted {
                 Ok(stream) => {
                     let group = groups.fetch_add(1, Ordering::Relaxed);
-                    readers.spawn(read_group(RecordReader::new(stream, group), records.clone()));
+                    readers.spawn(read_group(RecordReader::new(stream, group), inlet.clone()));
                 }
                 Err(_) => break,
             },
@@ -290,14 +299,24 @@ async fn read_groups(connection: MediaConnection, records: Arc<RecordQueue>, gro
     while readers.join_next().await.is_some() {}
 }
 
-async fn read_group(mut reader: RecordReader, records: Arc<RecordQueue>) {
+async fn read_group(mut reader: RecordReader, inlet: Inlet) {
     loop {
         match reader.next().await {
-            Ok(Some(record)) => match records.push(record) {
-                Pushed::Taken => {}
-                Pushed::Full => return reader.stop(Code::Expired),
-                Pushed::Closed => return reader.stop(Code::Normal),
-            },
+            Ok(Some(record)) => {
+                let kind = record.header.kind;
+                let record = match &inlet.encryption {
+                    Some(encryption) => encryption.open(record, Instant::now()),
+                    None => Some(record),
+                };
+                match record.map(|record| inlet.records.push(record)) {
+                    Some(Pushed::Taken) => {}
+                    Some(Pushed::Full) => return reader.stop(Code::Expired),
+                    Some(Pushed::Closed) => return reader.stop(Code::Normal),
+                    // What comes behind a lost picture cannot be decoded; a lost packet of sound is a packet.
+                    None if kind == FrameKind::Audio => {}
+                    None => return reader.stop(Code::StreamError),
+                }
+            }
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(%error, "a group ends early");

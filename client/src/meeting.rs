@@ -15,6 +15,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::dial::{DialError, Dialer};
+use crate::e2ee::chat::TooLong;
+use crate::encryption::{Encryption, EncryptionError, EncryptionInfo};
 use crate::end::SessionEnd;
 use crate::event::{EVENTS_MAX, Event, Events};
 use crate::link::{Link, LinkKeeper, standby};
@@ -41,6 +43,9 @@ pub enum JoinError {
         /// Why, in words, escaped.
         message: String,
     },
+    /// The secret in hand does not fit the meeting, or there is none. The participant has left again.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// The session ended before the answer.
     #[error("the session ended before the answer: {0}")]
     Ended(SessionEnd),
@@ -74,6 +79,12 @@ pub enum RequestError {
     /// The session was lost before the answer; it may or may not have been done, and twice would be wrong.
     #[error("the session was lost before the answer came; it may have been done")]
     Interrupted,
+    /// A chat message that does not fit into an encrypted one.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// A media stream with this id was published before, and the meeting is encrypted: keys belong to ids, so each publication needs a new one.
+    #[error("a media stream with this id was published before; in an encrypted meeting each needs a new id")]
+    StreamIdUsed,
     /// The answer is of another kind than the contract says.
     #[error("the answer is of the wrong kind")]
     Answer,
@@ -154,6 +165,7 @@ impl Client {
     /// Joins. Dials the controller and the best handler at once, and sends each token as soon as a session takes it: to the
     /// first frame it is four round trips. When the future is dropped, nothing is left behind.
     pub async fn join(&self, options: JoinOptions) -> Result<Joined, JoinError> {
+        let keys = options.keys()?;
         let standby = standby(&self.dialer, &options);
         let (connection, url) = dial_controller(&self.dialer, &options).await?;
         let request = v1::JoinRequest {
@@ -164,7 +176,7 @@ impl Client {
             resume_token: options.resume_token.clone(),
             auto_subscribe: options.auto_subscribe,
             chat_after_sequence: options.chat_after_sequence,
-            e2ee_key_id: options.e2ee_key_id.clone(),
+            e2ee_key_id: keys.as_ref().map(|keys| keys.key_id().to_owned()).unwrap_or_default(),
         };
         let entered = enter(connection, url, request).await?;
         let me: ParticipantId = proto::convert::id("participant_id", &entered.response.participant_id)
@@ -181,6 +193,7 @@ impl Client {
         let (link_tx, link) = watch::channel(None);
         let queue = Arc::new(RecordQueue::default());
         let requests = Requests { commands };
+        let encryption = keys.map(|keys| Arc::new(Encryption::new(keys, &events_tx)));
         let dropped = CancellationToken::new();
         let outlets = Outlets {
             roster: roster_tx,
@@ -189,6 +202,7 @@ impl Client {
             events: events_tx.clone(),
             infos: infos_tx,
             records: queue.clone(),
+            encryption: encryption.clone(),
         };
         let keeper = LinkKeeper {
             dialer: self.dialer.clone(),
@@ -198,6 +212,7 @@ impl Client {
             link: link_tx,
             events: events_tx.clone(),
             records: queue.clone(),
+            encryption: encryption.clone(),
             standby,
         };
         let session = Session::new(self.dialer.clone(), options, me, entered, outlets, commands_rx, dropped.clone());
@@ -205,7 +220,8 @@ impl Client {
         tokio::spawn(session.run());
 
         let guard = dropped.drop_guard();
-        let inner = Inner { me, info, resume_token, requests, roster, round_trip, link, events: events_tx.downgrade(), _guard: guard };
+        let inner =
+            Inner { me, info, encryption, resume_token, requests, roster, round_trip, link, events: events_tx.downgrade(), _guard: guard };
         Ok(Joined { meeting: Meeting { inner: Arc::new(inner) }, events: Events::new(events), records: Records { queue } })
     }
 }
@@ -253,6 +269,7 @@ pub struct Meeting {
 struct Inner {
     me: ParticipantId,
     info: MeetingInfo,
+    encryption: Option<Arc<Encryption>>,
     resume_token: watch::Receiver<String>,
     requests: Requests,
     roster: watch::Receiver<Arc<Roster>>,
@@ -272,6 +289,11 @@ impl Meeting {
     /// What the meeting was created with.
     pub fn meeting_info(&self) -> &MeetingInfo {
         &self.inner.info
+    }
+
+    /// How to tell that everybody holds the same secret; `None`: the meeting is not encrypted end to end.
+    pub fn encryption(&self) -> Option<EncryptionInfo> {
+        self.inner.encryption.as_ref().map(|encryption| encryption.info())
     }
 
     /// With which this participant comes back when this process cannot: through [`Api::rejoin`](crate::api::Api::rejoin) and
@@ -312,7 +334,8 @@ impl Meeting {
         }
     }
 
-    /// Publishes a media stream. When it returns, the handler takes frames.
+    /// Publishes a media stream. When it returns, the handler takes frames. In an encrypted meeting its frames are sealed, and each id is good for
+    /// one publication.
     pub async fn publish(&self, description: StreamDescription) -> Result<Publisher, RequestError> {
         let stream = MediaStream {
             stream_id: description.stream_id,
@@ -324,11 +347,18 @@ impl Meeting {
             sample_rate: description.sample_rate,
             channels: description.channels,
         };
+        let sealer = match &self.inner.encryption {
+            Some(encryption) => Some(encryption.sealer(stream.stream_id).ok_or(RequestError::StreamIdUsed)?),
+            None => None,
+        };
         let wire = v1::MediaStream::from(&stream);
-        self.acked(Body::Publish(v1::PublishStream { stream_id: wire.stream_id, stream_type: wire.stream_type, metadata: wire.metadata }))
-            .await?;
+        let publish = v1::PublishStream { stream_id: wire.stream_id, stream_type: wire.stream_type, metadata: wire.metadata };
+        if let Err(error) = self.acked(Body::Publish(publish)).await {
+            self.inner.encryption.as_ref().inspect(|encryption| encryption.unused(stream.stream_id));
+            return Err(error);
+        }
         let events = self.inner.events.upgrade().ok_or(RequestError::Ended)?;
-        Ok(Publisher::start(self.clone(), stream, self.inner.link.clone(), events))
+        Ok(Publisher::start(self.clone(), stream, sealer, self.inner.link.clone(), events))
     }
 
     /// Takes a media stream back.
@@ -348,8 +378,14 @@ impl Meeting {
 
     /// Says something to everybody. When it returns, the message is stored; it comes as an event too, at its place in the order.
     pub async fn chat(&self, content: impl Into<String>) -> Result<v1::ChatMessage, RequestError> {
-        let client_message_id = Uuid::new_v4().to_string();
-        match self.inner.requests.request(Body::Chat(v1::SendChat { client_message_id, content: content.into() })).await? {
+        let (client_message_id, words) = (Uuid::new_v4().to_string(), content.into());
+        let sealed = match &self.inner.encryption {
+            Some(encryption) => Some(encryption.seal_chat(self.participant_id(), &client_message_id, &words)?),
+            None => None,
+        };
+        let content = sealed.as_ref().unwrap_or(&words).clone();
+        match self.inner.requests.request(Body::Chat(v1::SendChat { client_message_id, content })).await? {
+            server_message::Body::Chat(chat) if sealed.is_some() => Ok(v1::ChatMessage { content: words, ..chat }),
             server_message::Body::Chat(chat) => Ok(chat),
             _ => Err(RequestError::Answer),
         }

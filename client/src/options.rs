@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use proto::v1;
 
+use crate::e2ee::{MeetingKeys, Secret};
+use crate::meeting::JoinError;
 use crate::trust::{HASH_BYTES, Trust};
 
 /// Everything that [`join`](crate::Client::join) needs. Mostly made from an [`Admission`](crate::api::Admission).
@@ -36,8 +38,9 @@ pub struct JoinOptions {
     pub capabilities: v1::ParticipantCapabilities,
     /// Chat newer than this comes as events right after joining, the newest 100 at most.
     pub chat_after_sequence: u64,
-    /// Of the secret that this client holds; empty: none.
-    pub e2ee_key_id: String,
+    /// Of an encrypted meeting. With it everything that is published and said is sealed, and the meeting is entered only if it asks for that and
+    /// goes by the same secret; a meeting that asks for encryption is not entered without one.
+    pub secret: Option<Secret>,
     /// A request that was not answered within this fails.
     pub request_timeout: Duration,
     /// After a loss, how long to try before giving up. The server forgets a participant 5 s after it notices (DESIGN section 7).
@@ -78,7 +81,7 @@ impl JoinOptions {
                 max_video_streams: 0,
             },
             chat_after_sequence: 0,
-            e2ee_key_id: String::new(),
+            secret: None,
             request_timeout: Duration::from_secs(10),
             resume_within: Duration::from_secs(30),
         }
@@ -86,6 +89,13 @@ impl JoinOptions {
 }
 
 impl JoinOptions {
+    /// What the secret gives in this meeting.
+    pub(crate) fn keys(&self) -> Result<Option<MeetingKeys>, JoinError> {
+        let Some(secret) = &self.secret else { return Ok(None) };
+        let meeting_id = self.meeting_id.parse().map_err(|_| JoinError::Answer("a meeting's id is a UUID".to_owned()))?;
+        Ok(Some(MeetingKeys::new(secret, meeting_id)))
+    }
+
     /// Who is believed at nodes whose certificates have these hashes.
     pub(crate) fn trust_for<T: AsRef<[u8]>>(&self, hashes: &[T]) -> Trust {
         if hashes.is_empty() { self.trust.clone() } else { Trust::from_hashes(hashes) }

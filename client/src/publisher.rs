@@ -1,6 +1,6 @@
 //! One published media stream on its way to the handler: a QUIC stream per group, fresh or not at all (DESIGN section 5).
 //!
-//! In: encoded frames. Out: records with sequences that never restart. Rule of freshness: a frame that could not be handed to
+//! In: encoded frames. Out: records with sequences that never restart, sealed where the meeting is encrypted. Rule of freshness: a frame that could not be handed to
 //! QUIC within 300 ms breaks its group off (`EXPIRED`); it goes on at the next key frame, sound with the next packet. The first
 //! burst on a new session is exempt until caught up, at most 2 s; what is published before the first session stands waits as long.
 
@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use web_transport_quinn::{SendStream, WriteError};
 
+use crate::e2ee::{StreamSealer, overhead_bytes};
 use crate::event::Event;
 use crate::link::Link;
 use crate::meeting::{Meeting, RequestError};
@@ -72,10 +73,10 @@ pub enum SendError {
     /// The uplink is behind: this frame, and pictures up to the next key frame, are dropped.
     #[error("the uplink is behind; frames are dropped up to the next key frame")]
     Behind,
-    /// Over the limit of a record.
+    /// Over the limit of a record; in an encrypted meeting that has room for up to 25 bytes less.
     #[error("a payload of {found} bytes is over the limit of {PAYLOAD_BYTES_MAX}; send it in parts")]
     TooLarge {
-        /// Its length.
+        /// Its length, as it would be sent.
         found: usize,
     },
     /// The meeting is over, or the media stream was unpublished.
@@ -110,6 +111,7 @@ pub struct Publisher {
     meeting: Meeting,
     stream: MediaStream,
     sequence: u64,
+    is_encrypted: bool,
     /// The next picture must be a key frame: one before it was not taken.
     wants_key: bool,
     queue: mpsc::Sender<Job>,
@@ -133,14 +135,17 @@ impl Publisher {
     pub(crate) fn start(
         meeting: Meeting,
         stream: MediaStream,
+        sealer: Option<StreamSealer>,
         link: watch::Receiver<Option<Link>>,
         events: broadcast::Sender<Event>,
     ) -> Self {
         let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
         let counters = Arc::new(Counters::default());
+        let is_encrypted = sealer.is_some();
         let writer = Writer {
             stream_id: stream.stream_id,
             is_audio: stream.stream_type.is_audio(),
+            sealer,
             frames,
             link,
             events,
@@ -154,7 +159,7 @@ impl Publisher {
             window_at: Instant::now(),
         };
         tokio::spawn(writer.run());
-        Self { meeting, stream, sequence: 0, wants_key: false, queue, counters }
+        Self { meeting, stream, sequence: 0, is_encrypted, wants_key: false, queue, counters }
     }
 
     /// What is published.
@@ -165,8 +170,9 @@ impl Publisher {
     /// Hands a frame to the writer, without waiting. Returns its sequence. A frame that is not taken uses its sequence up, so
     /// that receivers see that something is missing.
     pub fn send(&mut self, frame: Frame) -> Result<u64, SendError> {
-        let Some(payload_length) = u32::try_from(frame.payload.len()).ok().filter(|length| *length <= PAYLOAD_BYTES_MAX) else {
-            return Err(SendError::TooLarge { found: frame.payload.len() });
+        let length = frame.payload.len() + if self.is_encrypted { overhead_bytes(self.sequence) } else { 0 };
+        let Some(payload_length) = u32::try_from(length).ok().filter(|length| *length <= PAYLOAD_BYTES_MAX) else {
+            return Err(SendError::TooLarge { found: length });
         };
         let sequence = self.sequence;
         self.sequence += 1;
@@ -237,6 +243,7 @@ impl Publisher {
 struct Writer {
     stream_id: StreamId,
     is_audio: bool,
+    sealer: Option<StreamSealer>,
     frames: mpsc::Receiver<Job>,
     link: watch::Receiver<Option<Link>>,
     events: broadcast::Sender<Event>,
@@ -329,7 +336,13 @@ impl Writer {
             self.window_at = Instant::now();
             fit_window(&group.link);
         }
-        let mut record = [Bytes::copy_from_slice(&queued.header.encode()), queued.payload];
+        let header = queued.header.encode();
+        let payload = match &mut self.sealer {
+            // A writer sees each sequence once, in order.
+            Some(sealer) => sealer.seal(&header, queued.header.sequence, &queued.payload).map(Bytes::from).ok_or(())?,
+            None => queued.payload,
+        };
+        let mut record = [Bytes::copy_from_slice(&header), payload];
         match tokio::time::timeout_at(deadline, group.stream.write_all_chunks(&mut record)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(WriteError::Stopped(code))) => {

@@ -25,7 +25,7 @@ pub struct ReceivedRecord {
     pub header: FrameHeader,
     /// The header's 46 bytes, as received.
     pub raw: Bytes,
-    /// As received.
+    /// As received; in an encrypted meeting opened, and so shorter than the header says.
     pub payload: Bytes,
     /// Which group stream brought it: equal within a group, different for any other of this meeting.
     pub group: u64,

@@ -23,7 +23,8 @@ pub(crate) use enter::{Entered, dial_controller, enter};
 
 use crate::convert::{Heard, heard, participants};
 use crate::dial::Dialer;
-use crate::end::SessionEnd;
+use crate::encryption::{Encryption, chat_event};
+use crate::end::{SessionEnd, left};
 use crate::event::Event;
 use crate::meeting::RequestError;
 use crate::options::JoinOptions;
@@ -109,6 +110,7 @@ pub(crate) struct Outlets {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) infos: mpsc::Sender<v1::MediaServerInfo>,
     pub(crate) records: Arc<RecordQueue>,
+    pub(crate) encryption: Option<Arc<Encryption>>,
 }
 
 /// The task.
@@ -381,7 +383,7 @@ impl Session {
     fn chat(&mut self, chat: v1::ChatMessage) {
         if chat.sequence > self.chat_sequence {
             self.chat_sequence = chat.sequence;
-            self.tell(Event::Chat(chat));
+            self.tell(chat_event(self.outlets.encryption.as_deref(), chat));
         }
     }
 
@@ -431,7 +433,7 @@ impl Session {
             resume_token: self.resume_token.clone(),
             auto_subscribe: self.options.auto_subscribe,
             chat_after_sequence: self.chat_sequence,
-            e2ee_key_id: self.options.e2ee_key_id.clone(),
+            e2ee_key_id: self.outlets.encryption.as_ref().map(|it| it.key_id().to_owned()).unwrap_or_default(),
         };
         let mut urls = vec![self.controllers.url.clone()];
         urls.extend(self.controllers.alternates.iter().cloned());
@@ -592,9 +594,4 @@ impl Session {
             let _ = done.send(());
         }
     }
-}
-
-/// The end that one asked for oneself.
-fn left() -> SessionEnd {
-    SessionEnd::closed(Code::Normal.number(), "left")
 }

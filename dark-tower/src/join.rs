@@ -124,11 +124,16 @@ async fn join(args: JoinArgs, report: Report) -> anyhow::Result<ExitCode> {
     };
     let mut options = admission.into_options(&args.name);
     options.trust = trust;
+    options.secret = meeting_url.secret().cloned();
     options.auto_subscribe = args.record.is_some();
     let joined = match Client::new()?.join(options).await {
         Ok(joined) => joined,
         Err(JoinError::Refused { code, message }) => {
             report.line(&Line::Refused { code: code.name(), message: &message })?;
+            return Ok(ExitCode::from(EXIT_REFUSED));
+        }
+        Err(JoinError::Encryption(error)) => {
+            report.line(&Line::Refused { code: error.name(), message: &error.to_string() })?;
             return Ok(ExitCode::from(EXIT_REFUSED));
         }
         Err(error) => return Err(error.into()),

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::backoff::{Backoff, random};
 use crate::dial::{DialError, Dialer};
+use crate::encryption::check;
 use crate::end::SessionEnd;
 use crate::meeting::{JoinError, RequestError};
 use crate::options::JoinOptions;
@@ -23,6 +24,10 @@ const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 const ALTERNATE_STAGGER: Duration = Duration::from_millis(500);
 /// The number of the first request on every session.
 const JOIN_REQUEST_ID: u64 = u64::MAX;
+/// Of the leave that follows when the answer does not suit.
+const LEAVE_REQUEST_ID: u64 = u64::MAX - 1;
+/// How long the answer to that leave is waited for.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session that has been let in.
 pub(crate) struct Entered {
@@ -77,8 +82,9 @@ pub(crate) async fn dial_controller(dialer: &Dialer, options: &JoinOptions) -> R
     }
 }
 
-/// Sends the `JoinRequest` and waits for its answer.
+/// Sends the `JoinRequest` and waits for its answer. Leaves again at once where encryption does not fit.
 pub(crate) async fn enter(mut connection: SignalingConnection, url: String, request: v1::JoinRequest) -> Result<Entered, JoinError> {
+    let key_id = request.e2ee_key_id.clone();
     connection.send(&client_message(JOIN_REQUEST_ID, client_message::Body::Join(request))).await.map_err(JoinError::Ended)?;
     let answer = async {
         loop {
@@ -95,6 +101,18 @@ pub(crate) async fn enter(mut connection: SignalingConnection, url: String, requ
         }
     };
     let response = tokio::time::timeout(ENTER_TIMEOUT, answer).await.map_err(|_| JoinError::Timeout)??;
+    if let Err(error) = check(&key_id, &response) {
+        let leave = client_message(LEAVE_REQUEST_ID, client_message::Body::Leave(v1::Leave {}));
+        // Whoever cannot take part is not to stand in the others' roster; when this fails, the session's end says the same a little later.
+        if connection.send(&leave).await.is_ok() {
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, async {
+                while connection.next().await.is_ok_and(|it| it.request_id != LEAVE_REQUEST_ID) {}
+            })
+            .await;
+        }
+        connection.close(Code::Normal, "").await;
+        return Err(error.into());
+    }
     Ok(Entered { connection, url, response })
 }
 
@@ -139,6 +157,11 @@ pub(super) async fn resume(
                 if !last.is_worth_resuming() {
                     break;
                 }
+            }
+            Err(error @ JoinError::Encryption(_)) => {
+                // It will not fit the next time either.
+                last = SessionEnd::closed(Code::InvalidRequest.number(), &error.to_string());
+                break;
             }
             Err(error) => last = SessionEnd::lost(error),
         }

@@ -184,6 +184,14 @@ fn describe_event(event: &Event) -> Option<(String, Value)> {
                 "sent_at_ms": chat.sent_at_ms,
             }),
         ),
+        Event::ChatUndecryptable(chat) => (
+            format!("{}: a message that cannot be decrypted", shown(&chat.sender_name)),
+            json!({"event": "chat_undecryptable", "sequence": chat.sequence, "sender_id": chat.sender_id, "sender_name": chat.sender_name}),
+        ),
+        Event::Undecryptable { stream_id, records } => (
+            format!("{records} records of {stream_id} cannot be decrypted"),
+            json!({"event": "undecryptable", "stream_id": stream_id.to_string(), "records": records}),
+        ),
         Event::MuteRequested { microphone, camera, reason } => (
             format!("asked to be quiet (microphone: {microphone}, camera: {camera}): {}", shown(reason)),
             json!({"event": "mute_requested", "microphone": microphone, "camera": camera, "reason": reason}),

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use client::e2ee::Secret;
 use client::{Client, Event, Joined};
 use common::tls::NodeKind;
 use common_core::frame::FrameKind;
@@ -63,6 +64,7 @@ async fn nothing_prints_a_secret() -> anyhow::Result<()> {
     wrong_secrets_are_not_repeated(&api).await?;
     headers_of_browsers(&api, &meeting).await?;
     people_talk(&api, &meeting).await?;
+    a_program_is_told_a_key(&api, &token).await?;
 
     for (id, ..) in plans {
         canary::inspect(&format!("/readyz of {id}"), nodes.readyz(id).await?.1);
@@ -159,23 +161,39 @@ async fn headers_of_browsers(api: &Api, meeting: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// By WebTransport, by WebSocket and by `dark-tower join`: chat, pictures, tokens to come back with.
-async fn people_talk(api: &Api, meeting: &Value) -> anyhow::Result<()> {
-    let id = meeting["meeting_id"].as_str().context("an id")?;
-    let page = meeting["meeting_url"].as_str().context("a URL")?;
+/// In an encrypted meeting, with its key behind the `#` of a URL.
+async fn a_program_is_told_a_key(api: &Api, token: &str) -> anyhow::Result<()> {
+    let request = api.request(Method::POST, "/api/v1/meetings").bearer_auth(token);
+    let settings = json!({"enable_e2e_encryption": true, "require_auth": false});
+    let made: Value = request.json(&json!({"display_name": "Sealed", "settings": settings})).send().await?.json().await?;
+    canary::keep_answer(&made);
+    let page = made["meeting_url"].as_str().context("a URL")?;
     let mut command = Command::new(dark_tower()?);
     command.args(["join", "--insecure", "--name", "Program", "--url", "-"]);
     let folder = tempfile::tempdir()?;
     let mut program = Process::start(command, &folder.path().join("join.log"))?;
     program.tell(&format!("{page}#k={MEETING_KEY}")).await?;
+    program.line("that it is there", PATIENCE, |line| line.contains("joined as").then_some(())).await?;
+    let mut options = api.admit(made["meeting_id"].as_str().context("an id")?, "Ben").await?;
+    options.secret = Some(Secret::from_text(MEETING_KEY)?);
+    let Joined { meeting: ben, .. } = within(PATIENCE, "a join with the key", async { Ok(Client::new()?.join(options).await?) }).await?;
+    ben.chat(CHAT).await?;
+    program.line("the words", PATIENCE, |line| line.contains(CHAT).then_some(())).await?;
+    ben.leave().await;
+    program.terminate()?;
+    program.ended(PATIENCE).await?;
+    Ok(())
+}
 
+/// By WebTransport and by WebSocket: chat, pictures, tokens to come back with.
+async fn people_talk(api: &Api, meeting: &Value) -> anyhow::Result<()> {
+    let id = meeting["meeting_id"].as_str().context("an id")?;
     let mut ana = Peer::join(Stack::WebTransportQuinn, &api.invite(id, "Ana").await?, "Ana").await?;
     let mut options = api.admit(id, "Ben").await?;
     options.meeting_controller_url = options.signaling_fallback_url.clone().context("a WebSocket")?;
     let joined = within(PATIENCE, "a join by WebSocket", async { Ok(Client::new()?.join(options).await?) }).await?;
     let Joined { meeting: ben, mut events, mut records } = joined;
     canary::keep("resume_token", ben.resume_token());
-    program.line("that Ben is there", PATIENCE, |line| line.contains("Ben").then_some(())).await?;
 
     let video = fresh_stream_id();
     ana.publish(video, v1::StreamType::VideoCamera).await?;
@@ -199,8 +217,5 @@ async fn people_talk(api: &Api, meeting: &Value) -> anyhow::Result<()> {
     stream.shutdown().await?;
     within(PATIENCE, "a picture", async { records.next().await.context("Ben subscribes to all") }).await?;
     ben.leave().await;
-    ana.leave().await?;
-    program.terminate()?;
-    program.ended(PATIENCE).await?;
-    Ok(())
+    ana.leave().await
 }
