@@ -7,7 +7,14 @@ export default tseslint.config(
   {
     languageOptions: {
       parserOptions: {
-        project: ["tsconfig.page.json", "tsconfig.docs.json", "tsconfig.worker.json", "tsconfig.worklet.json", "tsconfig.test.json"],
+        project: [
+          "tsconfig.page.json",
+          "tsconfig.docs.json",
+          "tsconfig.worker.json",
+          "tsconfig.worklet.json",
+          "tsconfig.test.json",
+          "tsconfig.examples.json",
+        ],
         tsconfigRootDir: import.meta.dirname,
       },
     },

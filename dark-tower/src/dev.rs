@@ -25,8 +25,9 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// After this an orderly end is given up.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What of the global controller's configuration the environment may change here: whatever has nothing to do with who finds whom.
-const OPEN_SECTIONS: [&str; 4] = ["RATES__", "STORE__", "TOKENS__", "WEBHOOKS__"];
+/// What of the global controller's configuration the environment may change here: whatever has nothing to do with who finds whom, and the
+/// pages that may call the API, for an application that is being written on a port of its own.
+const OPEN_SECTIONS: [&str; 5] = ["PUBLIC__ORIGINS", "RATES__", "STORE__", "TOKENS__", "WEBHOOKS__"];
 
 /// The configuration of the global controller that [`run`] starts, but for its addresses.
 pub fn config(data_dir: &Path) -> anyhow::Result<global_controller::Config> {

@@ -9,12 +9,12 @@ export const BIN = process.env.DARK_TOWER_BIN ?? fileURLToPath(new URL("../../..
 const READY = "dark-tower dev: ready";
 const READY_WITHIN_MS = 30_000;
 
-/** `dark-tower dev` on free ports with a data folder of its own. */
-export async function startDev() {
+/** `dark-tower dev` on free ports with a data folder of its own; `variables` go into its environment. */
+export async function startDev(variables = {}) {
   const dataDir = await mkdtemp(join(tmpdir(), "dark-tower-browser-"));
   const ports = ["--http-port", "--https-port", "--signaling-port", "--media-port", "--admin-port"].flatMap((flag) => [flag, "0"]);
   // One address asks for everybody here.
-  const env = { ...process.env, DARK_TOWER__RATES__REQUESTS: "1000000", DARK_TOWER__RATES__ANONYMOUS_JOINS: "1000000" };
+  const env = { ...process.env, DARK_TOWER__RATES__REQUESTS: "1000000", DARK_TOWER__RATES__ANONYMOUS_JOINS: "1000000", ...variables };
   const child = start(BIN, ["dev", ...ports, "--data-dir", dataDir], { env });
   const stop = async () => {
     await child.stop();
