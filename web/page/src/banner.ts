@@ -37,7 +37,8 @@ export class Banner {
   private say(state: "reconnecting" | "back", title: string, advice: string): void {
     clearTimeout(this.timer);
     const spinner = state === "reconnecting" ? element("span", { class: "spinner", attributes: { "aria-hidden": "true" } }) : undefined;
-    const line = element("p", { class: "banner" }, spinner, element("strong", {}, title), advice === "" ? undefined : ` ${advice}`);
+    const text = element("span", {}, element("strong", {}, title), advice === "" ? undefined : ` ${advice}`);
+    const line = element("p", { class: "banner" }, spinner, text);
     line.dataset.state = state;
     this.view.replaceChildren(line);
     if (state === "back") this.later(BACK_SHOWN_MS, () => this.stop());

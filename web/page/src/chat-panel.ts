@@ -116,6 +116,10 @@ export class ChatPanel implements SidePanel {
       ),
     );
     this.view.classList.add("chat");
+    // Whoever reads along does so when the panel opens, the field grows or the window shrinks, too.
+    new ResizeObserver(() => {
+      if (this.isAtEnd) this.toEnd();
+    }).observe(this.scroller);
     this.measure();
   }
 

@@ -18,12 +18,12 @@ export const GAP_PX = 8;
 /** Most tiles on one page. More faces than this nobody can tell apart. */
 export const PAGE_TILES_MAX = 49;
 /** Below this a tile shows neither face nor name. */
-export const TILE_MIN: Size = { width: 112, height: 84 };
+export const TILE_MIN: Size = { width: 100, height: 70 };
 
 /** The widest shape of a tile: what cameras send. */
 const WIDEST = 16 / 9;
 const NARROWEST_LANDSCAPE = 4 / 3;
-const NARROWEST_PORTRAIT = 3 / 4;
+const NARROWEST_PORTRAIT = 9 / 16;
 
 /** The strip beside a large picture: part of the area, within these bounds. */
 const STRIP_PART = 0.19;
@@ -107,15 +107,19 @@ export interface Spotlight {
   perPage: number;
 }
 
+/** Below the large picture there is room for three, on a telephone too. */
+function belowTile(across: number, along: number): Size {
+  const width = Math.min(across * NARROWEST_LANDSCAPE, (along - 2 * GAP_PX) / 3);
+  return { width: Math.floor(width), height: Math.floor(width / NARROWEST_LANDSCAPE) };
+}
+
 /** One large picture and `count` small ones beside or below it, of which `page` is shown. */
 export function spotlight(count: number, page: number, area: Size): Spotlight {
   if (count === 0) return { main: { x: 0, y: 0, ...area }, strip: [], pages: 1, perPage: 0 };
   const isBeside = area.width >= area.height * STRIP_BESIDE_FROM;
   // Across the strip, and along it.
   const across = isBeside ? clamp(area.width * STRIP_PART, STRIP_SIDE) : clamp(area.height * STRIP_PART, STRIP_BOTTOM);
-  const tile: Size = isBeside
-    ? { width: Math.floor(across), height: Math.floor(across / WIDEST) }
-    : { width: Math.floor(across * NARROWEST_LANDSCAPE), height: Math.floor(across) };
+  const tile: Size = isBeside ? { width: Math.floor(across), height: Math.floor(across / WIDEST) } : belowTile(across, area.width);
   const along = isBeside ? area.height : area.width;
   const step = (isBeside ? tile.height : tile.width) + GAP_PX;
   const perPage = Math.max(1, Math.floor((along + GAP_PX) / step));

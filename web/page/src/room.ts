@@ -60,10 +60,12 @@ export class Room {
   private readonly quality = element(
     "button",
     { class: "pill quality", testid: "quality", attributes: { type: "button" }, on: { click: () => this.act("connection") } },
-    "Connecting…",
+    element("span", {}, "Connecting…"),
   );
   private readonly key = (event: KeyboardEvent): void => this.pressed(event);
   private readonly ownIds: Set<string>;
+  /** Shown while nobody else is here. */
+  private readonly invitation = element("div", { class: "invitation", testid: "invitation" });
   private newsTimer: ReturnType<typeof setTimeout> | undefined;
   private isFinished = false;
 
@@ -104,7 +106,7 @@ export class Room {
       name: options.name,
       isMuted: options.isMuted,
       ...(remove === undefined ? {} : { remove }),
-      counted: (count) => this.toolbar.people(count),
+      counted: (count) => this.counted(count),
     });
     for (const message of meeting.chat.value) this.chat.add(message, true);
     this.listen();
@@ -143,7 +145,7 @@ export class Room {
         this.quality,
       ),
       element("div", { class: "room-notices" }, this.banner.view, this.sharing, this.notice.view, this.news.view),
-      element("div", { class: "room-body" }, this.stage.view, ...this.panels.views),
+      element("div", { class: "room-body" }, this.stage.view, this.invitation, ...this.panels.views),
       this.toolbar.view,
     );
   }
@@ -161,14 +163,27 @@ export class Room {
     meeting.on("ended", ({ reason, error }) => this.finish(reason, error));
     const showQuality = (): void => {
       const { value } = meeting.quality;
-      const text = qualityWords(value);
-      if (this.quality.textContent !== text) this.quality.textContent = text;
+      this.quality.replaceChildren(element("span", {}, qualityWords(value)));
       this.quality.dataset.level = value.level;
       const rtt = value.rttMs === undefined ? "" : `${Math.round(value.rttMs)} ms to the meeting and back. `;
       this.quality.title = `${rtt}Press for details (Q)`;
     };
     meeting.quality.subscribe(showQuality);
     document.addEventListener("keydown", this.key);
+  }
+
+  private counted(count: number): void {
+    this.toolbar.people(count);
+    const isAlone = count === 1;
+    if (isAlone === this.invitation.childElementCount > 0) return;
+    const copy = element(
+      "button",
+      { class: "primary", attributes: { type: "button" }, on: { click: () => void this.copyLink() } },
+      icon("link"),
+      "Copy link",
+    );
+    const text = element("p", {}, element("strong", {}, "Nobody else is here yet."), " Send them the link to this meeting.");
+    this.invitation.replaceChildren(...(isAlone ? [text, copy] : []));
   }
 
   private ownChanged(): void {
@@ -258,7 +273,7 @@ export class Room {
   private async remove(participantId: string, name: string): Promise<void> {
     const isSure = await confirm({
       title: `Remove ${name}?`,
-      text: "They are sent out of the meeting at once, and cannot come back with the same invitation.",
+      text: "They are sent out of the meeting at once.",
       yes: "Remove",
     });
     if (isSure) await this.meeting.kick(participantId).catch((thrown: unknown) => this.notice.show(wordsOf(thrown)));
