@@ -11,19 +11,23 @@ export interface TextPart {
 /** Runs of what may stand in an address. Characters that turn the direction of writing end it: they could show another address than there is. */
 const CANDIDATE = /\bhttps?:\/\/[^\s<>"'`\u200e\u200f\u202a-\u202e\u2066-\u2069]+/giu;
 /** At the end of an address these belong to the sentence. */
-const TRAILING = /[.,;:!?…*_~]$/u;
+const TRAILING = /^[.,;:!?…*_~]$/u;
 const CLOSING: Record<string, string> = { ")": "(", "]": "[", "}": "{", "»": "«", "”": "“" };
 
 /** Without what belongs to the sentence around it: "(see https://example.org/a_(b))." */
 function trimmed(candidate: string): string {
-  let text = candidate;
-  for (;;) {
-    const last = text.slice(-1);
+  const counts = new Map<string, number>();
+  const count = (character: string): number => counts.get(character) ?? 0;
+  for (const character of candidate) counts.set(character, count(character) + 1);
+  let end = candidate.length;
+  for (; end > 0; end -= 1) {
+    const last = candidate.charAt(end - 1);
     const opening = CLOSING[last];
-    const isUnopened = opening !== undefined && text.split(last).length > text.split(opening).length;
-    if (!isUnopened && !TRAILING.test(text)) return text;
-    text = text.slice(0, -1);
+    const isUnopened = opening !== undefined && count(last) > count(opening);
+    if (!isUnopened && !TRAILING.test(last)) break;
+    counts.set(last, count(last) - 1);
   }
+  return candidate.slice(0, end);
 }
 
 function addressOf(text: string): string | undefined {

@@ -21,9 +21,11 @@ export function openDialog(title: string, testid: string, ...content: Node[]): H
     ),
     ...content,
   );
-  // A press beside it closes it: the box itself is all padding-free content.
+  // A press beside it closes it, as people expect.
   dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close();
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    const isInside = event.clientX >= left && event.clientX <= right && event.clientY >= top && event.clientY <= bottom;
+    if (event.target === dialog && !isInside) dialog.close();
   });
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);

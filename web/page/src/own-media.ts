@@ -2,7 +2,7 @@
 // of the meeting's host, and of the devices themselves. Out: what stands now, and words when it did not work.
 
 import { DarkTowerError, type Meeting, type MuteRequest, type Publication, support } from "@dark-tower/client";
-import type { Capture, Device } from "./capture.ts";
+import type { Capture, Device, Replacement } from "./capture.ts";
 import { captureWords, errorWords, type Words } from "./words.ts";
 
 const wordsOf = (thrown: unknown): Words => errorWords(DarkTowerError.from(thrown));
@@ -22,7 +22,9 @@ export class OwnMedia {
   private readonly meeting: Meeting;
   private readonly capture: Capture;
   private readonly events: OwnMediaEvents;
-  private readonly publications: Partial<Record<Device | "screen", Publication>> = {};
+  private readonly publications: Partial<Record<Device | "screen", Promise<Publication | undefined>>> = {};
+  /** Devices of which it was told that they give nothing. */
+  private readonly silenced = new Set<Device>();
   private readonly wantsVideo: boolean;
   private screenTrack: MediaStreamTrack | undefined;
   private isOver = false;
@@ -35,6 +37,10 @@ export class OwnMedia {
     this.events = events;
     this.isMuted = wishes.isMuted;
     this.wantsVideo = wishes.isVideoOn;
+    capture.onReplaced((replacement) => void this.replaced(replacement));
+    capture.onChange(() => this.lookAtDevices());
+    meeting.on("publication-ended", ({ streamId }) => void this.lost(streamId, false));
+    meeting.on("publication-failed", ({ streamId }) => void this.lost(streamId, true));
   }
 
   get camera(): MediaStreamTrack | undefined {
@@ -90,8 +96,9 @@ export class OwnMedia {
         return;
       }
       this.screenTrack = track;
-      track.addEventListener("ended", () => void this.stopSharing());
-      this.publications.screen = await this.meeting.publish(track, "screen");
+      const publishing = this.meeting.publish(track, "screen");
+      this.publications.screen = publishing.catch(() => undefined);
+      await publishing;
     } catch (thrown) {
       await this.stopSharing();
       // A dialog that was closed on purpose needs no comment.
@@ -159,38 +166,72 @@ export class OwnMedia {
     this.capture.close(device);
     const publication = this.publications[device];
     this.publications[device] = undefined;
-    await publication?.stop().catch(() => undefined);
+    await (await publication)?.stop().catch(() => undefined);
     this.busy(device, false);
   }
 
   private async publish(device: Device): Promise<void> {
     const track = this.capture.tracks[device];
     if (track === undefined) return;
-    track.addEventListener("ended", () => void this.deviceEnded(device, track));
     this.events.changed();
-    try {
-      this.publications[device] = await this.meeting.publish(track, device === "camera" ? "camera" : "audio");
-    } catch (thrown) {
+    const publishing = this.meeting.publish(track, device === "camera" ? "camera" : "audio").catch((thrown: unknown) => {
       this.fail(wordsOf(thrown));
-    }
+      return undefined;
+    });
+    this.publications[device] = publishing;
+    await publishing;
   }
 
-  /** Unplugged, taken by another program, or the permission taken back. */
-  private async deviceEnded(device: Device, track: MediaStreamTrack): Promise<void> {
+  /** Another device was chosen, or took the place of one that went away; or none did. */
+  private async replaced({ device, track, words }: Replacement): Promise<void> {
+    if (words !== undefined) this.fail(words);
+    if (track === undefined) {
+      await this.off(device);
+      return;
+    }
+    this.events.changed();
+    // A publication that is on its way carries the track that it began with.
+    const publication = await this.publications[device];
     if (this.isOver || this.capture.tracks[device] !== track) return;
+    const isKept = await publication?.replaceTrack(track).then(
+      () => true,
+      () => false,
+    );
+    if (isKept !== true) await this.publish(device);
+  }
+
+  /** Told why by somebody else. */
+  private async off(device: Device): Promise<void> {
     await this.close(device);
     if (device === "camera") {
       await this.tellVideo(false);
     } else if (!this.isMuted) {
       this.isMuted = true;
+      this.events.changed();
       await this.meeting.setMuted(true).catch(() => undefined);
     }
-    const what = device === "camera" ? "camera" : "microphone";
-    this.fail({
-      title: `Your ${what} was disconnected.`,
-      advice: `Plug it in again or choose another one in the settings, then turn the ${what} on.`,
-    });
-    this.events.changed();
+  }
+
+  /** A publication of ours is over without our doing. `isFailure`: though its source goes on. */
+  private async lost(streamId: string, isFailure: boolean): Promise<void> {
+    for (const what of ["camera", "microphone", "screen"] as const) {
+      const promise = this.publications[what];
+      if ((await promise)?.streamId !== streamId || this.publications[what] !== promise) continue;
+      this.publications[what] = undefined;
+      if (what === "screen") await this.stopSharing();
+      else if (isFailure) await this.off(what);
+    }
+  }
+
+  /** A device that is open and gives nothing: a lid, a switch, another program. */
+  private lookAtDevices(): void {
+    for (const device of ["camera", "microphone"] as const) {
+      const isSilenced = this.capture.causes[device] === "silenced";
+      const words = this.capture.faults[device];
+      if (isSilenced && !this.silenced.has(device) && words !== undefined) this.fail(words);
+      if (isSilenced) this.silenced.add(device);
+      else this.silenced.delete(device);
+    }
   }
 
   private async stopSharing(): Promise<void> {
@@ -199,7 +240,7 @@ export class OwnMedia {
     const publication = this.publications.screen;
     this.publications.screen = undefined;
     this.events.changed();
-    await publication?.stop().catch(() => undefined);
+    await (await publication)?.stop().catch(() => undefined);
   }
 
   private async tellVideo(isVideoOn: boolean): Promise<void> {

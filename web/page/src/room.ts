@@ -15,6 +15,7 @@ import { ChatPanel } from "./chat-panel.ts";
 import { confirm } from "./dialog.ts";
 import { ConnectionPanel } from "./connection-panel.ts";
 import { element } from "./dom.ts";
+import { openDeviceSettings } from "./device-settings.ts";
 import { showHelp } from "./help.ts";
 import { icon } from "./icons.ts";
 import type { LobbyChoice } from "./lobby.ts";
@@ -46,6 +47,7 @@ const wordsOf = (thrown: unknown): Words => errorWords(DarkTowerError.from(throw
 export class Room {
   readonly view: HTMLElement;
   private readonly meeting: Meeting;
+  private readonly capture: Capture;
   private readonly options: RoomOptions;
   private readonly own: OwnMedia;
   private readonly stage: Stage;
@@ -71,6 +73,7 @@ export class Room {
 
   constructor(meeting: Meeting, capture: Capture, options: RoomOptions) {
     this.meeting = meeting;
+    this.capture = capture;
     this.options = options;
     this.ownIds = new Set([meeting.participantId]);
     this.own = new OwnMedia(meeting, capture, options, {
@@ -214,6 +217,9 @@ export class Room {
       case "layout":
         this.stage.setMode(this.stage.currentMode === "grid" ? "speaker" : "grid");
         break;
+      case "settings":
+        openDeviceSettings({ capture: this.capture });
+        break;
       case "help":
         showHelp();
         break;
@@ -247,6 +253,7 @@ export class Room {
         label: isGrid ? "Speaker large" : "Everybody alike",
         press: () => this.act("layout"),
       },
+      { testid: "menu-settings", icon: "settings", label: "Camera, microphone, speaker", press: () => this.act("settings") },
       { testid: "menu-connection", icon: "signal", label: "Connection details", press: () => this.act("connection") },
       { testid: "menu-copy", icon: "link", label: "Copy the meeting's link", press: () => void this.copyLink() },
       { testid: "menu-fullscreen", icon: "expand", label: "Full screen", press: () => void this.fullScreen() },

@@ -1,6 +1,6 @@
 // Keys that do something in the room. In: a key. Out: what is meant by it. Pure, but for the question whether somebody is typing.
 
-export type Action = "mute" | "camera" | "share" | "chat" | "people" | "layout" | "connection" | "help" | "close";
+export type Action = "mute" | "camera" | "share" | "chat" | "people" | "layout" | "settings" | "connection" | "help" | "close";
 
 /** Each with the words of the help. One key for one thing, none of them a browser's or a screen reader's own. */
 export const SHORTCUTS: readonly { key: string; shown: string; action: Action; words: string }[] = [
@@ -11,6 +11,7 @@ export const SHORTCUTS: readonly { key: string; shown: string; action: Action; w
   { key: "p", shown: "P", action: "people", words: "Show or hide the list of people" },
   { key: "l", shown: "L", action: "layout", words: "Everybody alike, or the speaker large" },
   { key: "q", shown: "Q", action: "connection", words: "Show or hide connection details" },
+  { key: "d", shown: "D", action: "settings", words: "Choose camera, microphone and speaker" },
   { key: "?", shown: "?", action: "help", words: "These keys" },
   { key: "escape", shown: "Esc", action: "close", words: "Close what is open at the side" },
 ];

@@ -64,6 +64,15 @@ export class Toolbar {
       isSpare: true,
       press: () => act("layout"),
     });
+    const settings = new Opener({
+      testid: "settings",
+      icon: "settings",
+      label: "Devices (D)",
+      isSpare: true,
+      press: () => act("settings"),
+    });
+    settings.view.removeAttribute("aria-pressed");
+    settings.view.setAttribute("aria-haspopup", "dialog");
     this.panels = {
       people: new Opener({ testid: "people", icon: "people", label: "People (P)", press: () => act("people") }),
       chat: new Opener({ testid: "chat", icon: "chat", label: "Chat (C)", press: () => act("chat") }),
@@ -81,6 +90,7 @@ export class Toolbar {
         this.camera.view,
         this.share.view,
         this.layout.view,
+        settings.view,
         new Menu(menu).view,
         leaveButton,
       ),
