@@ -1,6 +1,6 @@
 // Bundles the meeting page, the client's worker and worklet and the documentation page into dist/, and prints what a visitor downloads.
 import { build } from "esbuild";
-import { cp, mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 
 const root = new URL("..", import.meta.url).pathname;
@@ -35,8 +35,11 @@ let total = 0;
 for (const name of (await readdir(dist, { recursive: true })).sort()) {
   if (name.endsWith(".map") || !name.includes(".")) continue;
   const bytes = await readFile(`${dist}/${name}`);
-  const zipped = gzipSync(bytes).length;
+  const gzip = gzipSync(bytes, { level: 9 });
+  const zipped = gzip.length;
   total += zipped;
+  // The server gives whoever takes it the compressed one.
+  if (zipped < 0.8 * bytes.length) await writeFile(`${dist}/${name}.gz`, gzip);
   console.log(`${name.padEnd(20)} ${String(bytes.length).padStart(8)} bytes ${String(zipped).padStart(7)} gzipped`);
 }
 console.log(`${"all".padEnd(20)} ${"".padStart(8)}       ${String(total).padStart(7)} gzipped`);

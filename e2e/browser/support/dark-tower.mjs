@@ -35,7 +35,10 @@ export function startNative(meetingUrl, name, ...flags) {
   return start(BIN, ["join", "--url", meetingUrl, "--name", name, ...flags]);
 }
 
-/** Somebody with a test pattern, such as `picture("test:360p15", "test:tone")`. */
+/** Waits until somebody without a browser has joined and publishes. */
+export const publishes = (native) => native.said("that it publishes", READY_WITHIN_MS, (line) => line.startsWith("publishing"));
+
+/** Somebody with test patterns, such as "test:360p15" and "test:tone". */
 export function startPattern(meetingUrl, name, ...patterns) {
   return startNative(meetingUrl, name, ...patterns.flatMap((pattern) => ["--publish", pattern]));
 }

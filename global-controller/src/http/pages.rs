@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::ApiError;
 use crate::app::App;
-use crate::assets::{TaggedAsset, assets, index, is_known};
+use crate::assets::{TaggedAsset, assets, index, is_known, takes_gzip};
 
 /// What the page may load and whom it may call: itself, and the controllers and handlers it is told of.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -52,19 +52,25 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
     }
 }
 
-/// A file as a page or a part of one, or that the browser has it.
+/// A file as a page or a part of one, compressed for who takes that; or that the browser has it.
 pub fn serve(TaggedAsset { asset, entity_tag }: &TaggedAsset, policy: &'static str, headers: &HeaderMap) -> Response {
+    let gzip = asset.gzip.filter(|_| takes_gzip(headers));
+    // Strong tags tell codings apart.
+    let entity_tag = if gzip.is_some() { entity_tag.replacen('"', "\"gzip-", 1) } else { entity_tag.clone() };
     let answer_headers = [
         (header::CONTENT_TYPE, asset.content_type),
         (header::ETAG, entity_tag.as_str()),
         // Kept, and asked for again each time: names do not change with contents.
         (header::CACHE_CONTROL, "no-cache"),
+        (header::VARY, "accept-encoding"),
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
-    if is_known(entity_tag, headers) {
-        (StatusCode::NOT_MODIFIED, answer_headers).into_response()
-    } else {
-        (answer_headers, asset.bytes).into_response()
+    if is_known(&entity_tag, headers) {
+        return (StatusCode::NOT_MODIFIED, answer_headers).into_response();
+    }
+    match gzip {
+        Some(gzip) => ([(header::CONTENT_ENCODING, "gzip")], answer_headers, gzip).into_response(),
+        None => (answer_headers, asset.bytes).into_response(),
     }
 }

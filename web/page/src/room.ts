@@ -129,7 +129,7 @@ export class Room {
       {
         class: "pill code",
         testid: "copy-link",
-        attributes: { type: "button", "aria-label": "Copy the meeting's link", title: "Copy link" },
+        attributes: { type: "button", "aria-label": `Copy the meeting's link, ${this.options.code}`, title: "Copy link" },
         on: { click: () => void this.copyLink() },
       },
       icon("link"),
