@@ -22,6 +22,8 @@ export {
   NAME_CHARACTERS_MAX,
   support,
 } from "./meeting.ts";
+export type { AudioState } from "./loudspeaker.ts";
+export type { AutoSubscribe } from "./playback.ts";
 export type { Observable } from "./observable.ts";
 export type { EncodedSource, Publication, PublishSource } from "./publishing.ts";
 export { comparisonCode, createSecret, type EncryptionInfo, keyId, SECRET_BYTES, secretFromUrl, urlWithSecret } from "./secret.ts";
@@ -43,6 +45,7 @@ export type {
   Participant,
   PublishOptions,
   StreamType,
+  SubscriptionOptions,
   TicketReason,
   TicketSource,
 } from "./types.ts";

@@ -3,12 +3,15 @@
 import { DarkTowerError } from "./error.ts";
 import type { RequestName, Requests, ToPage } from "./messages.ts";
 import { type Observable, Source } from "./observable.ts";
+import type { AudioState } from "./loudspeaker.ts";
+import { type AutoSubscribe, Playback } from "./playback.ts";
 import { canReadTracks, type Publication, Publishing, type PublishSource } from "./publishing.ts";
 import type { Quality } from "./quality.ts";
 import type { EncryptionInfo } from "./secret.ts";
 import type { MeetingStats } from "./stats.ts";
 import type {
   ChatMessage,
+  EncodedFrame,
   EndReason,
   JoinTicket,
   MediaStreamInfo,
@@ -19,6 +22,7 @@ import type {
   Participant,
   PublishOptions,
   StreamType,
+  SubscriptionOptions,
   TicketReason,
   TicketSource,
 } from "./types.ts";
@@ -41,8 +45,11 @@ export interface JoinOptions {
   workerUrl?: string;
   /** Where `audio-worklet.js` of this package is served. */
   audioWorkletUrl?: string;
-  /** All present and future media streams of others; the default. */
-  autoSubscribe?: boolean;
+  /**
+   * What to receive of others: `true` (the default), everything; `"visible"`, sound of everybody and the pictures that are attached to an
+   * element somebody can see, or read as frames; `false`, what is subscribed to.
+   */
+  autoSubscribe?: AutoSubscribe;
   isMuted?: boolean;
   isVideoOn?: boolean;
   /**
@@ -51,7 +58,7 @@ export interface JoinOptions {
    * encryption is not entered without one (`SECRET_MISSING`).
    */
   secret?: Uint8Array;
-  /** Plays received sound; without it none is played. */
+  /** Plays received sound, at 48 kHz; without it none is played. Stays the application's. */
   audioContext?: AudioContext;
 }
 
@@ -117,6 +124,7 @@ export class Meeting {
     me: new Source<Participant>(NOBODY),
     participants: new Source<ReadonlyMap<string, Participant>>(new Map()),
     chat: new Source<readonly ChatMessage[]>([]),
+    audio: new Source<AudioState>("off"),
     quality: new Source<Quality>({ level: "good", rttMs: undefined, reason: "" }),
     stats: new Source<MeetingStats | undefined>(undefined),
   };
@@ -128,6 +136,8 @@ export class Meeting {
   readonly participants: Observable<ReadonlyMap<string, Participant>> = this.sources.participants;
   /** Oldest first: what the meeting's history had at the join, then what was said; the newest `CHAT_KEPT_MAX`. */
   readonly chat: Observable<readonly ChatMessage[]> = this.sources.chat;
+  /** Whether received sound is heard: "blocked" until `resumeAudio`, "off" without an AudioContext. */
+  readonly audio: Observable<AudioState> = this.sources.audio;
   /** How good the connection is, with the reason when it is not good. */
   readonly quality: Observable<Quality> = this.sources.quality;
   /** New each second; `undefined` before the first. */
@@ -143,7 +153,7 @@ export class Meeting {
   private nextId = 1;
   private endReason: EndReason | undefined;
   private isClosed = false;
-  private mixer: AudioWorkletNode | undefined;
+  private playback: Playback | undefined;
 
   /** @internal Use `join`. */
   constructor(worker: Worker, ticketSource: TicketSource | undefined) {
@@ -177,7 +187,16 @@ export class Meeting {
 
   /** @internal */
   async start(options: JoinOptions, ticket: JoinTicket): Promise<void> {
-    const audioPort = await this.openMixer(options);
+    const autoSubscribe = options.autoSubscribe ?? true;
+    const playback = new Playback({
+      autoSubscribe,
+      audioContext: options.audioContext,
+      audioWorkletUrl: options.audioWorkletUrl ?? "/audio-worklet.js",
+      request: (name, value, transfer) => this.request(name, value, transfer),
+    });
+    this.playback = playback;
+    playback.speaker.state.subscribe((state) => this.sources.audio.set(state));
+    const audioPort = await playback.speaker.open();
     const { protocol, origin } = globalThis.location;
     const answer = await this.request(
       "join",
@@ -185,7 +204,7 @@ export class Meeting {
         ticket,
         canRejoin: this.ticketSource !== undefined,
         displayName: options.displayName,
-        autoSubscribe: options.autoSubscribe ?? true,
+        autoSubscribe: autoSubscribe !== false,
         plainOrigin: protocol === "http:" ? origin : "",
         isMuted: options.isMuted ?? false,
         isVideoOn: options.isVideoOn ?? false,
@@ -195,6 +214,7 @@ export class Meeting {
       audioPort === undefined ? [] : [audioPort],
     );
     this.info = answer.info;
+    for (const { streams } of answer.participants) for (const stream of streams) playback.published(stream);
     this.sources.me.set(answer.me);
     this.encryption = answer.encryption;
     // Events may have overtaken the answer; what they told stands.
@@ -212,22 +232,55 @@ export class Meeting {
     return this.publishing.publish(source, type, options);
   }
 
-  subscribe(streamId: string): Promise<void> {
-    return this.request("subscribe", { streamId });
+  /**
+   * Receives a media stream, or goes on to receive it with other options. Under `autoSubscribe: "visible"` it stays subscribed from then on,
+   * seen or not.
+   */
+  subscribe(streamId: string, options: SubscriptionOptions = {}): Promise<void> {
+    return this.incoming.subscribe(streamId, options);
   }
 
+  /** Receives it no more, until `subscribe`. */
   unsubscribe(streamId: string): Promise<void> {
-    return this.request("unsubscribe", { streamId });
+    return this.incoming.unsubscribe(streamId);
   }
 
-  /** Draws the pictures of a media stream on `canvas`, which belongs to the worker from now on. */
-  attach(streamId: string, canvas: HTMLCanvasElement): Promise<void> {
-    const offscreen = canvas.transferControlToOffscreen();
-    return this.request("attach", { streamId, canvas: offscreen }, [offscreen]);
+  /**
+   * Shows the pictures of a media stream on an element, in place of what it showed. A canvas belongs to the client from then on (its
+   * control is transferred), and may be attached again and again; a media stream may be on several elements.
+   */
+  attach(streamId: string, element: HTMLCanvasElement | HTMLVideoElement): Promise<void> {
+    return this.incoming.attach(streamId, element);
   }
 
-  detach(streamId: string): Promise<void> {
-    return this.request("attach", { streamId, canvas: undefined });
+  /** Takes it off this element, or off all. A canvas keeps the last picture. */
+  detach(streamId: string, element?: HTMLCanvasElement | HTMLVideoElement): Promise<void> {
+    return this.incoming.detach(streamId, element);
+  }
+
+  /** A media stream as one track, for anything that takes tracks. Sound taken so is no longer in the mix that `audioContext` plays. */
+  mediaStream(streamId: string): Promise<MediaStream> {
+    return this.incoming.mediaStream(streamId);
+  }
+
+  /** Decoded frames at their moment, to be closed by who reads them. Who reads slowly loses the oldest. */
+  frames(streamId: string): ReadableStream<VideoFrame | AudioData> {
+    return this.incoming.frames(streamId);
+  }
+
+  /** Frames as they were published, in decoding order, nothing decoded. Who reads slowly goes on at a key frame. */
+  encodedFrames(streamId: string): ReadableStream<EncodedFrame> {
+    return this.incoming.encodedFrames(streamId);
+  }
+
+  /** Lets received sound be heard where the browser waits for a click ("blocked"). Call it in that click. */
+  resumeAudio(): Promise<void> {
+    return this.incoming.speaker.resume();
+  }
+
+  /** Plays received sound through this output device (`MediaDeviceInfo.deviceId`); empty: the system's choice. */
+  setSpeaker(deviceId: string): Promise<void> {
+    return this.incoming.speaker.setSpeaker(deviceId);
   }
 
   /** Resolves once the message is stored; sent again after a reconnect, and still stored once. */
@@ -266,25 +319,16 @@ export class Meeting {
       this.endReason = "left";
       this.sources.state.set("ended");
     }
-    this.mixer?.disconnect();
+    this.playback?.close();
     this.worker.terminate();
     this.isClosed = true;
     for (const { reject } of this.pending.values()) reject(over());
     this.pending.clear();
   }
 
-  private async openMixer({ audioContext, audioWorkletUrl }: JoinOptions): Promise<MessagePort | undefined> {
-    if (audioContext === undefined) return undefined;
-    try {
-      await audioContext.audioWorklet.addModule(audioWorkletUrl ?? "/audio-worklet.js");
-    } catch (thrown) {
-      throw DarkTowerError.from(thrown, "UNSUPPORTED_BROWSER");
-    }
-    this.mixer = new AudioWorkletNode(audioContext, "dark-tower-mixer", { numberOfInputs: 0, outputChannelCount: [2] });
-    this.mixer.connect(audioContext.destination);
-    const { port1, port2 } = new MessageChannel();
-    this.mixer.port.postMessage({ port: port1 }, [port1]);
-    return port2;
+  private get incoming(): Playback {
+    if (this.playback === undefined) throw over();
+    return this.playback;
   }
 
   private request<K extends RequestName>(
@@ -347,8 +391,10 @@ export class Meeting {
       this.changePeople((people) => people.delete(detail.participantId));
     } else if (type === "stream-published") {
       this.changeStreams(detail.participantId, (streams) => [...streams.filter((it) => it.streamId !== detail.streamId), detail]);
+      this.playback?.published(detail);
     } else if (type === "stream-unpublished") {
       this.changeStreams(detail.participantId, (streams) => streams.filter((it) => it.streamId !== detail.streamId));
+      this.playback?.unpublished(detail.streamId);
     } else if (type === "chat") {
       chat.set([...chat.value, detail].slice(-CHAT_KEPT_MAX));
     } else if (type === "quality") {

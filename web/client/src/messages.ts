@@ -2,7 +2,16 @@
 
 import type { ErrorData } from "./error.ts";
 import type { EncryptionInfo } from "./secret.ts";
-import type { ChatMessage, JoinTicket, MeetingEvent, MeetingInfo, Participant, PublishOptions, StreamType } from "./types.ts";
+import type {
+  ChatMessage,
+  JoinTicket,
+  MeetingEvent,
+  MeetingInfo,
+  Participant,
+  PublishOptions,
+  StreamType,
+  SubscriptionOptions,
+} from "./types.ts";
 
 export interface JoinArguments {
   ticket: JoinTicket;
@@ -71,12 +80,34 @@ export interface PublicationRequests {
   replaceSource: { takes: { publicationId: string; source: SourceArguments }; gives: void };
 }
 
+/** Which moment of an AudioContext is heard when. */
+export interface AudioClock {
+  contextMs: number;
+  /** Milliseconds since the epoch, by the clock of `performance`. */
+  atMs: number;
+}
+
+/** Where pictures are put. */
+export type OutputTarget = { kind: "canvas"; canvas: OffscreenCanvas } | { kind: "track"; writable: WritableStream<VideoFrame> };
+
 /** To what is received. */
 export interface SubscriptionRequests {
-  subscribe: { takes: { streamId: string }; gives: void };
+  /** Without options those of the last time stand. */
+  subscribe: { takes: { streamId: string; options: SubscriptionOptions | undefined }; gives: void };
   unsubscribe: { takes: { streamId: string }; gives: void };
-  /** Pictures of the media stream are drawn here; absent: nowhere any more. */
-  attach: { takes: { streamId: string; canvas: OffscreenCanvas | undefined }; gives: void };
+  /** The output shows this media stream from now on, and no other; `target` comes along the first time. */
+  attach: { takes: { streamId: string; outputId: number; target: OutputTarget | undefined }; gives: void };
+  /** The output shows nothing; it may be attached again. */
+  detach: { takes: { outputId: number }; gives: void };
+  /** The output is gone for good. */
+  forget: { takes: { outputId: number }; gives: void };
+  /** Nobody sees the output, or somebody does again. */
+  show: { takes: { outputId: number; isVisible: boolean }; gives: void };
+  /** Frames for the port: one for each "pull", until "close". */
+  frames: { takes: { streamId: string; isEncoded: boolean; port: MessagePort }; gives: void };
+  /** Sound of the media stream goes there, and no longer to the mix. */
+  soundTo: { takes: { streamId: string; port: MessagePort }; gives: void };
+  audioClock: { takes: AudioClock; gives: void };
 }
 
 /** Every request of the page. */

@@ -46,3 +46,21 @@ export class SoundMeter {
     return nowMs < this.speakingUntilMs && nowMs - this.heardAtMs <= SPEAKING_HOLD_MS;
   }
 }
+
+/** What is told of loudness: everything while something is heard, then once that it is silent. Nothing in silence. */
+export class LevelReporter {
+  private readonly loud = new Set<string>();
+
+  /** Whether this is to be told. */
+  isNews(streamId: string, { level, speaking }: { level: number; speaking: boolean }): boolean {
+    if (level > 0 || speaking) {
+      this.loud.add(streamId);
+      return true;
+    }
+    return this.loud.delete(streamId);
+  }
+
+  forget(streamId: string): void {
+    this.loud.delete(streamId);
+  }
+}

@@ -109,7 +109,9 @@ export interface MeetingEvents {
   chat: ChatMessage;
   "mute-requested": MuteRequest;
   relay: { sourceId: string; kind: string; payload: Uint8Array };
-  /** About ten a second while something is heard; streamId is one's own for the microphone. */
+  /** A media stream cannot be shown or heard here; it is no longer subscribed to. */
+  "subscription-failed": { streamId: string; error: ErrorData };
+  /** About ten a second while something is heard, the last one with level 0; streamId is one's own for the microphone. */
   "audio-level": { streamId: string; participantId: string; level: number; speaking: boolean };
   /** Pixels of the pictures that are drawn now. */
   "video-size": { streamId: string; width: number; height: number };
@@ -147,4 +149,16 @@ export interface EncodedFrame {
   data: Uint8Array;
   /** No other frame needs this one: the first to be left out on a slow path. */
   isDiscardable?: boolean;
+}
+
+/** What a subscriber asks of the handler; the handler goes below all of it when the path asks for that. */
+export interface SubscriptionOptions {
+  /** Higher first, 0 without it; sound goes before pictures whatever this says. */
+  priority?: number;
+  /** Bits per second; 0: no limit. */
+  maxBitrate?: number;
+  /** Frames older than this are dropped on the way, in milliseconds; 500 without it. */
+  maxLatencyMs?: number;
+  /** Id of the best layer wanted; empty: the best the path carries. */
+  preferredLayer?: string;
 }

@@ -43,8 +43,8 @@ export class Engine {
   private readonly events: EngineEvents;
   private readonly tickets: TicketWishes;
   private readonly roster = new Roster();
-  private readonly subscriptions: Subscriptions;
-  private readonly wishes: SubscriptionWishes;
+  readonly subscriptions: Subscriptions;
+  readonly wishes: SubscriptionWishes;
   private readonly pending = new PendingRequests();
   private readonly chatLog: ChatLog;
   private readonly monitor: Monitor;
@@ -76,7 +76,11 @@ export class Engine {
       groupAborted: () => this.monitor.groupAborted(),
     });
     this.chatLog = new ChatLog({ emit, encryption: () => this.encryption });
-    this.subscriptions = new Subscriptions({ emit, requestKeyFrame: (streamId) => this.link?.session?.requestKeyFrame(streamId) });
+    this.subscriptions = new Subscriptions({
+      emit,
+      requestKeyFrame: (streamId) => this.link?.session?.requestKeyFrame(streamId),
+      failed: (streamId) => void this.wishes.unsubscribe({ streamId }).catch(() => undefined),
+    });
     this.wishes = new SubscriptionWishes(this.roster, this.subscriptions, (body) => this.pending.request(body));
     this.monitor = new Monitor({
       emit,
@@ -135,18 +139,6 @@ export class Engine {
       this.shut();
       throw DarkTowerError.from(thrown, "CONNECTION_FAILED");
     }
-  }
-
-  subscribe(takes: Requests["subscribe"]["takes"]): Promise<void> {
-    return this.wishes.subscribe(takes);
-  }
-
-  unsubscribe(takes: Requests["unsubscribe"]["takes"]): Promise<void> {
-    return this.wishes.unsubscribe(takes);
-  }
-
-  attach({ streamId, canvas }: Requests["attach"]["takes"]): void {
-    this.subscriptions.attach(streamId, canvas);
   }
 
   async chat({ clientMessageId, content: words }: Requests["chat"]["takes"]): Promise<ChatMessage> {
@@ -307,6 +299,7 @@ export class Engine {
 
   /** A record of this frame id could not be opened, and was dropped. */
   private undecryptable(frameId: string): void {
+    this.subscriptions.undecryptable(frameId);
     const failed = this.encryption?.opener(frameId).failed(performance.now());
     const stream = this.roster.streams.find((it) => it.frameIds.includes(frameId));
     if (failed === undefined || stream === undefined) return;

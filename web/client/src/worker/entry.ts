@@ -28,11 +28,29 @@ function handle(message: ToWorker): unknown {
       engine.publications.replaceSource(message.value);
       return undefined;
     case "subscribe":
-      return engine.subscribe(message.value);
+      return engine.wishes.subscribe(message.value);
     case "unsubscribe":
-      return engine.unsubscribe(message.value);
+      return engine.wishes.unsubscribe(message.value);
     case "attach":
-      engine.attach(message.value);
+      engine.subscriptions.attach(message.value);
+      return undefined;
+    case "detach":
+      engine.subscriptions.detach(message.value);
+      return undefined;
+    case "forget":
+      engine.subscriptions.forget(message.value);
+      return undefined;
+    case "show":
+      engine.subscriptions.show(message.value);
+      return undefined;
+    case "frames":
+      engine.subscriptions.frames(message.value);
+      return undefined;
+    case "soundTo":
+      engine.subscriptions.soundTo(message.value);
+      return undefined;
+    case "audioClock":
+      engine.subscriptions.setAudioClock(message.value);
       return undefined;
     case "chat":
       return engine.chat(message.value);

@@ -3,6 +3,7 @@
 
 import { CalmQuality } from "../quality.ts";
 import { RecentSum } from "../recent-sum.ts";
+import { LevelReporter } from "../sound.ts";
 import type { SubscriptionStats } from "../stats.ts";
 import type { MeetingEvent } from "../types.ts";
 import type { MediaLink, MediaState } from "./media-link.ts";
@@ -40,6 +41,7 @@ export class Monitor {
   private loss = { atMs: -Infinity, share: 0 };
   private media: MediaState = "connecting";
   private signaling: "connected" | "reconnecting" = "connected";
+  private readonly levels = new LevelReporter();
   private speaking = false;
   private spokeAtMs = -Infinity;
 
@@ -132,7 +134,8 @@ export class Monitor {
     const { context } = this;
     context.subscriptions.reportLevels(nowMs);
     for (const { streamId, level, speaking } of context.publications.levels(nowMs)) {
-      context.emit({ type: "audio-level", detail: { streamId, participantId: context.participantId(), level, speaking } });
+      const detail = { streamId, participantId: context.participantId(), level, speaking };
+      if (this.levels.isNews(streamId, detail)) context.emit({ type: "audio-level", detail });
       if (speaking === this.speaking || nowMs - this.spokeAtMs < SPEAKING_REPORT_INTERVAL_MS) continue;
       this.speaking = speaking;
       this.spokeAtMs = nowMs;

@@ -4,7 +4,7 @@
 import { DarkTowerError } from "../error.ts";
 import type { SubscriptionRequests } from "../messages.ts";
 import type { Roster } from "../roster.ts";
-import type { MeetingEvent } from "../types.ts";
+import type { MeetingEvent, SubscriptionOptions } from "../types.ts";
 import type { ClientBody, ServerBody } from "./signaling.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 
@@ -15,7 +15,10 @@ export class SubscriptionWishes {
   private readonly subscriptions: Subscriptions;
   private readonly request: (body: ClientBody) => Promise<ServerBody>;
   /** What was said for one media stream, for as long as it is published. */
-  private readonly said = new Map<string, "subscribe" | "unsubscribe">();
+  private readonly said = new Map<string, SubscriptionOptions | "unsubscribe">();
+
+  /** What it was last subscribed to with. */
+  private readonly options = new Map<string, SubscriptionOptions>();
 
   constructor(roster: Roster, subscriptions: Subscriptions, request: (body: ClientBody) => Promise<ServerBody>) {
     this.roster = roster;
@@ -23,12 +26,14 @@ export class SubscriptionWishes {
     this.request = request;
   }
 
-  async subscribe({ streamId }: SubscriptionRequests["subscribe"]["takes"]): Promise<void> {
+  async subscribe({ streamId, options }: SubscriptionRequests["subscribe"]["takes"]): Promise<void> {
     const stream = this.roster.streams.find((it) => it.streamId === streamId);
     if (stream === undefined) throw new DarkTowerError("NOT_FOUND", `there is no media stream ${streamId}`);
-    this.said.set(streamId, "subscribe");
+    const wish = options ?? this.options.get(streamId) ?? {};
+    this.options.set(streamId, wish);
+    this.said.set(streamId, wish);
     this.subscriptions.add(stream);
-    await this.request({ case: "subscribe", value: { streamId } });
+    await this.request({ case: "subscribe", value: { streamId, options: wish } });
   }
 
   async unsubscribe({ streamId }: SubscriptionRequests["unsubscribe"]["takes"]): Promise<void> {
@@ -44,13 +49,17 @@ export class SubscriptionWishes {
     } else if (event.type === "stream-unpublished") {
       const { streamId } = event.detail;
       this.said.delete(streamId);
-      this.subscriptions.remove(streamId);
-      this.subscriptions.attach(streamId, undefined);
+      this.options.delete(streamId);
+      this.subscriptions.unpublished(streamId);
     }
   }
 
   /** The controller knows nothing of it any more: for it this is a new participant. */
   again(): void {
-    for (const [streamId, what] of this.said) void this.request({ case: what, value: { streamId } }).catch(() => undefined);
+    for (const [streamId, wish] of this.said) {
+      const body: ClientBody =
+        wish === "unsubscribe" ? { case: "unsubscribe", value: { streamId } } : { case: "subscribe", value: { streamId, options: wish } };
+      void this.request(body).catch(() => undefined);
+    }
   }
 }

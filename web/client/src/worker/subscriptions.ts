@@ -1,10 +1,17 @@
-// What this participant receives: one decoder per media stream that it takes. In: media streams as the roster tells of them,
-// frames as sessions bring them. Out: drawn pictures, samples, levels. Never speaks to a controller.
+// What this participant receives: one decoder per media stream that it takes, one playout clock per participant. In: media streams as
+// wishes name them, outputs and readers of the page, frames as sessions bring them, what the loudspeaker reports. Out: pictures, samples,
+// levels, statistics. Never speaks to a controller.
 
+import type { DarkTowerError } from "../error.ts";
 import type { SubscriptionReport } from "../generated/darktower/v1/media_pb.ts";
+import type { AudioClock, SubscriptionRequests } from "../messages.ts";
+import { PlayoutClock } from "../playout-clock.ts";
+import { LevelReporter } from "../sound.ts";
+import type { FromWorklet } from "../sound-messages.ts";
 import type { SubscriptionStats } from "../stats.ts";
 import type { MediaStreamInfo, MeetingEvent } from "../types.ts";
 import { AudioSubscription } from "./audio-subscription.ts";
+import { Consumers } from "./consumers.ts";
 import type { FrameSink } from "./media-session.ts";
 import { VideoSubscription } from "./video-subscription.ts";
 
@@ -14,50 +21,80 @@ const UNKNOWN_STREAM_WAIT_MS = 1500;
 const UNKNOWN_STREAMS_MAX = 32;
 
 type Subscription = VideoSubscription | AudioSubscription;
+type Takes<K extends keyof SubscriptionRequests> = SubscriptionRequests[K]["takes"];
 
-export interface SubscriptionsEvents {
+export interface SubscriptionsContext {
   requestKeyFrame(streamId: string): void;
   emit(event: MeetingEvent): void;
+  /** It cannot be shown or heard here, and is not to be sent any more. */
+  failed(streamId: string): void;
 }
 
 export class Subscriptions {
-  /** Where samples go; absent: nowhere. */
-  audioPort: MessagePort | undefined;
-  private readonly events: SubscriptionsEvents;
-  private readonly open = new Map<string, { subscription: Subscription; participantId: string }>();
+  private readonly context: SubscriptionsContext;
+  private readonly open = new Map<string, Subscription>();
   /** Subscription of each frame id. */
   private readonly sinks = new Map<string, Subscription>();
-  private readonly canvases = new Map<string, OffscreenCanvas>();
+  private readonly consumers = new Consumers();
+  /** Of participants, by id. */
+  private readonly clocks = new Map<string, PlayoutClock>();
+  private readonly levels = new LevelReporter();
+  private mix: MessagePort | undefined;
+  /** Sound that does not go into the mix. */
+  private readonly ports = new Map<string, MessagePort>();
+  private audioClock: AudioClock | undefined;
   private waiters: (() => void)[] = [];
   private isOver = false;
 
-  constructor(events: SubscriptionsEvents) {
-    this.events = events;
+  constructor(context: SubscriptionsContext) {
+    this.context = context;
   }
 
-  add(stream: MediaStreamInfo): void {
-    const { streamId, codec, participantId } = stream;
-    if (this.open.has(streamId) || this.isOver) return;
-    const subscription = stream.type === "audio" ? new AudioSubscription(streamId, codec, this.audioPort) : this.video(streamId, codec);
-    this.open.set(streamId, { subscription, participantId });
-    for (const frameId of stream.frameIds) this.sinks.set(frameId, subscription);
-    this.wake();
+  /** Where samples go; absent: nowhere. */
+  set audioPort(port: MessagePort | undefined) {
+    this.mix = port;
+    if (port !== undefined) this.listenTo(port);
   }
 
-  remove(streamId: string): void {
-    const found = this.open.get(streamId);
-    if (found === undefined) return;
-    this.open.delete(streamId);
-    for (const [frameId, sink] of this.sinks) if (sink === found.subscription) this.sinks.delete(frameId);
-    found.subscription.close();
+  /** The media stream is over. */
+  unpublished(streamId: string): void {
+    this.remove(streamId);
+    this.consumers.end(streamId);
+    this.levels.forget(streamId);
+    this.ports.get(streamId)?.close();
+    this.ports.delete(streamId);
   }
 
-  /** Pictures of a media stream are drawn on `canvas`; absent: nowhere any more. */
-  attach(streamId: string, canvas: OffscreenCanvas | undefined): void {
-    if (canvas === undefined) this.canvases.delete(streamId);
-    else this.canvases.set(streamId, canvas);
-    const subscription = this.open.get(streamId)?.subscription;
-    if (subscription instanceof VideoSubscription) subscription.attach(canvas);
+  attach(takes: Takes<"attach">): void {
+    this.consumers.attach(takes);
+  }
+
+  detach({ outputId }: Takes<"detach">): void {
+    this.consumers.detach(outputId);
+  }
+
+  forget({ outputId }: Takes<"forget">): void {
+    this.consumers.forget(outputId);
+  }
+
+  show({ outputId, isVisible }: Takes<"show">): void {
+    this.consumers.show(outputId, isVisible);
+  }
+
+  frames({ streamId, isEncoded, port }: Takes<"frames">): void {
+    this.consumers.of(streamId).read(port, isEncoded);
+  }
+
+  soundTo({ streamId, port }: Takes<"soundTo">): void {
+    this.ports.get(streamId)?.close();
+    this.ports.set(streamId, port);
+    this.listenTo(port);
+    const subscription = this.open.get(streamId);
+    if (subscription instanceof AudioSubscription) subscription.playTo(port);
+  }
+
+  setAudioClock(clock: AudioClock): void {
+    this.audioClock = clock;
   }
 
   /** Where frames of this id go; waits a moment for who is not known yet. */
@@ -71,35 +108,121 @@ export class Subscriptions {
     }
   }
 
-  /** One for each media stream that is received; nothing is counted yet. */
-  readonly stats: (nowMs: number) => SubscriptionStats[] = () => [];
+  /** A record of this id could not be opened. */
+  undecryptable(frameId: string): void {
+    this.sinks.get(frameId)?.lost();
+  }
 
-  /** The handler tells why one of them gets what it gets; nothing here depends on it. */
-  readonly report: (report: SubscriptionReport) => void = () => undefined;
+  stats(nowMs: number): SubscriptionStats[] {
+    return [...this.open.values()].map((subscription) => subscription.stats(nowMs));
+  }
+
+  /** The handler tells why one of them gets what it gets. */
+  report(report: SubscriptionReport): void {
+    this.open.get(report.streamId)?.meter.report(report);
+  }
 
   reportLevels(nowMs: number): void {
-    for (const [streamId, { subscription, participantId }] of this.open) {
+    for (const subscription of this.open.values()) {
       if (!(subscription instanceof AudioSubscription)) continue;
-      const { meter } = subscription;
-      const detail = { streamId, participantId, level: meter.take(), speaking: meter.speaking(nowMs) };
-      this.events.emit({ type: "audio-level", detail });
+      const { loudness, stream } = subscription;
+      const { streamId, participantId } = stream;
+      const heard = { level: loudness.take(), speaking: loudness.speaking(nowMs) };
+      if (this.levels.isNews(streamId, heard)) this.context.emit({ type: "audio-level", detail: { streamId, participantId, ...heard } });
     }
   }
 
   close(): void {
     this.isOver = true;
     for (const streamId of [...this.open.keys()]) this.remove(streamId);
-    this.canvases.clear();
+    this.consumers.close();
     this.wake();
   }
 
-  private video(streamId: string, codec: string): VideoSubscription {
-    const subscription = new VideoSubscription(streamId, codec, {
-      requestKeyFrame: (id) => this.events.requestKeyFrame(id),
-      size: (id, width, height) => this.events.emit({ type: "video-size", detail: { streamId: id, width, height } }),
+  /** Receives it from now on. */
+  add(stream: MediaStreamInfo): void {
+    const { streamId } = stream;
+    if (this.open.has(streamId) || this.isOver) return;
+    const subscription = stream.type === "audio" ? this.sound(stream) : this.pictures(stream);
+    this.open.set(streamId, subscription);
+    for (const frameId of stream.frameIds) this.sinks.set(frameId, subscription);
+    this.wake();
+  }
+
+  /** Receives it no more; who takes it stays, in case it is received again. */
+  remove(streamId: string): void {
+    const found = this.open.get(streamId);
+    if (found === undefined) return;
+    this.open.delete(streamId);
+    for (const [frameId, sink] of this.sinks) if (sink === found) this.sinks.delete(frameId);
+    found.close();
+    const { participantId } = found.stream;
+    if (![...this.open.values()].some(({ stream }) => stream.participantId === participantId)) this.clocks.delete(participantId);
+    if (found instanceof AudioSubscription && this.levels.isNews(streamId, { level: 0, speaking: false })) {
+      this.context.emit({ type: "audio-level", detail: { streamId, participantId, level: 0, speaking: false } });
+    }
+  }
+
+  private sound(stream: MediaStreamInfo): AudioSubscription {
+    const { streamId } = stream;
+    const port = this.ports.get(streamId) ?? this.mix;
+    return new AudioSubscription(stream, this.consumers.of(streamId), port, (error) => this.failed(streamId, error));
+  }
+
+  private pictures(stream: MediaStreamInfo): VideoSubscription {
+    const { streamId, participantId } = stream;
+    return new VideoSubscription(stream, this.consumers.of(streamId), this.clockOf(participantId), {
+      requestKeyFrame: () => this.context.requestKeyFrame(streamId),
+      size: (width, height) => this.context.emit({ type: "video-size", detail: { streamId, width, height } }),
+      failed: (error) => this.failed(streamId, error),
     });
-    subscription.attach(this.canvases.get(streamId));
-    return subscription;
+  }
+
+  private failed(streamId: string, error: DarkTowerError): void {
+    this.context.emit({ type: "subscription-failed", detail: { streamId, error: error.toData() } });
+    this.context.failed(streamId);
+  }
+
+  private clockOf(participantId: string): PlayoutClock {
+    let found = this.clocks.get(participantId);
+    if (found === undefined) {
+      found = new PlayoutClock();
+      this.clocks.set(participantId, found);
+    }
+    return found;
+  }
+
+  private listenTo(port: MessagePort): void {
+    port.onmessage = ({ data }: MessageEvent<FromWorklet>) => this.heard(data);
+  }
+
+  /** Takes up what the loudspeaker reports, and tells it for how long sound has to wait. */
+  private heard({ contextMs, reports }: FromWorklet): void {
+    const nowMs = performance.now();
+    for (const report of reports) {
+      const subscription = this.open.get(report.streamId);
+      if (!(subscription instanceof AudioSubscription)) continue;
+      const { audioClock } = this;
+      const heardMs = audioClock === undefined ? undefined : audioClock.atMs + contextMs - audioClock.contextMs - performance.timeOrigin;
+      subscription.played(report, heardMs);
+      if (report.captureMs === undefined || heardMs === undefined) continue;
+      const { participantId } = subscription.stream;
+      const clock = this.clockOf(participantId);
+      clock.heard(nowMs, report.captureMs, heardMs);
+      const neededMs = this.neededMs(participantId);
+      if (neededMs !== undefined) subscription.setWaits(clock.soundWaits(nowMs, neededMs));
+    }
+  }
+
+  /** What the pictures that go with a participant's sound need: those of the camera. */
+  private neededMs(participantId: string): number | undefined {
+    for (const subscription of this.open.values()) {
+      const { stream } = subscription;
+      if (stream.participantId === participantId && stream.type === "camera" && subscription instanceof VideoSubscription) {
+        if (subscription.neededMs !== undefined) return subscription.neededMs;
+      }
+    }
+    return undefined;
   }
 
   /** Resolves when a subscription was added, or after `ms`. */
