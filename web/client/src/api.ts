@@ -5,6 +5,7 @@ import type { JoinTicket } from "./types.ts";
 
 /** What the API's create answers: the host's ticket, and where the others come in. */
 export interface CreatedMeeting extends JoinTicket {
+  /** Of the meeting page, with the short code at its end. */
   meeting_url: string;
 }
 
@@ -12,9 +13,11 @@ interface ErrorBody {
   error?: { code?: string; message?: string; details?: Record<string, string> };
 }
 
+/** Where the API is, and who asks. */
 export interface ApiOptions {
   /** Of the global controller; the page's own if absent. */
   origin?: string;
+  /** Of an API client; absent: an anonymous caller. A secret. */
   accessToken?: string;
 }
 
@@ -55,12 +58,23 @@ export interface CreateOptions extends ApiOptions {
 
 /** What the API tells of a meeting, as far as it tells the caller anything. */
 export interface MeetingDescription {
+  /** UUID. */
   meeting_id: string;
+  /** Its name; may be empty. */
   display_name: string;
   /** Who is in it, at most two seconds ago. */
   participant_count: number;
+  /** At a time. */
   max_participants: number;
-  settings: { enable_e2e_encryption: boolean; require_auth: boolean; recording_enabled: boolean };
+  /** What it was created with. */
+  settings: {
+    /** Nobody gets in without the secret. */
+    enable_e2e_encryption: boolean;
+    /** Nobody gets in without an access token. */
+    require_auth: boolean;
+    /** What is said and shown may be recorded. */
+    recording_enabled: boolean;
+  };
   /** RFC 3339; absent while it goes on. */
   ended_at?: string;
 }

@@ -17,6 +17,7 @@ export const CODES = [
   "MOVED",
 ] as const;
 
+/** One of the contract's codes. */
 export type Code = (typeof CODES)[number];
 
 /** A normal end of a WebSocket (RFC 6455, section 7.4.1). */

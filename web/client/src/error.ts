@@ -22,14 +22,21 @@ export type ErrorCode =
 
 /** Shape of an error on its way between worker and page, where classes are lost. */
 export interface ErrorData {
+  /** What a program decides by. */
   code: ErrorCode;
+  /** For a log. */
   message: string;
+  /** By name: the field that is wrong, `retry_after` in seconds, `status` of HTTP. */
   details: Record<string, string>;
 }
 
+/** What every call of this package rejects with. */
 export class DarkTowerError extends Error {
+  /** Always the same: to tell it from other errors in a log. */
   override readonly name = "DarkTowerError";
+  /** What a program decides by. */
   readonly code: ErrorCode;
+  /** By name: the field that is wrong, `retry_after` in seconds, `status` of HTTP. */
   readonly details: Record<string, string>;
 
   constructor(code: ErrorCode, message: string, details: Record<string, string> = {}) {
@@ -44,10 +51,12 @@ export class DarkTowerError extends Error {
     return new DarkTowerError(fallback, thrown instanceof Error ? thrown.message : String(thrown));
   }
 
+  /** Of plain data, which passes between workers and pages. */
   static fromData(data: ErrorData): DarkTowerError {
     return new DarkTowerError(data.code, data.message, data.details);
   }
 
+  /** As plain data. */
   toData(): ErrorData {
     return { code: this.code, message: this.message, details: this.details };
   }

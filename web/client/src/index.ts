@@ -21,6 +21,7 @@ export {
   type Meeting,
   NAME_CHARACTERS_MAX,
   support,
+  type Support,
 } from "./meeting.ts";
 export type { AudioState } from "./loudspeaker.ts";
 export type { AutoSubscribe } from "./playback.ts";
@@ -28,7 +29,7 @@ export type { Observable } from "./observable.ts";
 export type { EncodedSource, Publication, PublishSource } from "./publishing.ts";
 export { comparisonCode, createSecret, type EncryptionInfo, keyId, SECRET_BYTES, secretFromUrl, urlWithSecret } from "./secret.ts";
 export { SEALED_CHAT_BYTES_MAX } from "./sealed-chat.ts";
-export type { Quality, QualityLevel } from "./quality.ts";
+export type { Quality, QualityLevel, QualityReason } from "./quality.ts";
 export type { MeetingStats, PublicationLimiter, PublicationStats, SubscriptionStats } from "./stats.ts";
 export type {
   ChatMessage,

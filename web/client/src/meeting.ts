@@ -34,12 +34,14 @@ export const NAME_CHARACTERS_MAX = 64;
 /** So many chat messages are kept in `Meeting.chat`, the newest; a controller's history is 100. */
 export const CHAT_KEPT_MAX = 1000;
 
+/** What `join` takes. */
 export interface JoinOptions {
   /**
    * A ticket, or how to get one. With a `TicketSource` the client comes back by itself, as a new participant in the same `Meeting`, when
    * it was away for longer than a session can be resumed.
    */
   ticket: JoinTicket | TicketSource;
+  /** Under which the others see one, unless the ticket names another; at most `NAME_CHARACTERS_MAX` characters. */
   displayName: string;
   /** Where `worker.js` of this package is served; same origin as the page. */
   workerUrl?: string;
@@ -50,7 +52,9 @@ export interface JoinOptions {
    * element somebody can see, or read as frames; `false`, what is subscribed to.
    */
   autoSubscribe?: AutoSubscribe;
+  /** What the others are told at first; `setMuted` changes it. */
   isMuted?: boolean;
+  /** What the others are told at first; `setVideoOn` changes it. */
   isVideoOn?: boolean;
   /**
    * Of an encrypted meeting: 32 bytes, from `secretFromUrl` or the application. With it everything said and shown is encrypted end to end; the
@@ -65,8 +69,16 @@ export interface JoinOptions {
 /** What `on` takes. */
 export type Listener<K extends keyof MeetingEvents> = (detail: MeetingEvents[K]) => void;
 
+/** What a browser can do. */
+export interface Support {
+  /** Take part: see, hear, say, and publish frames where there is an encoder. */
+  receive: boolean;
+  /** Publish tracks: camera, microphone, screen. */
+  publish: boolean;
+}
+
 /** What this browser can do here; `publish`: tracks. Frames can be published wherever there is an encoder. */
-export function support(): { receive: boolean; publish: boolean } {
+export function support(): Support {
   const receive = typeof WebTransport !== "undefined" && typeof VideoDecoder !== "undefined" && typeof OffscreenCanvas !== "undefined";
   return { receive, publish: receive && typeof VideoEncoder !== "undefined" && canReadTracks() };
 }
@@ -303,6 +315,7 @@ export class Meeting {
     return this.request("kick", { participantId });
   }
 
+  /** Says something to another participant's application (event "relay" there): 48 KiB at most, once or not at all. */
   relay(targetId: string, kind: string, payload: Uint8Array): Promise<void> {
     return this.request("relay", { targetId, kind, payload });
   }

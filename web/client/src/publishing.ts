@@ -14,7 +14,9 @@ export interface EncodedSource {
   codec: string;
   /** Pixels. */
   width?: number;
+  /** Pixels. */
   height?: number;
+  /** Pictures a second. */
   frameRate?: number;
   /** Of sound. */
   channels?: number;
@@ -27,6 +29,7 @@ export type PublishSource = MediaStreamTrack | ReadableStream<VideoFrame> | Read
 export interface Publication {
   /** Under which others receive it now: another one after "publication-moved". */
   readonly streamId: string;
+  /** What others take it for. */
   readonly type: StreamType;
   /** Ends it for everybody. The track stays the caller's. */
   stop(): Promise<void>;

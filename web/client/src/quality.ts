@@ -1,6 +1,7 @@
 // Connection quality in four steps, from what a client can measure, with the reason. In: measurements of now. Out: a level that does not
 // flicker. Pure.
 
+/** From what nobody notices to what is not there. */
 export type QualityLevel = "good" | "fair" | "poor" | "lost";
 
 /** What keeps the level from being good. */
@@ -19,7 +20,9 @@ export interface QualityInput {
   frozen: number;
 }
 
+/** How the connection is, for people. */
 export interface Quality {
+  /** Does not flicker: worse after a moment, better after a while, lost and back at once. */
   level: QualityLevel;
   /** Milliseconds to the controller and back; `undefined` before the first answer. */
   rttMs: number | undefined;

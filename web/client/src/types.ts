@@ -4,34 +4,48 @@ import type { ErrorData } from "./error.ts";
 import type { Quality } from "./quality.ts";
 import type { MeetingStats } from "./stats.ts";
 
+/** What a media stream is: a microphone or other sound, a camera, a shared screen. Others lay it out by this. */
 export type StreamType = "audio" | "camera" | "screen";
 
 /** A published source of a participant. */
 export interface MediaStreamInfo {
+  /** Unique in the meeting. */
   streamId: string;
+  /** Whose it is. */
   participantId: string;
+  /** What it is. */
   type: StreamType;
+  /** As its publisher calls it: "VP9", "VP8", "AV1", "H264", "Opus". */
   codec: string;
   /** Pixels; 0 for sound or when the publisher did not say. */
   width: number;
+  /** Pixels, as `width`. */
   height: number;
   /** Ids that frames of this media stream carry: its own, or its layers'. */
   frameIds: string[];
 }
 
+/** Somebody in the meeting, or oneself. */
 export interface Participant {
+  /** Unique for each stay: who leaves and joins again is another participant. */
   participantId: string;
+  /** A stranger's words: never to be put into a page as markup. */
   name: string;
+  /** What they may do. */
   role: "host" | "attendee";
+  /** What they say of their microphone. */
   isMuted: boolean;
+  /** What they say of their camera. */
   isVideoOn: boolean;
   /** Milliseconds since the epoch. */
   joinedAt: number;
+  /** What they publish now. */
   streams: MediaStreamInfo[];
 }
 
 /** What a meeting was created with, as its controller tells it. */
 export interface MeetingInfo {
+  /** Its name; may be empty. */
   displayName: string;
   /** Participants at a time; 0: the controller did not say. */
   maxParticipants: number;
@@ -43,23 +57,32 @@ export interface MeetingInfo {
 
 /** Somebody who may asks this participant to turn things off. The application decides, and says what it did by its state. */
 export interface MuteRequest {
+  /** To be turned off. */
   microphone: boolean;
+  /** To be turned off. */
   camera: boolean;
   /** For people, and a stranger's words: never to be put into a page as markup. May be empty. */
   reason: string;
 }
 
+/** Why somebody else is gone. */
 export type LeaveReason = "voluntary" | "kicked" | "connection-lost" | "meeting-ended";
 
+/** What was said in the chat. */
 export interface ChatMessage {
+  /** The controller's id of it. */
   messageId: string;
+  /** Of a participant, who may have left. */
   senderId: string;
+  /** As it was when they said it. A stranger's words, as `content`: never to be put into a page as markup. */
   senderName: string;
+  /** At most `CHAT_BYTES_MAX` bytes. */
   content: string;
   /** Milliseconds since the epoch. */
   sentAt: number;
   /** 1, 2, 3 … in the meeting. */
   sequence: number;
+  /** The sender's own id of it, by which a repeat is known. */
   clientMessageId: string;
   /** In an encrypted meeting: it could not be opened, or somebody without the secret said it. `content` is empty then. */
   isUndecryptable?: boolean;
@@ -73,11 +96,17 @@ export type EndReason = "left" | "kicked" | "meeting-ended" | "moved" | "connect
 
 /** What the API's join answers. */
 export interface JoinTicket {
+  /** UUID of the meeting. */
   meeting_id: string;
+  /** Good for one join, some minutes long. A secret. */
   join_token: string;
+  /** RFC 3339. */
   expires_at?: string;
+  /** `https://…/wt`, for WebTransport. */
   meeting_controller_url: string;
+  /** `wss://…/ws`, where UDP does not pass. */
   signaling_fallback_url?: string;
+  /** Likely media handlers, best first; the first is dialled while joining. */
   media_handler_urls?: string[];
   /** Base64 SHA-256; empty under a public CA. */
   certificate_hashes?: string[];
@@ -92,43 +121,130 @@ export type TicketReason = "join" | "rejoin";
  */
 export type TicketSource = (why: TicketReason) => Promise<JoinTicket>;
 
+/** What happens in a meeting, for `Meeting.on`: the name of each event with what its listeners get. */
 export interface MeetingEvents {
+  /** Somebody is here; told before their media streams. */
   "participant-joined": Participant;
-  "participant-left": { participantId: string; reason: LeaveReason };
+  /** Somebody is gone; told after their media streams are. */
+  "participant-left": {
+    /** Who it was. */
+    participantId: string;
+    /** Why they are gone. */
+    reason: LeaveReason;
+  };
+  /** Somebody turned something on or off. */
   "participant-updated": Participant;
+  /** Somebody else publishes something more. */
   "stream-published": MediaStreamInfo;
+  /** Something that was published is over. */
   "stream-unpublished": MediaStreamInfo;
   /** A publication of ours could not go on; it is over. */
-  "publication-failed": { streamId: string; error: ErrorData };
+  "publication-failed": {
+    /** As in `Publication.streamId`. */
+    streamId: string;
+    /** Why. */
+    error: ErrorData;
+  };
   /** The source of a publication of ours ended by itself (device unplugged, sharing stopped from the browser's bar); it is over. */
-  "publication-ended": { streamId: string };
-  /** A publication of ours goes on as another media stream, because somebody came who cannot decode the codec it had. */
-  "publication-moved": { streamId: string; before: string };
+  "publication-ended": {
+    /** As in `Publication.streamId`. */
+    streamId: string;
+  };
+  /** A publication of ours goes on as another media stream: somebody came who cannot decode the codec it had, or one is a new participant. */
+  "publication-moved": {
+    /** From now on. */
+    streamId: string;
+    /** Until now. */
+    before: string;
+  };
   /** A receiver needs a key frame of a publication whose frames come encoded. At most twice a second each. */
-  "key-frame-requested": { streamId: string };
+  "key-frame-requested": {
+    /** As in `Publication.streamId`. */
+    streamId: string;
+  };
+  /** Somebody said something, oneself included. Each message once. */
   chat: ChatMessage;
+  /** One is asked to turn something off. */
   "mute-requested": MuteRequest;
-  relay: { sourceId: string; kind: string; payload: Uint8Array };
+  /** Another participant's application says something to this one's. */
+  relay: {
+    /** Who says it: the controller sees to that. */
+    sourceId: string;
+    /** The application's own word for what it is. */
+    kind: string;
+    /** 48 KiB at most; a stranger's bytes. */
+    payload: Uint8Array;
+  };
   /** A media stream cannot be shown or heard here; it is no longer subscribed to. */
-  "subscription-failed": { streamId: string; error: ErrorData };
+  "subscription-failed": {
+    /** Of the media stream. */
+    streamId: string;
+    /** Why. */
+    error: ErrorData;
+  };
   /** About ten a second while something is heard, the last one with level 0; streamId is one's own for the microphone. */
-  "audio-level": { streamId: string; participantId: string; level: number; speaking: boolean };
+  "audio-level": {
+    /** Of the media stream that is heard. */
+    streamId: string;
+    /** Whose it is. */
+    participantId: string;
+    /** 0 (silence) to 1 (full scale), as loud as it seems to ears. */
+    level: number;
+    /** Somebody speaks, as far as loudness tells. */
+    speaking: boolean;
+  };
   /** Pixels of the pictures that are drawn now. */
-  "video-size": { streamId: string; width: number; height: number };
+  "video-size": {
+    /** Of the media stream. */
+    streamId: string;
+    /** Pixels. */
+    width: number;
+    /** Pixels. */
+    height: number;
+  };
   /** Something of this media stream, or a chat message of this sender, could not be opened, and was dropped. At most once a second each. */
-  undecryptable: { streamId: string | undefined; senderId: string | undefined };
+  undecryptable: {
+    /** Of the media stream; `undefined` for chat. */
+    streamId: string | undefined;
+    /** Who said it; `undefined` for a media stream. */
+    senderId: string | undefined;
+  };
+  /** About once a second, and at each change. The same as `Meeting.quality`. */
   quality: Quality;
-  /** Once a second. */
+  /** Once a second. The same as `Meeting.stats`. */
   stats: MeetingStats;
   /** Signaling broke, and is being resumed; or stands again. */
-  connection: { state: "connected" | "reconnecting" };
+  connection: {
+    /** The same as `Meeting.state`. */
+    state: "connected" | "reconnecting";
+  };
   /** Back as a new participant, after the time for resuming had passed: everything else goes on. Needs a `TicketSource`. */
-  rejoined: { participantId: string; before: string };
-  ended: { reason: EndReason; error: ErrorData | undefined };
+  rejoined: {
+    /** One's own id from now on. */
+    participantId: string;
+    /** One's own id until now; what one said in the chat before bears it. */
+    before: string;
+  };
+  /** It is over, once. Nothing comes after it. */
+  ended: {
+    /** Why. */
+    reason: EndReason;
+    /** What was refused, when that is the reason. */
+    error: ErrorData | undefined;
+  };
 }
 
-export type MeetingEvent = { [K in keyof MeetingEvents]: { type: K; detail: MeetingEvents[K] } }[keyof MeetingEvents];
+/** An event with its name. */
+export type MeetingEvent = {
+  [K in keyof MeetingEvents]: {
+    /** Its name. */
+    type: K;
+    /** What its listeners get. */
+    detail: MeetingEvents[K];
+  };
+}[keyof MeetingEvents];
 
+/** How a source is encoded and shown to others. What is absent is chosen by source, machine and those present. */
 export interface PublishOptions {
   /** Bits per second; by the size of the picture or the kind of sound if absent. */
   maxBitrate?: number;
@@ -142,6 +258,7 @@ export interface PublishOptions {
 
 /** One encoded picture or packet of sound. */
 export interface EncodedFrame {
+  /** A picture that needs no other, one that does, or a packet of sound. */
   kind: "key" | "delta" | "audio";
   /** Microseconds since the epoch, by the publisher's clock. */
   timestampUs: number | bigint;
