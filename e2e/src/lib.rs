@@ -27,6 +27,7 @@ pub mod people;
 pub mod postgres;
 pub mod process;
 pub mod raw;
+pub mod search;
 pub mod session;
 pub mod wire;
 

@@ -1,14 +1,14 @@
 //! A network path in user space: what enters on one side leaves on the other, later.
 //!
 //! In: UDP datagrams and TCP bytes at one loopback address. Out: the same, in the same order, to one target, after a fixed
-//! delay each way. It never looks into a byte. A cut path swallows datagrams and holds TCP back until it is healed.
+//! delay each way. It never looks into a byte, but keeps a copy when told to. A cut path swallows datagrams and holds TCP back until it is healed.
 //!
 //! Every decision about a datagram is made in `Direction::admit`, so that one place knows what a path does to traffic.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
@@ -63,9 +63,31 @@ impl Counters {
     }
 }
 
+/// What a link keeps of the bytes that pass, when it was told to.
+const RECORDED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes that passed, both ways, in the order in which they came.
+#[derive(Clone, Default)]
+struct Recording(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Recording {
+    fn hold(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        // Bytes are whole between two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        if let Some(kept) = self.hold().as_mut() {
+            let room = RECORDED_BYTES_MAX - kept.len();
+            kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+}
+
 /// What the tasks of a link share.
 #[derive(Clone)]
 struct Shared {
+    recording: Recording,
     target: watch::Receiver<SocketAddr>,
     conditions: watch::Receiver<Conditions>,
     counters: Arc<Counters>,
@@ -77,6 +99,7 @@ pub struct Link {
     target: watch::Sender<SocketAddr>,
     conditions: watch::Sender<Conditions>,
     counters: Arc<Counters>,
+    recording: Recording,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -93,12 +116,13 @@ impl Link {
         let (conditions, seen_conditions) = watch::channel(conditions);
         let (target, seen_target) = watch::channel(target);
         let counters = Arc::new(Counters::default());
-        let shared = Shared { target: seen_target, conditions: seen_conditions, counters: counters.clone() };
+        let recording = Recording::default();
+        let shared = Shared { recording: recording.clone(), target: seen_target, conditions: seen_conditions, counters: counters.clone() };
         let tasks = [
             AbortOnDropHandle::new(tokio::spawn(udp::forward(socket, shared.clone()))),
             AbortOnDropHandle::new(tokio::spawn(tcp::forward(listener, shared))),
         ];
-        Ok(Self { address, target, conditions, counters, _tasks: tasks })
+        Ok(Self { address, target, conditions, counters, recording, _tasks: tasks })
     }
 
     /// Where to send instead of to the target.
@@ -115,6 +139,16 @@ impl Link {
     /// What has passed so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Keeps the bytes that pass from now on, the first 64 MiB of them.
+    pub fn record(&self) {
+        *self.recording.hold() = Some(Vec::new());
+    }
+
+    /// What was kept since [`record`](Self::record), both ways; it goes on.
+    pub fn recorded(&self) -> Vec<u8> {
+        self.recording.hold().clone().unwrap_or_default()
     }
 
     /// Lets nothing pass. What is under way still arrives.

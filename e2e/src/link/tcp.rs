@@ -68,6 +68,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) 
         loop {
             let mut chunk = Vec::with_capacity(CHUNK_BYTES_MAX);
             let length = from.read_buf(&mut chunk).await?;
+            shared.recording.add(&chunk);
             // An error means that the link itself is gone.
             if conditions.wait_for(|conditions| !conditions.is_cut).await.is_err() {
                 return Ok(());

@@ -114,6 +114,7 @@ async fn receive(from_target: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: So
 
 /// Puts one datagram on its way, or drops it and counts why.
 fn enter(direction: &mut Direction, queue: &mpsc::Sender<Datagram>, now: Instant, bytes: &[u8], shared: &Shared) {
+    shared.recording.add(bytes);
     let Some(due) = direction.admit(now) else {
         shared.counters.dropped_by_cut.fetch_add(1, Ordering::Relaxed);
         return;

@@ -14,6 +14,7 @@ mod operating;
 mod resume;
 mod rotation;
 mod round_trips;
+mod sealed;
 mod secrets;
 mod strangers;
 mod uplink;

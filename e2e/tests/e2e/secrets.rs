@@ -178,7 +178,7 @@ async fn a_program_is_told_a_key(api: &Api, token: &str) -> anyhow::Result<()> {
     options.secret = Some(Secret::from_text(MEETING_KEY)?);
     let Joined { meeting: ben, .. } = within(PATIENCE, "a join with the key", async { Ok(Client::new()?.join(options).await?) }).await?;
     ben.chat(CHAT).await?;
-    program.line("the words", PATIENCE, |line| line.contains(CHAT).then_some(())).await?;
+    program.line("the words", PATIENCE, |line| line.contains("a chat message").then_some(())).await?;
     ben.leave().await;
     program.terminate()?;
     program.ended(PATIENCE).await?;
