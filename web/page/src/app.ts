@@ -62,7 +62,14 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
   try {
     await routeTo(audioContext, rememberedDevices().speaker);
     const { name, isMuted, isVideoOn } = choice;
-    const meeting = await join({ ticket: await ticketTo(code, name), displayName: name, audioContext, isMuted, isVideoOn });
+    const meeting = await join({
+      ticket: await ticketTo(code, name),
+      displayName: name,
+      audioContext,
+      autoSubscribe: "visible",
+      isMuted,
+      isVideoOn,
+    });
     const leave = (): void => void meeting.leave();
     addEventListener("pagehide", leave);
     const room = new Room(meeting, capture, {

@@ -63,6 +63,7 @@ export class AudioPublication extends MediaPublication<AudioData> {
 
   protected override take(sound: AudioData): void {
     const nowMs = performance.now();
+    this.clock.arrived(sound.timestamp);
     if (this.muted) return;
     this.listen(nowMs, sound);
     const session = this.events.session();

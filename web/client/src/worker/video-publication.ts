@@ -61,6 +61,7 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
   }
 
   protected override take(picture: VideoFrame): void {
+    this.clock.arrived(picture.timestamp);
     const nowMs = performance.now();
     const session = this.events.session();
     if (this.paused || session === undefined || session.isOver) {
