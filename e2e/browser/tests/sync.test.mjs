@@ -1,0 +1,54 @@
+// Picture and sound of one person reach the eye and the ear together.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { eventually, hook, startBrowser } from "../support/browser.mjs";
+import { startDev, startPattern } from "../support/dark-tower.mjs";
+import { flashesAfterBeeps, withLoudspeaker } from "../support/pattern.mjs";
+import { enter, sees, WITHIN_MS } from "../support/people.mjs";
+import { stand } from "../support/processes.mjs";
+import { stats, withStats } from "../support/worker.mjs";
+
+/** An ear notices 45 ms of lead and 125 of lag. */
+const SYNC_WITHIN_MS = 40;
+const MARKS_MIN = 5;
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+
+describe("picture and sound", { timeout: 120_000 }, () => {
+  let ground;
+  let dev;
+  let browser;
+
+  before(async () => {
+    ground = await stand({ dev: startDev(), browser: startBrowser() });
+    ({ dev, browser } = ground);
+  });
+
+  after(() => ground?.close());
+
+  const prepare = async (page) => {
+    await withLoudspeaker(page);
+    await withStats(page);
+  };
+
+  test("flash and beep are together", async (context) => {
+    const ana = await enter(browser, dev, "Ana", { prepare });
+    const native = startPattern(ana.meetingUrl, "Robot", "test:sync");
+    try {
+      const { id } = await sees(ana.page, "Robot");
+      const tile = `${hook("tile")}[data-participant-id="${id}"]`;
+      await ana.page.waitForSelector(`${tile}[data-video="true"]`);
+      const marks = [];
+      await eventually(`${MARKS_MIN} marks`, WITHIN_MS, async () => {
+        marks.push(...(await flashesAfterBeeps(ana.page, tile, 3)).afterMs);
+        return marks.length >= MARKS_MIN;
+      });
+      const own = (await stats(ana.page))?.subscriptions?.map(({ syncOffsetMs }) => syncOffsetMs).find((it) => it !== undefined);
+      context.diagnostic(`flash after beep: ${marks.map(Math.round).join(", ")} ms; the client says ${own ?? "nothing"}`);
+      assert.ok(Math.abs(median(marks)) <= SYNC_WITHIN_MS, `flash ${median(marks)} ms after the beep`);
+    } finally {
+      await native.stop();
+    }
+    await ana.close();
+  });
+});
