@@ -20,8 +20,9 @@ export class Banner {
 
   /** It stands again; said when the break was. */
   back(): void {
-    if (this.view.childElementCount === 0) this.stop();
-    else this.say("back", "You are back.", "");
+    const { firstElementChild: line } = this.view;
+    if (line === null) this.stop();
+    else if (line instanceof HTMLElement && line.dataset.state !== "back") this.say("back", "You are back.", "");
   }
 
   /** Back as a new participant. */

@@ -156,7 +156,9 @@ export class ChatPanel implements SidePanel {
   }
 
   focus(): void {
-    this.field.focus();
+    // A field that has the focus covers half of a telephone with keys.
+    const isTouch = matchMedia("(pointer: coarse)").matches;
+    (isTouch ? this.view.querySelector<HTMLElement>("h2") : this.field)?.focus();
   }
 
   /** Where a message of this sequence stands; `undefined` when it stands already. */

@@ -74,8 +74,11 @@ export function startsGroup(message: Head, before: Head | undefined): boolean {
   return !isSame || Math.abs(message.sentAt - before.sentAt) > GROUP_MS;
 }
 
-/** Bytes that are left when this few are worth a word. */
+/** Bytes that are left when this few are worth a word; told in steps, for a screen reader would read every one. */
 const FEW_LEFT = 400;
+const STEP = 100;
+
+const rounded = (bytes: number): number => Math.max(1, Math.ceil(bytes / STEP)) * STEP;
 
 export interface Room {
   /** What to tell, empty while there is plenty of room. */
@@ -87,6 +90,6 @@ export interface Room {
 export function roomLeft(text: string): Room {
   const left = CHAT_BYTES_MAX - new TextEncoder().encode(text.trim()).length;
   if (left < 0)
-    return { words: `This message is too long by about ${-left} characters. Shorten it, or send it in parts.`, isTooLong: true };
-  return { words: left <= FEW_LEFT ? `About ${left} characters left.` : "", isTooLong: false };
+    return { words: `This message is too long, by up to ${rounded(-left)} characters. Shorten it, or send it in parts.`, isTooLong: true };
+  return { words: left <= FEW_LEFT ? `At most ${rounded(left)} characters left.` : "", isTooLong: false };
 }
