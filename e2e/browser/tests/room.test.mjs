@@ -1,12 +1,7 @@
 // What one does in the room besides talking: keys, layouts, the chat's marks and links, the list, the end.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import {
-  eventually,
-  hook,
-  picture,
-  startBrowser,
-} from "../support/browser.mjs";
+import { eventually, hook, picture, startBrowser } from "../support/browser.mjs";
 import { startDev } from "../support/dark-tower.mjs";
 import { enter, reads, says, sees, WITHIN_MS } from "../support/people.mjs";
 import { stand } from "../support/processes.mjs";
@@ -35,11 +30,7 @@ describe("the room", { timeout: 170_000 }, () => {
 
   const attribute = (page, selector, name) => page.getAttribute(selector, name);
   const becomes = (page, selector, name, value) =>
-    eventually(
-      `${selector} with ${name}=${value}`,
-      WITHIN_MS,
-      async () => (await attribute(page, selector, name)) === value,
-    );
+    eventually(`${selector} with ${name}=${value}`, WITHIN_MS, async () => (await attribute(page, selector, name)) === value);
 
   test("keys do what a press would do, and nothing else", async () => {
     const { page, complaints, close } = await enter(browser, dev, "Ana");
@@ -63,10 +54,7 @@ describe("the room", { timeout: 170_000 }, () => {
     await page.waitForSelector(hook("people-panel"));
     await page.keyboard.press("c");
     await page.waitForSelector(hook("people-panel"), { state: "hidden" });
-    assert.equal(
-      await page.evaluate(() => document.activeElement?.dataset.testid),
-      "chat-input",
-    );
+    assert.equal(await page.evaluate(() => document.activeElement?.dataset.testid), "chat-input");
     await page.click(`${hook("chat-panel")} header button`);
 
     // A dialog has the keys to itself, and gives the focus back.
@@ -77,20 +65,13 @@ describe("the room", { timeout: 170_000 }, () => {
     await page.keyboard.press("Escape");
     await page.waitForSelector(hook("help-dialog"), { state: "detached" });
     assert.equal(await attribute(page, hook("mute"), "data-on"), "false");
-    assert.equal(
-      await page.evaluate(() => document.activeElement?.dataset.testid),
-      "more",
-    );
+    assert.equal(await page.evaluate(() => document.activeElement?.dataset.testid), "more");
 
     await page.$eval(hook("mute"), (button) => (button.disabled = true));
     await page.keyboard.press("m");
     await page.keyboard.press("v");
     await becomes(page, hook("camera"), "data-on", "false");
-    assert.equal(
-      await attribute(page, hook("mute"), "data-on"),
-      "false",
-      "a key does not press a disabled button",
-    );
+    assert.equal(await attribute(page, hook("mute"), "data-on"), "false", "a key does not press a disabled button");
     assert.deepEqual(complaints, []);
     await close();
   });
@@ -117,15 +98,10 @@ describe("the room", { timeout: 170_000 }, () => {
     await says(bo.page, "See https://example.org/a_(b). javascript:alert(1)");
     await reads(ana.page, "See https://example.org/a_(b). javascript:alert(1)");
     await eventually("a mark of one new message", WITHIN_MS, async () =>
-      /1 new message$/.test(
-        (await attribute(ana.page, hook("chat"), "aria-label")) ?? "",
-      ),
+      /1 new message$/.test((await attribute(ana.page, hook("chat"), "aria-label")) ?? ""),
     );
     await ana.page.click(hook("chat"));
-    assert.equal(
-      await attribute(ana.page, hook("chat"), "aria-label"),
-      "Chat (C)",
-    );
+    assert.equal(await attribute(ana.page, hook("chat"), "aria-label"), "Chat (C)");
     const links = await ana.page.$$eval(`${hook("chat-message")} a`, (found) =>
       found.map(({ href, target, rel }) => ({ href, target, rel })),
     );
@@ -149,9 +125,7 @@ describe("the room", { timeout: 170_000 }, () => {
 
     await ana.page.click(hook("quality"));
     await eventually("numbers of Bo's picture", WITHIN_MS, async () =>
-      /Bo: camera.*\d+ × \d+.*kb\/s/s.test(
-        (await ana.page.textContent(hook("connection-facts"))) ?? "",
-      ),
+      /Bo: camera.*\d+ × \d+.*kb\/s/s.test((await ana.page.textContent(hook("connection-facts"))) ?? ""),
     );
     await picture(ana.page, "room-connection");
 
@@ -161,10 +135,7 @@ describe("the room", { timeout: 170_000 }, () => {
     await ana.page.click(hook("confirm"));
     for (const { page } of [ana, bo]) {
       await page.waitForSelector(hook("error"));
-      assert.match(
-        await page.textContent(hook("error")),
-        /the meeting has ended/i,
-      );
+      assert.match(await page.textContent(hook("error")), /the meeting has ended/i);
     }
     assert.deepEqual([...ana.complaints, ...bo.complaints], []);
     await ana.close();
@@ -173,9 +144,7 @@ describe("the room", { timeout: 170_000 }, () => {
 
   test("a camera that is allowed only after leaving is let go at once", async () => {
     const late = () => {
-      const ask = navigator.mediaDevices.getUserMedia.bind(
-        navigator.mediaDevices,
-      );
+      const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
       globalThis.given = [];
       navigator.mediaDevices.getUserMedia = async (wishes) => {
         await new Promise((resolve) => (globalThis.allow = resolve));
@@ -191,11 +160,7 @@ describe("the room", { timeout: 170_000 }, () => {
     await page.waitForSelector(hook("ended"));
     await page.evaluate(() => globalThis.allow());
     await eventually("tracks that are ended", WITHIN_MS, () =>
-      page.evaluate(
-        () =>
-          globalThis.given.length === 2 &&
-          globalThis.given.every((track) => track.readyState === "ended"),
-      ),
+      page.evaluate(() => globalThis.given.length === 2 && globalThis.given.every((track) => track.readyState === "ended")),
     );
     await close();
   });
