@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common_core::name::escape;
+use futures_util::future::BoxFuture;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 use crate::e2ee::Secret;
 use crate::options::JoinOptions;
+use crate::ticket::{Ticket, TicketError, TicketSource, Why};
 use crate::trust::{HASH_BYTES, Trust, TrustError};
 
 /// A call that takes longer has failed.
@@ -63,6 +65,22 @@ pub enum ApiError {
         /// What was wrong.
         cause: String,
     },
+}
+
+impl From<ApiError> for TicketError {
+    fn from(error: ApiError) -> Self {
+        let cause = error.to_string();
+        match error {
+            // Too many, or the servers' own trouble.
+            ApiError::Refused { status, retry_after, .. } if status == StatusCode::TOO_MANY_REQUESTS || status >= 500 => {
+                Self::Later { cause, after: retry_after }
+            }
+            ApiError::Refused { code, message, .. } => Self::Refused { code, message },
+            ApiError::Url { .. } | ApiError::Trust(_) => Self::Refused { code: "INVALID_REQUEST".to_owned(), message: cause },
+            // A proxy between that answers for a dead server is no API.
+            ApiError::Unreachable { .. } | ApiError::Answer { .. } => Self::Later { cause, after: None },
+        }
+    }
 }
 
 /// When to ask again, in words; empty if nobody knows.
@@ -168,15 +186,21 @@ impl std::fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// Options with which to join. A hash that is none is left out: it could match nothing.
+    /// Options with which to join, once: without a [`TicketSource`] the client does not come back as a new participant.
     pub fn into_options(self, name: &str) -> JoinOptions {
+        JoinOptions { name: name.to_owned(), ..JoinOptions::default() }.with_ticket(self.into_ticket())
+    }
+
+    /// What joining needs of it. A hash that is none is left out: it could match nothing.
+    pub fn into_ticket(self) -> Ticket {
         let hashes = self.certificate_hashes.iter().filter_map(|text| <[u8; HASH_BYTES]>::try_from(STANDARD.decode(text).ok()?).ok());
-        JoinOptions {
-            signaling_fallback_url: Some(self.signaling_fallback_url).filter(|url| !url.is_empty()),
+        Ticket {
             certificate_hashes: hashes.collect(),
+            meeting_id: self.meeting_id,
+            join_token: self.join_token,
+            meeting_controller_url: self.meeting_controller_url,
+            signaling_fallback_url: Some(self.signaling_fallback_url).filter(|url| !url.is_empty()),
             media_handler_urls: self.media_handler_urls,
-            name: name.to_owned(),
-            ..JoinOptions::new(self.meeting_controller_url, self.meeting_id, self.join_token)
         }
     }
 }
@@ -251,6 +275,32 @@ impl Api {
             return serde_json::from_slice(&body).map_err(|error| ApiError::Answer { url, cause: error.to_string() });
         }
         Err(refusal(status, &body, retry_after))
+    }
+}
+
+/// Tickets for one meeting from the public API, for [`Client::join_with`](crate::Client::join_with).
+#[derive(Clone)]
+pub struct MeetingTickets {
+    api: Api,
+    meeting: MeetingUrl,
+    display_name: String,
+    bearer: Option<String>,
+}
+
+impl MeetingTickets {
+    /// Tickets for people who are let in under a name, by `bearer` where the meeting asks for an access token. It should be good for as long as
+    /// the meeting may last.
+    pub fn new(api: Api, meeting: MeetingUrl, display_name: impl Into<String>, bearer: Option<String>) -> Self {
+        Self { api, meeting, display_name: display_name.into(), bearer }
+    }
+}
+
+impl TicketSource for MeetingTickets {
+    fn ticket(&self, _why: Why) -> BoxFuture<'_, Result<Ticket, TicketError>> {
+        Box::pin(async {
+            let admission = self.api.join(&self.meeting, &self.display_name, self.bearer.as_deref()).await?;
+            Ok(admission.into_ticket())
+        })
     }
 }
 
@@ -337,6 +387,21 @@ mod tests {
             let text = refusal(StatusCode::TOO_MANY_REQUESTS, body, seconds(header)).to_string();
             assert!(text.starts_with("100 requests a minute (RATE_LIMITED, HTTP 429)") && text.ends_with(end), "{text}");
         }
+    }
+
+    /// Who came too fast or met dead servers asks again; who is not wanted does not.
+    #[test]
+    fn refusals_that_will_not_get_better_are_told_apart() {
+        for (status, is_final) in
+            [(400, true), (403, true), (404, true), (410, true), (409, true), (429, false), (500, false), (503, false)]
+        {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let error = TicketError::from(refusal(status, b"{}", seconds("3")));
+            assert_eq!(error.is_final(), is_final, "{status}: {error}");
+            assert!(is_final || matches!(error, TicketError::Later { after: Some(after), .. } if after.as_secs() == 3));
+        }
+        let unreachable = ApiError::Unreachable { url: "https://meet.example".into(), cause: "timed out".into() };
+        assert!(!TicketError::from(unreachable).is_final());
     }
 
     #[test]

@@ -7,6 +7,10 @@ const FIRST: Duration = Duration::from_millis(200);
 /// No wait is longer, jitter apart: half of the reconnection window (DESIGN section 7), so that one more try fits into it.
 const LONGEST: Duration = Duration::from_millis(2_500);
 
+/// A session that stood for so long was worth having: the next attempt is at once again. One that ended sooner counts as a failed attempt, so
+/// that a server that lets clients in and drops them is not dialled in a loop.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
+
 /// Waits between attempts: none, then doubling, each between half and one and a half of its nominal length, so that the
 /// clients of a node that died do not come back in step.
 #[derive(Debug, Default)]
@@ -15,6 +19,13 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// A session ended that had stood for `stood`.
+    pub(crate) fn ended_after(&mut self, stood: Duration) {
+        if stood >= STEADY_AFTER {
+            self.attempts = 0;
+        }
+    }
+
     /// How long to wait before the next attempt; `random` are any 32 random bits.
     pub(crate) fn next_wait(&mut self, random: u32) -> Duration {
         let attempt = self.attempts;
@@ -46,5 +57,15 @@ mod tests {
             assert_eq!(low.next_wait(0).as_millis(), nominal / 2);
             assert_eq!(high.next_wait(u32::MAX).as_millis(), nominal * 3 / 2);
         }
+    }
+
+    #[test]
+    fn only_a_session_that_stood_makes_the_next_attempt_immediate() {
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.next_wait(0), Duration::ZERO);
+        backoff.ended_after(STEADY_AFTER - Duration::from_millis(1));
+        assert_eq!(backoff.next_wait(0), FIRST / 2);
+        backoff.ended_after(STEADY_AFTER);
+        assert_eq!(backoff.next_wait(0), Duration::ZERO);
     }
 }

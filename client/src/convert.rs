@@ -6,12 +6,27 @@ use proto::convert::{FieldError, id, media_stream};
 use proto::v1;
 
 use crate::event::Event;
-use crate::roster::{Change, LeaveReason, Participant, StateUpdate};
+use crate::roster::{Change, LeaveReason, Participant, STREAMS_MAX, StateUpdate};
+
+/// Longest text of a server that is taken, in bytes: names have at most 64 characters, and nothing else is longer (DESIGN section 4).
+const TEXT_BYTES_MAX: usize = 1_024;
+/// Longest chat message that is taken, in bytes: four times what a controller accepts.
+const CHAT_BYTES_MAX: usize = 16 * 1_024;
+/// Largest payload from another participant that is taken, in bytes: twice what a controller accepts, less a little.
+const RELAY_BYTES_MAX: usize = 64 * 1_024;
+
+/// Refuses what is longer than anything the contract allows: what is kept must be bounded, whoever sends it.
+fn bounded(field: &'static str, length: usize, max: usize) -> Result<(), FieldError> {
+    if length > max { Err(FieldError::new(field, "is longer than the contract allows")) } else { Ok(()) }
+}
 
 /// A participant. A media stream that makes no sense is left out with a line in the log: the others are worth having.
 pub(crate) fn participant(participant: v1::Participant) -> Result<Participant, FieldError> {
     let participant_id: ParticipantId = id("participant_id", &participant.participant_id)?;
-    let streams = participant.streams.into_iter().filter_map(|stream| match stream_of(participant_id, stream) {
+    for (field, text) in [("name", &participant.name), ("role", &participant.role), ("user_id", &participant.user_id)] {
+        bounded(field, text.len(), TEXT_BYTES_MAX)?;
+    }
+    let streams = participant.streams.into_iter().take(STREAMS_MAX).filter_map(|stream| match stream_of(participant_id, stream) {
         Ok(stream) => Some((stream.stream_id, stream)),
         Err(error) => {
             tracing::warn!(%error, %participant_id, "a media stream of the roster is left out");
@@ -39,6 +54,7 @@ pub(crate) fn participants(all: Vec<v1::Participant>) -> Vec<Participant> {
 }
 
 fn stream_of(participant_id: ParticipantId, stream: v1::MediaStream) -> Result<MediaStream, FieldError> {
+    bounded("codec", stream.metadata.as_ref().map_or(0, |metadata| metadata.codec.len()), TEXT_BYTES_MAX)?;
     media_stream(participant_id, &stream.stream_id, stream.stream_type, stream.metadata)
 }
 
@@ -99,12 +115,23 @@ pub(crate) fn heard(body: v1::server_message::Body) -> Result<Heard, FieldError>
             rtt_ms: quality.rtt_ms,
         }),
         Body::Relay(relay) => {
+            bounded("kind", relay.kind.len(), TEXT_BYTES_MAX)?;
+            bounded("payload", relay.payload.len(), RELAY_BYTES_MAX)?;
             Heard::Event(Event::Relay { source: id("source_id", &relay.source_id)?, kind: relay.kind, payload: relay.payload })
         }
         Body::MuteRequest(request) => {
+            bounded("reason", request.reason.len(), TEXT_BYTES_MAX)?;
             Heard::Event(Event::MuteRequested { microphone: request.microphone, camera: request.camera, reason: request.reason })
         }
-        Body::Chat(chat) => Heard::Chat(chat),
+        Body::Chat(chat) => {
+            bounded("content", chat.content.len(), CHAT_BYTES_MAX)?;
+            for (field, text) in
+                [("sender_id", &chat.sender_id), ("sender_name", &chat.sender_name), ("client_message_id", &chat.client_message_id)]
+            {
+                bounded(field, text.len(), TEXT_BYTES_MAX)?;
+            }
+            Heard::Chat(chat)
+        }
         Body::Reconnect(reconnect) => Heard::Reconnect(reconnect),
         Body::MediaServer(info) => Heard::MediaServer(info),
         Body::Pong(pong) => Heard::Pong(pong),

@@ -6,13 +6,15 @@ use proto::v1;
 use tokio::sync::broadcast;
 
 use crate::end::SessionEnd;
+use crate::meeting::RequestError;
 use crate::roster::{LeaveReason, Participant, StateUpdate};
 
 /// Events that wait for a slow application; after that the oldest are lost, which [`Event::Lagged`] tells.
 pub(crate) const EVENTS_MAX: usize = 1_024;
 
-/// Something that happened.
+/// Something that happened. Later versions may tell of more.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// Somebody came.
     ParticipantJoined(Participant),
@@ -106,6 +108,21 @@ pub enum Event {
     },
     /// Signaling stands again, same participant; what changed meanwhile came as events before this one.
     Resumed,
+    /// The old place was lost; the client joined anew by itself, as a new participant. Published media streams go on under their ids, subscriptions are
+    /// renewed; the others saw the old participant leave and a new one come.
+    Rejoined {
+        /// Who one was.
+        before: ParticipantId,
+        /// Who one is.
+        now: ParticipantId,
+    },
+    /// After a return a publication or a subscription of ours could not be renewed, and will not be tried again.
+    NotRestored {
+        /// Which media stream.
+        stream_id: StreamId,
+        /// Why.
+        error: RequestError,
+    },
     /// No media flows until another session with a handler stands; one is asked for.
     MediaLost {
         /// In words.

@@ -1,6 +1,6 @@
 //! The participant's way to a handler: dials, says hello, reads groups, and finds another handler when one fails.
 //!
-//! In: [`MediaServerInfo`](v1::MediaServerInfo) from signaling. Out: the present [`Link`] for publishers, records, events.
+//! In: [`Offer`]s from signaling. Out: the present [`Link`] for publishers, records, events.
 //! Make before break: the old session is kept until the new one stands, and a while longer for groups under way.
 
 use std::sync::Arc;
@@ -27,6 +27,13 @@ use crate::silence::{CHECK_INTERVAL, Silence};
 /// How long an old session is kept for groups under way: a publisher starts on the new one at its next key frame.
 const RETIRE_AFTER: Duration = Duration::from_secs(5);
 
+/// A handler that signaling names, with a token for it.
+pub(crate) struct Offer {
+    pub(crate) info: v1::MediaServerInfo,
+    /// The token is another participant's than that of the session in use, which is worth nothing from now on.
+    pub(crate) is_anew: bool,
+}
+
 /// A session with a handler on which media flows.
 #[derive(Clone)]
 pub(crate) struct Link {
@@ -47,12 +54,12 @@ pub(crate) fn standby(dialer: &Dialer, options: &JoinOptions) -> Option<(String,
     Some((url, AbortOnDropHandle::new(tokio::spawn(dial))))
 }
 
-/// Keeps a link standing until the channel of infos closes.
+/// Keeps a link standing until the channel of offers closes.
 pub(crate) struct LinkKeeper {
     pub(crate) dialer: Dialer,
     pub(crate) options: Arc<JoinOptions>,
     pub(crate) requests: Requests,
-    pub(crate) infos: mpsc::Receiver<v1::MediaServerInfo>,
+    pub(crate) offers: mpsc::Receiver<Offer>,
     pub(crate) link: watch::Sender<Option<Link>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) records: Arc<RecordQueue>,
@@ -65,6 +72,7 @@ struct Current {
     connection: MediaConnection,
     control: MediaControl,
     silence: Silence,
+    began: Instant,
     /// Dropping it ends the reading.
     _reader: AbortOnDropHandle<()>,
 }
@@ -83,7 +91,7 @@ enum Wanted {
 
 /// What the keeper woke up for.
 enum Step {
-    Info(Option<v1::MediaServerInfo>),
+    Offer(Option<Offer>),
     Control(Result<v1::MediaServerMessage, SessionEnd>),
     Attempted(Result<(MediaConnection, MediaControl), String>),
     Tick,
@@ -104,17 +112,17 @@ impl LinkKeeper {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let step = tokio::select! {
-                info = self.infos.recv() => Step::Info(info),
+                offer = self.offers.recv() => Step::Offer(offer),
                 message = next_control(&mut current) => Step::Control(message),
                 attempted = finish(&mut attempt) => Step::Attempted(attempted),
                 _ = ticks.tick() => Step::Tick,
             };
             match step {
-                Step::Info(None) => break,
-                Step::Info(Some(info)) => {
+                Step::Offer(None) => break,
+                Step::Offer(Some(Offer { info, is_anew })) => {
                     let stands = current.as_ref().is_some_and(|it| it.connection.url() == info.media_handler_url);
                     // After a resume the live session stays as it is if the handler is the same (DESIGN section 4).
-                    if !(stands && attempt.is_none()) {
+                    if is_anew || !(stands && attempt.is_none()) {
                         by_silence = false;
                         backoff = Backoff::default();
                         attempt = Some(self.attempt(Wanted::This(info), &mut backoff));
@@ -127,24 +135,31 @@ impl LinkKeeper {
                     self.control(message);
                 }
                 Step::Control(Err(end)) => {
-                    let failed = current.take().map(|it| it.connection.url().to_owned()).unwrap_or_default();
+                    let failed = current.take().map(|it| {
+                        backoff.ended_after(it.began.elapsed());
+                        it.connection.url().to_owned()
+                    });
                     self.link.send_replace(None);
                     self.tell(Event::MediaLost { reason: end.to_string() });
                     if attempt.is_none() {
-                        backoff = Backoff::default();
-                        attempt = Some(self.attempt(Wanted::Other(failed), &mut backoff));
+                        attempt = Some(self.attempt(Wanted::Other(failed.unwrap_or_default()), &mut backoff));
                     }
                 }
                 Step::Attempted(Ok((connection, control))) => {
                     attempt = None;
                     by_silence = false;
-                    backoff = Backoff::default();
                     number += 1;
                     let inlet = Inlet { records: self.records.clone(), encryption: self.encryption.clone() };
                     let reader = AbortOnDropHandle::new(tokio::spawn(read_groups(connection.clone(), inlet, groups.clone())));
                     let link = Link { number, connection: connection.clone(), control: control.sender() };
                     let url = connection.url().to_owned();
-                    let old = current.replace(Current { connection, control, silence: Silence::new(now()), _reader: reader });
+                    let old = current.replace(Current {
+                        connection,
+                        control,
+                        silence: Silence::new(now()),
+                        began: Instant::now(),
+                        _reader: reader,
+                    });
                     self.link.send_replace(Some(link));
                     self.tell(Event::MediaServerChanged { url });
                     if let Some(old) = old {
@@ -234,7 +249,12 @@ impl LinkKeeper {
                     self.tell(Event::LayerPaused { stream_id, paused: layer.paused });
                 }
             }
-            Some(Body::Report(report)) => self.tell(Event::SubscriptionReport(report)),
+            Some(Body::Report(report)) => {
+                if let Some(stream_id) = id(&report.stream_id) {
+                    self.records.report(stream_id, report.clone());
+                }
+                self.tell(Event::SubscriptionReport(report));
+            }
             Some(Body::Error(error)) => {
                 tracing::warn!(code = error.code, message = %common_core::name::escape(&error.message, 200), "the handler reports an error");
             }
@@ -303,11 +323,14 @@ async fn read_group(mut reader: RecordReader, inlet: Inlet) {
     loop {
         match reader.next().await {
             Ok(Some(record)) => {
-                let kind = record.header.kind;
+                let (kind, id) = (record.header.kind, record.header.stream_id);
                 let record = match &inlet.encryption {
                     Some(encryption) => encryption.open(record, Instant::now()),
                     None => Some(record),
                 };
+                if record.is_none() {
+                    inlet.records.undecryptable(id);
+                }
                 match record.map(|record| inlet.records.push(record)) {
                     Some(Pushed::Taken) => {}
                     Some(Pushed::Full) => return reader.stop(Code::Expired),

@@ -60,6 +60,11 @@ impl MediaConnection {
         quinn::Connection::stats(&self.session).udp_rx.datagrams
     }
 
+    /// To the handler and back, smoothed.
+    pub fn round_trip(&self) -> Duration {
+        quinn::Connection::stats(&self.session).path.rtt
+    }
+
     /// Opens the control stream and says hello. Returns as soon as the hello is on its way: media may follow right behind it.
     pub async fn hello(&self, connection_token: &str) -> Result<MediaControl, SessionEnd> {
         let hello = MediaHello { connection_token: connection_token.to_owned(), datagrams: false };

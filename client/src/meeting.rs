@@ -1,7 +1,7 @@
 //! What an application holds: a [`Client`] that joins, a [`Meeting`] to act in.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,28 +10,35 @@ use common_core::{Code, ParticipantId, StreamId};
 use proto::convert::FieldError;
 use proto::v1::{self, client_message::Body, server_message};
 use thiserror::Error;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use crate::dial::{DialError, Dialer};
+use crate::e2ee::MeetingKeys;
 use crate::e2ee::chat::TooLong;
 use crate::encryption::{Encryption, EncryptionError, EncryptionInfo};
 use crate::end::SessionEnd;
 use crate::event::{EVENTS_MAX, Event, Events};
 use crate::link::{Link, LinkKeeper, standby};
 use crate::options::JoinOptions;
-use crate::publisher::Publisher;
+use crate::publisher::{Counters, Publisher};
 use crate::records::{RecordQueue, Records};
 use crate::roster::{Roster, StateUpdate};
-use crate::session::{COMMANDS_MAX, Command, Outlets, Requests, Session, dial_controller, enter};
+use crate::session::{COMMANDS_MAX, Command, Controllers, Endings, Outlets, Requests, Session, dial, enter};
+use crate::stats::Stats;
+use crate::status::{ChatLog, ConnectionState, Status};
+use crate::ticket::{TicketError, TicketSource, Why};
 
 /// Handlers on offer that the link keeper has not looked at: one by the snapshot, one by an order to move, and some room.
-const INFOS_MAX: usize = 4;
+const OFFERS_MAX: usize = 4;
 
 /// Why joining failed.
 #[derive(Debug, Error)]
 pub enum JoinError {
+    /// The source of tickets gave none.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
     /// No session with the controller.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -97,6 +104,12 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    /// The server's words for a refusal.
+    pub(crate) fn refused(error: v1::ErrorMessage) -> Self {
+        let code = Code::from(v1::ErrorCode::try_from(error.code).unwrap_or(v1::ErrorCode::Unknown));
+        Self::Refused { code, message: common_core::name::escape(&error.message, 300), details: error.details.into_iter().collect() }
+    }
+
     /// The server's code, if it refused.
     pub fn code(&self) -> Option<Code> {
         match self {
@@ -162,45 +175,46 @@ impl Client {
         &self.dialer
     }
 
+    /// Joins by a ticket of `tickets`, which is asked again when this participant cannot come back any more: the client then joins anew by itself,
+    /// as a new participant ([`Event::Rejoined`]), for at most [`JoinOptions::rejoin_within`]. Never after it was removed, after the meeting
+    /// ended, or when the participant came in elsewhere. Of `wishes` everything counts but the ticket's own fields.
+    ///
+    /// When the future is dropped, nothing is left behind but a ticket that may be spent.
+    pub async fn join_with(&self, tickets: impl TicketSource, wishes: JoinOptions) -> Result<Joined, JoinError> {
+        let ticket = tickets.ticket(Why::Join).await?;
+        self.join(JoinOptions { tickets: Some(Arc::new(tickets)), ..wishes.with_ticket(ticket) }).await
+    }
+
     /// Joins. Dials the controller and the best handler at once, and sends each token as soon as a session takes it: to the
     /// first frame it is four round trips. When the future is dropped, nothing is left behind.
     pub async fn join(&self, options: JoinOptions) -> Result<Joined, JoinError> {
         let keys = options.keys()?;
         let standby = standby(&self.dialer, &options);
-        let (connection, url) = dial_controller(&self.dialer, &options).await?;
-        let request = v1::JoinRequest {
-            meeting_id: options.meeting_id.clone(),
-            join_token: if options.resume_token.is_empty() { options.join_token.clone() } else { String::new() },
-            participant_name: options.name.clone(),
-            capabilities: Some(options.capabilities.clone()),
-            resume_token: options.resume_token.clone(),
-            auto_subscribe: options.auto_subscribe,
-            chat_after_sequence: options.chat_after_sequence,
-            e2ee_key_id: keys.as_ref().map(|keys| keys.key_id().to_owned()).unwrap_or_default(),
-        };
-        let entered = enter(connection, url, request).await?;
+        let (connection, url) = dial(&self.dialer, &Controllers::new(&options)).await?;
+        let key_id = keys.as_ref().map(MeetingKeys::key_id).unwrap_or_default();
+        let entered = enter(connection, url, options.join_request(key_id)).await?;
         let me: ParticipantId = proto::convert::id("participant_id", &entered.response.participant_id)
             .map_err(|error: FieldError| JoinError::Answer(error.to_string()))?;
 
         let info = MeetingInfo::from(entered.response.meeting.clone().unwrap_or_default());
         let options = Arc::new(options);
-        let (resume_token_tx, resume_token) = watch::channel(String::new());
+        let (status_tx, status) = watch::channel(Status::new(me));
         let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (events_tx, events) = broadcast::channel(EVENTS_MAX);
         let (roster_tx, roster) = watch::channel(Arc::new(Roster::default()));
-        let (round_trip_tx, round_trip) = watch::channel(None);
-        let (infos_tx, infos) = mpsc::channel(INFOS_MAX);
+        let (offers_tx, offers) = mpsc::channel(OFFERS_MAX);
         let (link_tx, link) = watch::channel(None);
         let queue = Arc::new(RecordQueue::default());
+        let chat = Arc::new(ChatLog::default());
         let requests = Requests { commands };
         let encryption = keys.map(|keys| Arc::new(Encryption::new(keys, &events_tx)));
-        let dropped = CancellationToken::new();
+        let endings = Endings::default();
         let outlets = Outlets {
             roster: roster_tx,
-            resume_token: resume_token_tx,
-            round_trip: round_trip_tx,
+            status: status_tx,
+            chat: chat.clone(),
             events: events_tx.clone(),
-            infos: infos_tx,
+            offers: offers_tx,
             records: queue.clone(),
             encryption: encryption.clone(),
         };
@@ -208,20 +222,32 @@ impl Client {
             dialer: self.dialer.clone(),
             options: options.clone(),
             requests: requests.clone(),
-            infos,
+            offers,
             link: link_tx,
             events: events_tx.clone(),
             records: queue.clone(),
             encryption: encryption.clone(),
             standby,
         };
-        let session = Session::new(self.dialer.clone(), options, me, entered, outlets, commands_rx, dropped.clone());
+        let session = Session::new(self.dialer.clone(), options, me, entered, outlets, commands_rx, endings.clone());
         tokio::spawn(keeper.run());
         tokio::spawn(session.run());
 
-        let guard = dropped.drop_guard();
-        let inner =
-            Inner { me, info, encryption, resume_token, requests, roster, round_trip, link, events: events_tx.downgrade(), _guard: guard };
+        let guard = endings.leave.clone().drop_guard();
+        let inner = Inner {
+            info,
+            encryption,
+            requests,
+            roster,
+            status,
+            chat,
+            link,
+            events: events_tx.downgrade(),
+            endings,
+            records: queue.clone(),
+            publications: Mutex::default(),
+            _guard: guard,
+        };
         Ok(Joined { meeting: Meeting { inner: Arc::new(inner) }, events: Events::new(events), records: Records { queue } })
     }
 }
@@ -267,23 +293,39 @@ pub struct Meeting {
 }
 
 struct Inner {
-    me: ParticipantId,
     info: MeetingInfo,
     encryption: Option<Arc<Encryption>>,
-    resume_token: watch::Receiver<String>,
     requests: Requests,
     roster: watch::Receiver<Arc<Roster>>,
-    round_trip: watch::Receiver<Option<Duration>>,
+    status: watch::Receiver<Status>,
+    chat: Arc<ChatLog>,
     link: watch::Receiver<Option<Link>>,
     /// Weak, so that the events end with the tasks that tell them.
     events: broadcast::WeakSender<Event>,
+    endings: Endings,
+    records: Arc<RecordQueue>,
+    /// Those whose publisher still stands are told in statistics.
+    publications: Mutex<Vec<(MediaStream, Weak<Counters>)>>,
     _guard: DropGuard,
 }
 
 impl Meeting {
-    /// Oneself.
+    /// Oneself; another after [`Event::Rejoined`].
     pub fn participant_id(&self) -> ParticipantId {
-        self.inner.me
+        self.inner.status.borrow().participant_id
+    }
+
+    /// Whether signaling stands.
+    pub fn state(&self) -> ConnectionState {
+        self.inner.status.borrow().state.clone()
+    }
+
+    /// Waits until the state is another than `known`, and returns it; at once if it is. Cancel-safe.
+    pub async fn state_changed(&self, known: &ConnectionState) -> ConnectionState {
+        let mut status = self.inner.status.clone();
+        let changed = status.wait_for(|status| status.state != *known).await.map(|status| status.state.clone());
+        // The task tells its end before it goes; only a runtime that shuts down takes it away without.
+        changed.unwrap_or_else(|_| ConnectionState::Ended(SessionEnd::lost("the runtime is shutting down")))
     }
 
     /// What the meeting was created with.
@@ -299,12 +341,22 @@ impl Meeting {
     /// With which this participant comes back when this process cannot: through [`Api::rejoin`](crate::api::Api::rejoin) and
     /// [`JoinOptions::resume_token`]. Changes with each resume. A secret.
     pub fn resume_token(&self) -> String {
-        self.inner.resume_token.borrow().clone()
+        self.inner.status.borrow().resume_token.clone()
     }
 
     /// Everybody else, as of the event that was told last.
     pub fn roster(&self) -> Arc<Roster> {
         self.inner.roster.borrow().clone()
+    }
+
+    /// The same, to be watched: marked as changed whenever somebody comes, goes, publishes or says something about themselves.
+    pub fn watch_roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.inner.roster.clone()
+    }
+
+    /// What was said, oldest first: the newest [`CHAT_KEPT_MAX`](crate::CHAT_KEPT_MAX) of what has come as events.
+    pub fn chat_history(&self) -> Vec<v1::ChatMessage> {
+        self.inner.chat.snapshot()
     }
 
     /// Events from now on, for one more listener.
@@ -319,7 +371,31 @@ impl Meeting {
 
     /// To the controller and back, when it was measured.
     pub fn round_trip(&self) -> Option<Duration> {
-        *self.inner.round_trip.borrow()
+        self.inner.status.borrow().round_trip
+    }
+
+    /// What the meeting costs and how well it goes, now.
+    pub fn stats(&self) -> Stats {
+        let (signaling, round_trip) = {
+            let status = self.inner.status.borrow();
+            (status.signaling, status.round_trip)
+        };
+        let (handler_url, media_round_trip) = match self.inner.link.borrow().as_ref() {
+            Some(link) => (link.connection.url().to_owned(), Some(link.connection.round_trip())),
+            None => (String::new(), None),
+        };
+        let publications = self.inner.publications.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = publications.iter().filter_map(|(stream, counters)| Some(counters.upgrade()?.stats(stream)));
+        let publications = standing.collect();
+        let (subscriptions, dropped_groups) = self.inner.records.stats(&self.roster());
+        Stats { signaling, round_trip, handler_url, media_round_trip, publications, subscriptions, dropped_groups }
+    }
+
+    /// A publisher's counters count for statistics as long as it stands.
+    pub(crate) fn measure(&self, stream: &MediaStream, counters: &Arc<Counters>) {
+        let mut publications = self.inner.publications.lock().unwrap_or_else(PoisonError::into_inner);
+        publications.retain(|(_, counters)| counters.strong_count() > 0);
+        publications.push((stream.clone(), Arc::downgrade(counters)));
     }
 
     /// Whether a session with a handler stands; media flows only then.
@@ -339,7 +415,7 @@ impl Meeting {
     pub async fn publish(&self, description: StreamDescription) -> Result<Publisher, RequestError> {
         let stream = MediaStream {
             stream_id: description.stream_id,
-            participant_id: self.inner.me,
+            participant_id: self.participant_id(),
             stream_type: description.stream_type,
             codec: description.codec,
             max_bitrate: description.max_bitrate,
@@ -422,12 +498,23 @@ impl Meeting {
         }
     }
 
-    /// Leaves. Returns when the controller knows, or after a second.
+    /// Leaves: the others are told at once. Returns when the controller knows, or after two seconds at most. When the future is dropped, the
+    /// participant leaves all the same.
     pub async fn leave(&self) {
-        let (done, wait) = oneshot::channel();
-        if self.inner.requests.commands.send(Command::Leave(done)).await.is_ok() {
-            // An error means that the meeting was over already.
-            let _ = wait.await;
-        }
+        self.inner.endings.leave.cancel();
+        self.over().await;
+    }
+
+    /// Ends at once, without a word: the others see the participant lost when the server has waited for it to come back. Returns within a second.
+    /// When the future is dropped, it ends all the same.
+    pub async fn close(&self) {
+        self.inner.endings.close.cancel();
+        self.over().await;
+    }
+
+    /// Waits for the end of the session's task, which holds the only sender.
+    async fn over(&self) {
+        let mut status = self.inner.status.clone();
+        while status.changed().await.is_ok() {}
     }
 }

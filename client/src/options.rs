@@ -1,11 +1,13 @@
 //! What is needed to join, and what may be wished.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1;
 
 use crate::e2ee::{MeetingKeys, Secret};
 use crate::meeting::JoinError;
+use crate::ticket::{Ticket, TicketSource};
 use crate::trust::{HASH_BYTES, Trust};
 
 /// Everything that [`join`](crate::Client::join) needs. Mostly made from an [`Admission`](crate::api::Admission).
@@ -41,6 +43,11 @@ pub struct JoinOptions {
     /// Of an encrypted meeting. With it everything that is published and said is sealed, and the meeting is entered only if it asks for that and
     /// goes by the same secret; a meeting that asks for encryption is not entered without one.
     pub secret: Option<Secret>,
+    /// Asked for a new ticket when this participant cannot come back any more; [`Client::join_with`](crate::Client::join_with) sets it. `None`:
+    /// the meeting is then over for this client.
+    pub tickets: Option<Arc<dyn TicketSource>>,
+    /// How long, from a loss on, to try to come back as a new participant before giving up.
+    pub rejoin_within: Duration,
     /// A request that was not answered within this fails.
     pub request_timeout: Duration,
     /// After a loss, how long to try before giving up. The server forgets a participant 5 s after it notices (DESIGN section 7).
@@ -56,6 +63,13 @@ impl std::fmt::Debug for JoinOptions {
             .field("media_handler_urls", &self.media_handler_urls)
             .field("is_back", &!self.resume_token.is_empty())
             .finish_non_exhaustive()
+    }
+}
+
+/// Wishes without a ticket, for [`Client::join_with`](crate::Client::join_with).
+impl Default for JoinOptions {
+    fn default() -> Self {
+        Self::new(String::new(), String::new(), String::new())
     }
 }
 
@@ -82,6 +96,8 @@ impl JoinOptions {
             },
             chat_after_sequence: 0,
             secret: None,
+            tickets: None,
+            rejoin_within: Duration::from_secs(120),
             request_timeout: Duration::from_secs(10),
             resume_within: Duration::from_secs(30),
         }
@@ -94,6 +110,35 @@ impl JoinOptions {
         let Some(secret) = &self.secret else { return Ok(None) };
         let meeting_id = self.meeting_id.parse().map_err(|_| JoinError::Answer("a meeting's id is a UUID".to_owned()))?;
         Ok(Some(MeetingKeys::new(secret, meeting_id)))
+    }
+
+    /// The same wishes, with the addresses and the token of `ticket`.
+    #[must_use]
+    pub fn with_ticket(self, ticket: Ticket) -> Self {
+        Self {
+            meeting_id: ticket.meeting_id,
+            join_token: ticket.join_token,
+            meeting_controller_url: ticket.meeting_controller_url,
+            signaling_fallback_url: ticket.signaling_fallback_url,
+            media_handler_urls: ticket.media_handler_urls,
+            certificate_hashes: ticket.certificate_hashes,
+            ..self
+        }
+    }
+
+    /// The request with which to join by what these options hold: as oneself with the resume token, else by the join token. The id of the key
+    /// is empty without a secret.
+    pub(crate) fn join_request(&self, e2ee_key_id: &str) -> v1::JoinRequest {
+        v1::JoinRequest {
+            meeting_id: self.meeting_id.clone(),
+            join_token: if self.resume_token.is_empty() { self.join_token.clone() } else { String::new() },
+            participant_name: self.name.clone(),
+            capabilities: Some(self.capabilities.clone()),
+            resume_token: self.resume_token.clone(),
+            auto_subscribe: self.auto_subscribe,
+            chat_after_sequence: self.chat_after_sequence,
+            e2ee_key_id: e2ee_key_id.to_owned(),
+        }
     }
 
     /// Who is believed at nodes whose certificates have these hashes.

@@ -4,14 +4,14 @@
 //! QUIC within 300 ms breaks its group off (`EXPIRED`); it goes on at the next key frame, sound with the next packet. The first
 //! burst on a new session is exempt until caught up, at most 2 s; what is published before the first session stands waits as long.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use common_core::frame::PAYLOAD_BYTES_MAX;
 use common_core::media::MediaStream;
-use common_core::{Code, FrameFlags, FrameHeader, FrameKind, StreamId};
+use common_core::{Code, FRAME_HEADER_BYTES, FrameFlags, FrameHeader, FrameKind, Moment, StreamId};
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ use crate::e2ee::{StreamSealer, overhead_bytes};
 use crate::event::Event;
 use crate::link::Link;
 use crate::meeting::{Meeting, RequestError};
+use crate::stats::PublicationStats;
+use crate::stats::rate::Rate;
 
 /// Frames that wait for the writer: two seconds at 60 a second.
 const QUEUE_FRAMES_MAX: usize = 120;
@@ -89,6 +91,14 @@ pub enum SendError {
 pub struct PublisherCounts {
     /// Handed to QUIC whole.
     pub sent: u64,
+    /// Of these, the last of a frame, which made it whole.
+    pub frames: u64,
+    /// Of these, key frames.
+    pub key_frames: u64,
+    /// Headers and payloads of what was sent.
+    pub bytes: u64,
+    /// Groups that were begun.
+    pub groups: u64,
     /// Not sent: late, without a session, or waiting for a key frame.
     pub dropped: u64,
     /// Groups that were broken off because they were late.
@@ -97,13 +107,87 @@ pub struct PublisherCounts {
     pub stopped_groups: u64,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
+/// What a publisher and its writer count, and whoever asks for statistics reads.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    origin: Instant,
+    bitrate: Mutex<Rate>,
     sent: AtomicU64,
+    frames: AtomicU64,
+    key_frames: AtomicU64,
+    bytes: AtomicU64,
+    groups: AtomicU64,
     dropped: AtomicU64,
     late_groups: AtomicU64,
     stopped_groups: AtomicU64,
     queued_bytes: AtomicUsize,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            origin: Instant::now(),
+            bitrate: Mutex::default(),
+            sent: zero(),
+            frames: zero(),
+            key_frames: zero(),
+            bytes: zero(),
+            groups: zero(),
+            dropped: zero(),
+            late_groups: zero(),
+            stopped_groups: zero(),
+            queued_bytes: AtomicUsize::default(),
+        }
+    }
+}
+
+impl Counters {
+    fn bitrate(&self) -> (MutexGuard<'_, Rate>, Moment) {
+        let now = Moment::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX));
+        // Nothing panics while it holds the lock; if something did, a rate is wrong for a second.
+        (self.bitrate.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+
+    /// A record was handed to QUIC whole.
+    fn sent(&self, header: &FrameHeader) {
+        let bytes = FRAME_HEADER_BYTES as u64 + u64::from(header.payload_length);
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if header.ends_frame() {
+            self.frames.fetch_add(1, Ordering::Relaxed);
+            self.key_frames.fetch_add(u64::from(header.kind == FrameKind::VideoKey), Ordering::Relaxed);
+        }
+        let (mut rate, now) = self.bitrate();
+        rate.add(bytes * 8, now);
+    }
+
+    fn counts(&self) -> PublisherCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PublisherCounts {
+            sent: read(&self.sent),
+            frames: read(&self.frames),
+            key_frames: read(&self.key_frames),
+            bytes: read(&self.bytes),
+            groups: read(&self.groups),
+            dropped: read(&self.dropped),
+            late_groups: read(&self.late_groups),
+            stopped_groups: read(&self.stopped_groups),
+        }
+    }
+
+    /// What stands about `stream` in a snapshot.
+    pub(crate) fn stats(&self, stream: &MediaStream) -> PublicationStats {
+        let (mut rate, now) = self.bitrate();
+        PublicationStats {
+            stream_id: stream.stream_id,
+            stream_type: stream.stream_type,
+            codec: stream.codec.clone(),
+            bitrate: rate.per_second(now),
+            counts: self.counts(),
+            queued_bytes: self.queued_bytes.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Sends the frames of one media stream. Dropping it ends the sending; [`unpublish`](Self::unpublish) tells the meeting too.
@@ -159,6 +243,7 @@ impl Publisher {
             window_at: Instant::now(),
         };
         tokio::spawn(writer.run());
+        meeting.measure(&stream, &counters);
         Self { meeting, stream, sequence: 0, is_encrypted, wants_key: false, queue, counters }
     }
 
@@ -215,12 +300,7 @@ impl Publisher {
 
     /// What became of the records so far.
     pub fn counts(&self) -> PublisherCounts {
-        PublisherCounts {
-            sent: self.counters.sent.load(Ordering::Relaxed),
-            dropped: self.counters.dropped.load(Ordering::Relaxed),
-            late_groups: self.counters.late_groups.load(Ordering::Relaxed),
-            stopped_groups: self.counters.stopped_groups.load(Ordering::Relaxed),
-        }
+        self.counters.counts()
     }
 
     /// Ends the present group, and waits until the handler has all of it, or until it is dropped as late.
@@ -291,13 +371,13 @@ impl Writer {
                 }
                 None => break,
             };
-            let bytes = queued.payload.len();
+            let (bytes, header) = (queued.payload.len(), queued.header);
             let outcome = self.write(queued).await;
             self.counters.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             match outcome {
-                Ok(()) => self.counters.sent.fetch_add(1, Ordering::Relaxed),
-                Err(()) => self.counters.dropped.fetch_add(1, Ordering::Relaxed),
-            };
+                Ok(()) => self.counters.sent(&header),
+                Err(()) => drop(self.counters.dropped.fetch_add(1, Ordering::Relaxed)),
+            }
             if self.frames.is_empty() {
                 self.exempt_until = None;
             }
@@ -387,6 +467,7 @@ impl Writer {
                 // The newest group of a picture first. An error means that the stream is over already: the write will tell.
                 let _ = stream.set_priority(if self.is_audio { AUDIO_PRIORITY } else { self.groups });
                 self.asked = false;
+                self.counters.groups.fetch_add(1, Ordering::Relaxed);
                 self.group = Some(Group { stream, link, began: Instant::now() });
             }
             Ok(Err(error)) => tracing::debug!(stream = %self.stream_id, %error, "no stream for a group"),

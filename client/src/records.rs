@@ -4,17 +4,26 @@
 //! application is too slow: a record that finds the queue full is dropped with the rest of its group, and counted; the next
 //! group is tried again. An eighth of the queue is kept for sound.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use common_core::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, StreamId};
+use common_core::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Moment, StreamId};
+use proto::v1::SubscriptionReport;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::doubles::Doubles;
+use crate::roster::Roster;
+use crate::stats::SubscriptionStats;
+use crate::stats::meter::Meter;
 
 /// Bytes that wait for the application: 2.5 s at 100 Mb/s.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Stream ids that are measured, and handlers' reports that are kept; what is received beyond them has no statistics. More than one can watch at
+/// a time by an order.
+const METERS_MAX: usize = 1_024;
 /// Records that wait for the application: 2.7 s of fifty pictures at 60 a second.
 const RECORDS_MAX: usize = 8 * 1024;
 
@@ -47,16 +56,34 @@ struct State {
     waiting: VecDeque<ReceivedRecord>,
     bytes: usize,
     doubles: Doubles,
+    meters: BTreeMap<StreamId, Meter>,
+    reports: BTreeMap<StreamId, SubscriptionReport>,
     doubled: u64,
     dropped_groups: u64,
     closed: bool,
 }
 
-/// The queue between readers and the application.
-#[derive(Debug, Default)]
+impl State {
+    fn meter(&mut self, id: StreamId) -> Option<&mut Meter> {
+        if !self.meters.contains_key(&id) && self.meters.len() >= METERS_MAX {
+            return None;
+        }
+        Some(self.meters.entry(id).or_default())
+    }
+}
+
+/// The queue between readers and the application; measures what passes.
+#[derive(Debug)]
 pub(crate) struct RecordQueue {
     state: Mutex<State>,
     changed: Notify,
+    origin: Instant,
+}
+
+impl Default for RecordQueue {
+    fn default() -> Self {
+        Self { state: Mutex::default(), changed: Notify::default(), origin: Instant::now() }
+    }
 }
 
 impl RecordQueue {
@@ -65,7 +92,13 @@ impl RecordQueue {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    fn now(&self) -> Moment {
+        Moment::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
     pub(crate) fn push(&self, record: ReceivedRecord) -> Pushed {
+        let (now, wall_us) = (self.now(), unix_micros());
+        let id = record.header.stream_id;
         let mut state = self.state();
         if state.closed {
             return Pushed::Closed;
@@ -77,9 +110,20 @@ impl RecordQueue {
         let bytes = size(&record);
         if state.waiting.len() >= records_max || state.bytes + bytes > bytes_max {
             state.dropped_groups += 1;
+            if let Some(meter) = state.meter(id) {
+                meter.queue_full += 1;
+            }
             return Pushed::Full;
         }
-        if !state.doubles.is_new(record.header.stream_id, record.header.sequence) {
+        let is_new = state.doubles.is_new(id, record.header.sequence);
+        if let Some(meter) = state.meter(id) {
+            if is_new {
+                meter.record(&record.header, record.group, now, wall_us);
+            } else {
+                meter.doubled += 1;
+            }
+        }
+        if !is_new {
             state.doubled += 1;
             return Pushed::Taken;
         }
@@ -90,8 +134,37 @@ impl RecordQueue {
         Pushed::Taken
     }
 
-    pub(crate) fn forget(&self, stream: StreamId) {
-        self.state().doubles.forget(stream);
+    /// The media stream to which these ids belong is gone.
+    pub(crate) fn forget(&self, ids: &[StreamId]) {
+        let mut state = self.state();
+        for id in ids {
+            state.doubles.forget(*id);
+            state.meters.remove(id);
+            state.reports.remove(id);
+        }
+    }
+
+    /// A record could not be decrypted.
+    pub(crate) fn undecryptable(&self, id: StreamId) {
+        if let Some(meter) = self.state().meter(id) {
+            meter.undecryptable += 1;
+        }
+    }
+
+    /// The handler tells why a media stream looks as it does.
+    pub(crate) fn report(&self, stream: StreamId, report: SubscriptionReport) {
+        let mut state = self.state();
+        if state.reports.contains_key(&stream) || state.reports.len() < METERS_MAX {
+            state.reports.insert(stream, report);
+        }
+    }
+
+    /// What was received so far, explained by `roster`; and how many groups were cut short.
+    pub(crate) fn stats(&self, roster: &Roster) -> (Vec<SubscriptionStats>, u64) {
+        let now = self.now();
+        let mut state = self.state();
+        let State { meters, reports, dropped_groups, .. } = &mut *state;
+        (crate::stats::subscriptions(roster, meters, reports, now), *dropped_groups)
     }
 
     /// No more records will come; those that wait can still be taken.
@@ -111,6 +184,13 @@ impl RecordQueue {
             None => Err(state.closed),
         }
     }
+}
+
+/// Microseconds since the epoch.
+fn unix_micros() -> u64 {
+    // A clock before 1970 gives zero: latencies are then not known.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn size(record: &ReceivedRecord) -> usize {

@@ -3,11 +3,17 @@
 //! In: snapshots and changes, already converted to words. Out: events that say what is different now. Never does I/O.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use common_core::media::MediaStream;
 use common_core::{ParticipantId, StreamId};
 
 use crate::event::Event;
+
+/// Participants that are known at a time: more than any meeting may hold. More are left out.
+pub const PARTICIPANTS_MAX: usize = 2_000;
+/// Media streams that are known of one participant: twice as many as the contract allows (DESIGN section 4). More are left out.
+pub const STREAMS_MAX: usize = 64;
 
 /// Someone in the meeting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +49,18 @@ pub enum LeaveReason {
     MeetingEnded,
 }
 
+impl LeaveReason {
+    /// The contract's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Voluntary => "VOLUNTARY",
+            Self::Kicked => "KICKED",
+            Self::ConnectionLost => "CONNECTION_LOST",
+            Self::MeetingEnded => "MEETING_ENDED",
+        }
+    }
+}
+
 /// What a participant says about themselves; what is absent stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StateUpdate {
@@ -67,23 +85,26 @@ pub(crate) enum Change {
 /// Everybody else in the meeting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
-    participants: BTreeMap<ParticipantId, Participant>,
+    /// Shared, so that a snapshot costs little in a large meeting.
+    participants: BTreeMap<ParticipantId, Arc<Participant>>,
 }
 
 impl Roster {
     /// A roster out of a snapshot.
     pub(crate) fn new(snapshot: impl IntoIterator<Item = Participant>) -> Self {
-        Self { participants: snapshot.into_iter().map(|participant| (participant.participant_id, participant)).collect() }
+        let participants =
+            snapshot.into_iter().take(PARTICIPANTS_MAX).map(|participant| (participant.participant_id, Arc::new(participant)));
+        Self { participants: participants.collect() }
     }
 
     /// Everybody, by id.
     pub fn participants(&self) -> impl Iterator<Item = &Participant> {
-        self.participants.values()
+        self.participants.values().map(Arc::as_ref)
     }
 
     /// One participant.
     pub fn participant(&self, id: ParticipantId) -> Option<&Participant> {
-        self.participants.get(&id)
+        self.participants.get(&id).map(Arc::as_ref)
     }
 
     /// Every media stream of everybody.
@@ -110,7 +131,10 @@ impl Roster {
     pub(crate) fn apply(&mut self, change: Change) -> Option<Event> {
         match change {
             Change::Joined(participant) => {
-                self.participants.insert(participant.participant_id, participant.clone());
+                if self.participants.len() >= PARTICIPANTS_MAX && !self.participants.contains_key(&participant.participant_id) {
+                    return None;
+                }
+                self.participants.insert(participant.participant_id, Arc::new(participant.clone()));
                 Some(Event::ParticipantJoined(participant))
             }
             Change::Left { participant_id, reason } => {
@@ -118,16 +142,19 @@ impl Roster {
                 Some(Event::ParticipantLeft { participant_id, reason })
             }
             Change::Published(stream) => {
-                let participant = self.participants.get_mut(&stream.participant_id)?;
+                let participant = Arc::make_mut(self.participants.get_mut(&stream.participant_id)?);
+                if participant.streams.len() >= STREAMS_MAX && !participant.streams.contains_key(&stream.stream_id) {
+                    return None;
+                }
                 participant.streams.insert(stream.stream_id, stream.clone());
                 Some(Event::StreamPublished(stream))
             }
             Change::Unpublished { participant_id, stream_id } => {
-                self.participants.get_mut(&participant_id)?.streams.remove(&stream_id)?;
+                Arc::make_mut(self.participants.get_mut(&participant_id)?).streams.remove(&stream_id)?;
                 Some(Event::StreamUnpublished { participant_id, stream_id })
             }
             Change::State { participant_id, update } => {
-                let participant = self.participants.get_mut(&participant_id)?;
+                let participant = Arc::make_mut(self.participants.get_mut(&participant_id)?);
                 participant.is_muted = update.is_muted.unwrap_or(participant.is_muted);
                 participant.is_video_on = update.is_video_on.unwrap_or(participant.is_video_on);
                 Some(Event::StateChanged { participant_id, update })
@@ -150,7 +177,7 @@ impl Roster {
                 .extend(changed.map(|stream| Change::Unpublished { participant_id: before.participant_id, stream_id: stream.stream_id }));
         }
         for after in new.participants.values().filter(|it| !self.participants.contains_key(&it.participant_id)) {
-            changes.push(Change::Joined(after.clone()));
+            changes.push(Change::Joined(after.as_ref().clone()));
         }
         for (before, after) in both() {
             let changed = after.streams.values().filter(|stream| before.streams.get(&stream.stream_id) != Some(stream));
@@ -212,7 +239,7 @@ mod tests {
                 let streams: Vec<u8> = streams.into_iter().map(|stream| id * 10 + stream).collect();
                 participant(id, &streams, muted)
             });
-            Roster::new(each).participants.into_values().collect()
+            Roster::new(each).participants().cloned().collect()
         })
     }
 

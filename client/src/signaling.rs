@@ -178,13 +178,20 @@ impl SignalingConnection {
         }
     }
 
-    /// Closes with `code` and waits, at most a second, until the other side knows.
+    /// Closes with `code` and waits, at most a second, until the other side knows. When the future is dropped, the session is closed all
+    /// the same.
     pub async fn close(self, code: Code, reason: &str) {
-        if self.outgoing.send(Outgoing::Close { code, reason: reason.to_owned() }).await.is_err() {
-            return;
+        let closing = async {
+            if self.outgoing.send(Outgoing::Close { code, reason: reason.to_owned() }).await.is_ok() {
+                self.ended().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err()
+            && let Some(session) = &self.session
+        {
+            // The writer is stuck behind a path that carries nothing: what it holds is given up, and the other side notices by its own.
+            session.close(code.number(), reason.as_bytes());
         }
-        // Past the timeout the other side notices by its own.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.ended()).await;
     }
 
     /// Counts QUIC packets that were received; `None` on a WebSocket.

@@ -1,91 +1,148 @@
-//! `dark-tower join`: a participant without a face. Publishes files at their own pace, records what others publish.
+//! `dark-tower join`: a participant without a face. Publishes files and test patterns at their own pace, receives, counts and records what others
+//! publish, says and shows chat.
 
+mod attend;
 mod report;
 mod source;
+mod subscribe;
+mod table;
+mod words;
 
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use client::api::{Api, ApiError, MeetingUrl};
-use client::file::{FrameSource, Publishing, Recorder};
-use client::roster::{LeaveReason, StateUpdate};
-use client::{Client, Event, JoinError, Joined, SessionEnd, Trust};
+use client::api::{Api, ApiError, MeetingTickets, MeetingUrl};
+use client::e2ee::Secret;
+use client::{Client, JoinError, JoinOptions, Joined, TicketError, Trust};
 use common::shutdown::Shutdown;
 use common::telemetry::{LogConfig, init_logging};
-use common_core::Code;
-use common_core::media::{LATENCY_MAX, SubscriptionOptions};
-use tokio::task::JoinSet;
 
 use report::{Line, Report};
 use source::Publish;
+use subscribe::Wish;
 
 /// Exit code when the API or the controller refused.
 const EXIT_REFUSED: u8 = 3;
-/// Exit code when the connection was lost and could not be resumed.
+/// Exit code when the connection was lost for good.
 const EXIT_LOST: u8 = 4;
 /// Exit code when a host removed us.
 const EXIT_KICKED: u8 = 5;
-/// Of what is read from standard input: an address with its secret has about a hundred.
-const ADDRESS_BYTES_MAX: u64 = 8192;
+/// Of what is read from standard input or a file: an address with its secret has about a hundred.
+const INPUT_BYTES_MAX: u64 = 8192;
 /// Two libraries log as errors and warnings what this program tells by itself, or what is of no consequence.
 const LOG_DEFAULT: &str = "warn,rustls_platform_verifier=off,web_transport_quinn=error";
 
-/// Joins a meeting, publishes files, records what others publish.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  ended as asked: files published, time over, Ctrl-C, meeting ended
+  1  a file or folder cannot be used, or no connection
+  2  wrong usage
+  3  the API or the controller refused
+  4  the connection was lost, and the way back too
+  5  removed by a host
+
+Examples:
+  dark-tower join --url https://meet.example/m/abcdefghij --name Robot --publish clip.ivf --publish clip.opus --loop
+      a film that plays until Ctrl-C
+  dark-tower join --url URL --name Pattern --publish test:720p30 --publish test:tone
+      a picture with clock and frame number, and a tone, without any file
+  dark-tower join --url URL --name Watcher --subscribe --stats 2
+      receives everything and says every two seconds how it comes
+  dark-tower join --url URL --name Recorder --record meeting --duration 3600
+      an hour of the meeting as files in the folder meeting
+  dark-tower join --url URL --name Scribe --subscribe none --chat --json
+      chat as objects on standard output; what is typed is said";
+
+/// Joins a meeting: publishes files or test patterns, receives, records and counts what others publish, says and shows chat.
 ///
-/// Without --loop and --record it leaves when all files have been published; otherwise, and with test patterns, it stays until --duration is over, the
-/// meeting ends or Ctrl-C is pressed.
+/// It leaves when all files have been published and everything of --say is said. With --loop, --record, --subscribe, --chat or a test pattern, and when it
+/// has nothing to publish or to say, it stays until --duration is over, the meeting ends or Ctrl-C is pressed. When the connection is lost it comes
+/// back by itself, for up to two minutes, if it must as a new participant.
 #[derive(clap::Args)]
-#[command(after_help = "Exit codes:\n  0  ended as asked: files published, time over, Ctrl-C, meeting ended\n  1  \
-    a file or folder cannot be used, or no connection\n  2  wrong usage\n  3  the API or the controller refused\n  4  the connection was \
-    lost and could not be resumed\n  5  removed by a host")]
+#[command(after_help = AFTER_HELP)]
 pub struct JoinArgs {
     /// The meeting's address, such as `https://meet.example/m/abcdefghij`; `-` reads it from standard input. A secret behind `#` belongs there, or in
     /// the environment: everybody on a machine can read command lines.
-    #[arg(long, env = "DARK_TOWER_MEETING_URL", hide_env_values = true)]
+    #[arg(long, env = "DARK_TOWER_MEETING_URL", hide_env_values = true, help_heading = "Meeting")]
     url: String,
     /// The name that others see.
-    #[arg(long)]
+    #[arg(long, help_heading = "Meeting")]
     name: String,
+    /// Leave after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Meeting")]
+    duration: Option<Duration>,
+
     /// What to publish; may be given several times. A file: IVF (VP8, VP9, AV1), H.264 Annex B (with --fps) or Ogg Opus. Or a test pattern without end:
     /// test:720p30 (test:WIDTHxHEIGHT@FPS) is a picture with clock and frame number, test:tone is 440 Hz, test:sync is a picture that flashes white while a
     /// beep is heard, once a second.
-    #[arg(long, value_name = "FILE|test:PATTERN")]
+    #[arg(long, value_name = "FILE|test:PATTERN", help_heading = "Publishing")]
     publish: Vec<Publish>,
     /// Begin anew when the longest file is over.
-    #[arg(long = "loop")]
+    #[arg(long = "loop", help_heading = "Publishing")]
     repeat: bool,
     /// Frames a second of H.264 files, which have no times of their own.
-    #[arg(long)]
+    #[arg(long, help_heading = "Publishing")]
     fps: Option<f64>,
-    /// Subscribe to everything, and write each media stream to DIR/PARTICIPANT-STREAM.ivf, .h264 or .opus.
-    #[arg(long, value_name = "DIR")]
+
+    /// What to receive: all, audio, video, none, or a media stream or participant by id or name; may be given several times. Alone it means all. What
+    /// comes is counted, and told at the end.
+    #[arg(long, value_name = "all|audio|video|none|STREAM-OR-NAME", num_args = 0..=1, default_missing_value = "all", help_heading = "Receiving")]
+    subscribe: Vec<Wish>,
+    /// Write each media stream that is received to DIR/PARTICIPANT-STREAM.ivf, .h264 or .opus. Receives everything unless --subscribe says less.
+    #[arg(long, value_name = "DIR", help_heading = "Receiving")]
     record: Option<PathBuf>,
+    /// How late a received frame may be, in milliseconds (at most 30000); 10000 for recordings, 500 otherwise.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=30_000), help_heading = "Receiving")]
+    latency: Option<u32>,
+
+    /// Say each line of standard input as chat. Chat is shown whether or not this is given.
+    #[arg(long, help_heading = "Chat")]
+    chat: bool,
+    /// Say this after joining; may be given several times.
+    #[arg(long, value_name = "TEXT", help_heading = "Chat")]
+    say: Vec<String>,
+
+    /// The meeting's secret, where it does not stand behind the # of the address: a file that holds it, or `-` for a line of standard input. It is never taken from
+    /// the command line itself, which everybody on a machine can read.
+    #[arg(long, value_name = "FILE|-", help_heading = "End-to-end encryption")]
+    e2ee_secret: Option<PathBuf>,
+
     /// One JSON object a line on standard output, for programs.
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
+    /// Say every so many seconds (5 unless a number follows) how publishing and receiving go: bitrate, frames, delay, drops by cause.
+    #[arg(long, value_name = "SECONDS", value_parser = interval, num_args = 0..=1, default_missing_value = "5", help_heading = "Output")]
+    stats: Option<Duration>,
+    /// What is logged to standard error, such as warn or dark_tower_client=debug.
+    #[arg(long, default_value = LOG_DEFAULT, value_name = "FILTER", env = "DARK_TOWER__LOG__FILTER", hide_env_values = true, help_heading = "Output")]
+    log: String,
+
     /// Believe this certificate authority (PEM) besides the system's.
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "Trust")]
     ca: Option<PathBuf>,
     /// Believe any certificate: for laboratories, where nobody listens in.
-    #[arg(long)]
+    #[arg(long, help_heading = "Trust")]
     insecure: bool,
-    /// Leave after so many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    duration: Option<Duration>,
-    /// How late a recorded frame may be, in milliseconds (at most 30000).
-    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
-    latency: u32,
-    /// What is logged to standard error, such as warn or dark_tower_client=debug.
-    #[arg(long, default_value = LOG_DEFAULT, value_name = "FILTER", env = "DARK_TOWER__LOG__FILTER", hide_env_values = true)]
-    log: String,
+}
+
+impl JoinArgs {
+    /// What is wanted of others: what was asked for, else everything to be recorded, else nothing.
+    fn wishes(&self) -> Vec<Wish> {
+        if self.subscribe.is_empty() && self.record.is_some() { vec![Wish::All] } else { self.subscribe.clone() }
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|interval| if interval < Duration::from_millis(100) { Err("at least 0.1".to_owned()) } else { Ok(interval) })
 }
 
 /// Runs until the end that was asked for; the exit codes are in the help text. What goes wrong is printed here.
@@ -102,43 +159,68 @@ pub async fn run(args: JoinArgs) -> anyhow::Result<ExitCode> {
 
 async fn join(args: JoinArgs, report: Report) -> anyhow::Result<ExitCode> {
     init_logging(&LogConfig { filter: args.log.clone(), ..LogConfig::default() });
+    let readers = [args.chat, args.url == "-", args.e2ee_secret.as_deref() == Some("-".as_ref())];
+    if readers.into_iter().filter(|wants| *wants).count() > 1 {
+        report.warn("only one of --chat, --url - and --e2ee-secret - can have standard input; DARK_TOWER_MEETING_URL takes the address")?;
+        return Ok(ExitCode::from(2));
+    }
     let shutdown = Shutdown::on_signals()?;
     let sources = source::open(&args.publish, args.fps, args.repeat, report)?;
-    let trust = trust(&args)?;
     if let Some(dir) = &args.record {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }
+    let entered = tokio::select! {
+        entered = enter(&args, report) => entered?,
+        () = shutdown.drain.cancelled() => {
+            report.line(&Line::Left { reason: "a signal came" })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    match entered {
+        Ok(joined) => attend::attend(args, joined, sources, shutdown, report).await,
+        Err(Refused { code, message }) => {
+            report.line(&Line::Refused { code: &code, message: &message })?;
+            Ok(ExitCode::from(EXIT_REFUSED))
+        }
+    }
+}
 
-    let meeting_url = MeetingUrl::parse(&address(&args, report).await?)?;
-    let admission = match Api::new(&trust)?.join(&meeting_url, &args.name, None).await {
+/// Somebody said no.
+struct Refused {
+    code: String,
+    message: String,
+}
+
+/// From the address to the meeting.
+async fn enter(args: &JoinArgs, report: Report) -> anyhow::Result<Result<Joined, Refused>> {
+    let trust = trust(args)?;
+    let meeting_url = MeetingUrl::parse(&address(args, report).await?)?;
+    let api = Api::new(&trust)?;
+    let admission = match api.join(&meeting_url, &args.name, None).await {
         Ok(admission) => admission,
         Err(ApiError::Refused { status, code, message, retry_after }) => {
             let later = retry_after.map(|it| format!("; try again in {} s", it.as_secs().max(1))).unwrap_or_default();
-            report.line(&Line::Refused { code: &code, message: &format!("{message} (HTTP {status}){later}") })?;
-            return Ok(ExitCode::from(EXIT_REFUSED));
+            return Ok(Err(Refused { code, message: format!("{message} (HTTP {status}){later}") }));
         }
         Err(error @ ApiError::Unreachable { .. }) if matches!(trust, Trust::System) && meeting_url.is_https() => {
             return Err(anyhow::Error::from(error).context("a certificate of one's own needs --ca FILE, or --insecure in a laboratory"));
         }
         Err(error) => return Err(error.into()),
     };
-    let mut options = admission.into_options(&args.name);
-    options.trust = trust;
-    options.secret = meeting_url.secret().cloned();
-    options.auto_subscribe = args.record.is_some();
-    let joined = match Client::new()?.join(options).await {
-        Ok(joined) => joined,
-        Err(JoinError::Refused { code, message }) => {
-            report.line(&Line::Refused { code: code.name(), message: &message })?;
-            return Ok(ExitCode::from(EXIT_REFUSED));
-        }
-        Err(JoinError::Encryption(error)) => {
-            report.line(&Line::Refused { code: error.name(), message: &error.to_string() })?;
-            return Ok(ExitCode::from(EXIT_REFUSED));
-        }
-        Err(error) => return Err(error.into()),
+    let options = JoinOptions {
+        trust,
+        secret: secret(args, meeting_url.secret()).await?,
+        auto_subscribe: subscribe::is_everything(&args.wishes()),
+        tickets: Some(Arc::new(MeetingTickets::new(api, meeting_url, &args.name, None))),
+        ..admission.into_options(&args.name)
     };
-    attend(args, joined, sources, shutdown, report).await
+    match Client::new()?.join(options).await {
+        Ok(joined) => Ok(Ok(joined)),
+        Err(JoinError::Refused { code, message }) => Ok(Err(Refused { code: code.name().to_owned(), message })),
+        Err(JoinError::Encryption(error)) => Ok(Err(Refused { code: error.name().to_owned(), message: error.to_string() })),
+        Err(JoinError::Ticket(TicketError::Refused { code, message })) => Ok(Err(Refused { code, message })),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The meeting's address, from wherever it was given.
@@ -150,11 +232,33 @@ async fn address(args: &JoinArgs, report: Report) -> anyhow::Result<String> {
         }
         return Ok(args.url.clone());
     }
-    let read = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::BufReader::new(std::io::stdin().take(ADDRESS_BYTES_MAX)).read_line(&mut line).map(|_| line)
+    first_line().await.context("cannot read the address from standard input")
+}
+
+/// The first line of standard input, read in a thread that a signal may leave behind: nothing else can wait for a terminal.
+async fn first_line() -> anyhow::Result<String> {
+    let (line, read) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let outcome = std::io::BufReader::new(std::io::stdin().take(INPUT_BYTES_MAX)).read_line(&mut text);
+        // Nobody waits any more after a signal.
+        let _ = line.send(outcome.map(|_| text));
     });
-    read.await?.context("cannot read the address from standard input")
+    Ok(read.await??)
+}
+
+/// The meeting's secret: what `--e2ee-secret` leads to, else what stands behind the `#` of the address.
+async fn secret(args: &JoinArgs, of_address: Option<&Secret>) -> anyhow::Result<Option<Secret>> {
+    let Some(path) = &args.e2ee_secret else { return Ok(of_address.cloned()) };
+    let text = if path.as_os_str() == "-" {
+        first_line().await.context("cannot read the secret from standard input")?
+    } else {
+        let read = std::fs::File::open(path).and_then(|file| std::io::read_to_string(file.take(INPUT_BYTES_MAX)));
+        read.with_context(|| format!("cannot read {}", path.display()))?
+    };
+    // As it stands in a link, or bare.
+    let text = text.trim().trim_start_matches('#').trim_start_matches("k=");
+    Secret::from_text(text).map(Some).context("the secret of --e2ee-secret")
 }
 
 fn trust(args: &JoinArgs) -> anyhow::Result<Trust> {
@@ -166,162 +270,4 @@ fn trust(args: &JoinArgs) -> anyhow::Result<Trust> {
         (None, true) => Ok(Trust::Anything),
         (None, false) => Ok(Trust::System),
     }
-}
-
-/// Why the meeting ends for us.
-enum End {
-    AsAsked(&'static str),
-    Kicked,
-    Closed(SessionEnd),
-}
-
-async fn attend(
-    args: JoinArgs,
-    joined: Joined,
-    sources: Vec<Box<dyn FrameSource>>,
-    shutdown: Shutdown,
-    report: Report,
-) -> anyhow::Result<ExitCode> {
-    let Joined { meeting, mut events, mut records } = joined;
-    let me = meeting.participant_id();
-    report.line(&Line::Joined { participant_id: me, participants: meeting.roster().len() })?;
-    for participant in meeting.roster().participants() {
-        report.participant(participant)?;
-    }
-
-    let subscription = SubscriptionOptions {
-        max_latency_ms: args.latency.min(u32::try_from(LATENCY_MAX.as_millis()).unwrap_or(u32::MAX)),
-        ..SubscriptionOptions::default()
-    };
-    let budget = subscription.latency_budget();
-    let mut recorder = args.record.as_ref().map(|dir| Recorder::start(dir.clone(), budget));
-    let mut subscribing = JoinSet::new();
-    if let Some(recorder) = &mut recorder {
-        for stream in meeting.roster().streams() {
-            recorder.know(stream.clone()).await;
-            subscribe(&mut subscribing, &meeting, stream.stream_id, &subscription);
-        }
-    }
-
-    let stays = args.repeat || args.record.is_some() || sources.is_empty();
-    let mut publishing = Publishing::start(&meeting, sources).await?;
-    for published in publishing.streams() {
-        report.line(&Line::Publishing { stream_id: published.stream_id, codec: &published.codec })?;
-    }
-    // Everybody is taken for unmuted and without a picture until they say otherwise.
-    let is_heard = publishing.streams().iter().any(|stream| stream.stream_type.is_audio());
-    let is_seen = publishing.streams().iter().any(|stream| !stream.stream_type.is_audio());
-    say_state(&meeting, is_heard, is_seen, report).await?;
-
-    let over = async {
-        match args.duration {
-            Some(duration) => tokio::time::sleep(duration).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(over);
-    let mut was_kicked = false;
-    let end = loop {
-        tokio::select! {
-            event = events.next() => {
-                let Some(event) = event else { break End::Closed(SessionEnd::lost("the session ended")) };
-                if let Event::Closed { end } = event {
-                    // A kick closes with FORBIDDEN; nothing else does while one is inside.
-                    break if was_kicked || end.code() == Some(Code::Forbidden) { End::Kicked } else { End::Closed(end) };
-                }
-                was_kicked |= matches!(&event, Event::ParticipantLeft { participant_id, reason: LeaveReason::Kicked } if *participant_id == me);
-                if let (Some(recorder), Event::StreamPublished(stream)) = (&mut recorder, &event) {
-                    recorder.know(stream.clone()).await;
-                    subscribe(&mut subscribing, &meeting, stream.stream_id, &subscription);
-                }
-                if let (Some(recorder), Event::Lagged { .. }) = (&mut recorder, &event) {
-                    for stream in meeting.roster().streams() {
-                        recorder.know(stream.clone()).await;
-                    }
-                }
-                report.event(&event)?;
-            }
-            Some(record) = records.next(), if recorder.is_some() => {
-                if let Some(recorder) = &mut recorder {
-                    recorder.record(record).await;
-                }
-            }
-            Some(subscribed) = subscribing.join_next() => {
-                if let Ok(Err(error)) = subscribed {
-                    report.warn(&format!("a subscription keeps the default latency budget: {error}"))?;
-                }
-            }
-            result = publishing.finished() => {
-                result?;
-                if !stays {
-                    break End::AsAsked("all files are published");
-                }
-                for stream in publishing.streams() {
-                    meeting.unpublish(stream.stream_id).await?;
-                }
-                say_state(&meeting, false, false, report).await?;
-            }
-            () = &mut over => break End::AsAsked("the time is over"),
-            () = shutdown.drain.cancelled() => break End::AsAsked("a signal came"),
-        }
-    };
-
-    let finish = async {
-        let counts = publishing.end().await;
-        meeting.leave().await;
-        counts
-    };
-    let counts = tokio::select! {
-        counts = finish => counts,
-        () = shutdown.now.cancelled() => Vec::new(),
-    };
-    for (stream_id, counts) in counts {
-        report.line(&Line::Published { stream_id, sent: counts.sent, dropped: counts.dropped, late_groups: counts.late_groups })?;
-    }
-    if let Some(mut recorder) = recorder {
-        while let Some(record) = records.try_next() {
-            recorder.record(record).await;
-        }
-        for summary in recorder.finish().await? {
-            report.line(&Line::Recorded(&summary))?;
-        }
-        if records.dropped_groups() > 0 {
-            report.warn(&format!("{} groups were cut short: this machine was too slow", records.dropped_groups()))?;
-        }
-    }
-    let (reason, code) = match end {
-        End::AsAsked(reason) => (reason.to_owned(), ExitCode::SUCCESS),
-        End::Kicked => ("removed by a host".to_owned(), ExitCode::from(EXIT_KICKED)),
-        End::Closed(end) if end.code() == Some(Code::Normal) => ("the meeting is over".to_owned(), ExitCode::SUCCESS),
-        End::Closed(end @ SessionEnd::Closed { .. }) => (end.to_string(), ExitCode::from(EXIT_REFUSED)),
-        End::Closed(end @ SessionEnd::Lost(_)) => (end.to_string(), ExitCode::from(EXIT_LOST)),
-    };
-    report.line(&Line::Left { reason: &reason })?;
-    Ok(code)
-}
-
-/// Tells the others whether there is sound and a picture. That it fails does not end anything: the frames flow all the same.
-async fn say_state(meeting: &client::Meeting, is_heard: bool, is_seen: bool, report: Report) -> anyhow::Result<()> {
-    let update = StateUpdate { is_muted: Some(!is_heard), is_video_on: Some(is_seen), audio_level: None };
-    if let Err(error) = meeting.update_state(update).await {
-        report.warn(&format!("the others are not told what is published: {error}"))?;
-    }
-    Ok(())
-}
-
-/// Subscribes with the recorder's latency budget, besides everything else: the default subscription is there already.
-fn subscribe(
-    subscribing: &mut JoinSet<Result<(), client::RequestError>>,
-    meeting: &client::Meeting,
-    stream_id: common_core::StreamId,
-    options: &SubscriptionOptions,
-) {
-    let (meeting, options) = (meeting.clone(), options.clone());
-    subscribing.spawn(async move {
-        match meeting.subscribe(stream_id, &options).await {
-            // It was unpublished meanwhile.
-            Err(error) if error.code() == Some(Code::NotFound) => Ok(()),
-            result => result,
-        }
-    });
 }

@@ -2,7 +2,16 @@
 
 use proto::v1::client_message::Body;
 
-/// What to do with a request after a resume.
+/// How a participant came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Return {
+    /// As itself.
+    Resumed,
+    /// As a new participant: nothing of the old one is known.
+    Rejoined,
+}
+
+/// What to do with a request after a return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// Send it again: doing it twice is the same as doing it once, or it was never sent.
@@ -14,16 +23,16 @@ pub(super) enum Fate {
 }
 
 /// `was_sent`: handed to the lost session. `is_known`: whether the snapshot has a media stream of ours with that id.
-pub(super) fn fate(body: Option<&Body>, was_sent: bool, is_known: impl Fn(&str) -> bool) -> Fate {
-    if !was_sent {
-        return Fate::Repeat;
-    }
-    match body {
-        Some(Body::Publish(publish)) if is_known(&publish.stream_id) => Fate::Granted,
-        Some(Body::Unpublish(unpublish)) if !is_known(&unpublish.stream_id) => Fate::Granted,
-        Some(Body::Relay(_) | Body::Kick(_)) | None => Fate::Interrupted,
-        // Chat is told apart by its client message id; the others set a state.
-        Some(_) => Fate::Repeat,
+pub(super) fn fate(body: Option<&Body>, was_sent: bool, how: Return, is_known: impl Fn(&str) -> bool) -> Fate {
+    match (body, how) {
+        // Chat is told apart by its client message id, and sealed in the name, of one participant.
+        (Some(Body::Chat(_)), Return::Rejoined) => Fate::Interrupted,
+        _ if !was_sent => Fate::Repeat,
+        (Some(Body::Publish(publish)), _) if is_known(&publish.stream_id) => Fate::Granted,
+        (Some(Body::Unpublish(unpublish)), _) if !is_known(&unpublish.stream_id) => Fate::Granted,
+        (Some(Body::Relay(_) | Body::Kick(_)) | None, _) => Fate::Interrupted,
+        // Chat comes once under its id; the others set a state.
+        (Some(_), _) => Fate::Repeat,
     }
 }
 
@@ -35,20 +44,24 @@ mod tests {
 
     #[test]
     fn nothing_happens_twice() {
+        use Return::{Rejoined, Resumed};
         let publish = Body::Publish(v1::PublishStream { stream_id: "a".into(), ..Default::default() });
         let unpublish = Body::Unpublish(v1::UnpublishStream { stream_id: "a".into() });
         let chat = Body::Chat(v1::SendChat::default());
         let relay = Body::Relay(v1::RelayMessage::default());
-        for (body, was_sent, known, expected) in [
-            (&publish, true, true, Fate::Granted),
-            (&publish, true, false, Fate::Repeat),
-            (&unpublish, true, false, Fate::Granted),
-            (&unpublish, true, true, Fate::Repeat),
-            (&chat, true, false, Fate::Repeat),
-            (&relay, true, false, Fate::Interrupted),
-            (&relay, false, false, Fate::Repeat),
+        for (body, was_sent, how, known, expected) in [
+            (&publish, true, Resumed, true, Fate::Granted),
+            (&publish, true, Resumed, false, Fate::Repeat),
+            (&unpublish, true, Resumed, false, Fate::Granted),
+            (&unpublish, true, Resumed, true, Fate::Repeat),
+            (&chat, true, Resumed, false, Fate::Repeat),
+            (&chat, true, Rejoined, false, Fate::Interrupted),
+            (&chat, false, Rejoined, false, Fate::Interrupted),
+            (&relay, false, Rejoined, false, Fate::Repeat),
+            (&relay, true, Resumed, false, Fate::Interrupted),
+            (&relay, false, Resumed, false, Fate::Repeat),
         ] {
-            assert_eq!(fate(Some(body), was_sent, |_| known), expected, "{body:?}");
+            assert_eq!(fate(Some(body), was_sent, how, |_| known), expected, "{body:?}");
         }
     }
 }

@@ -8,12 +8,15 @@ use common_core::media::MediaStream;
 use common_core::{ParticipantId, StreamId};
 use serde_json::{Value, json};
 
+use super::subscribe::Received;
+
 /// What happened here (events of the meeting are [`Event`]s).
 pub(super) enum Line<'a> {
     Joined { participant_id: ParticipantId, participants: usize },
     Refused { code: &'a str, message: &'a str },
     Publishing { stream_id: StreamId, codec: &'a str },
     Published { stream_id: StreamId, sent: u64, dropped: u64, late_groups: u64 },
+    Received { stream_id: StreamId, received: Received },
     Recorded(&'a Recording),
     Left { reason: &'a str },
 }
@@ -60,6 +63,11 @@ impl Report {
         }
     }
 
+    /// Statistics, as the table or the object that was made of them.
+    pub(super) fn stats(&self, (words, value): (String, Value)) -> std::io::Result<()> {
+        self.print(&words, &value)
+    }
+
     fn print(&self, words: &str, value: &Value) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -92,6 +100,25 @@ fn describe_line(line: &Line<'_>) -> (String, Value) {
         Line::Published { stream_id, sent, dropped, late_groups } => (
             format!("published {stream_id}: {sent} records, {dropped} dropped, {late_groups} groups late"),
             json!({"event": "published", "stream_id": stream_id.to_string(), "records": sent, "dropped": dropped, "late_groups": late_groups}),
+        ),
+        Line::Received { stream_id, received } => (
+            format!(
+                "received {stream_id} ({}): {} frames in {} records, {} bytes",
+                if received.is_audio { "sound" } else { "picture" },
+                received.frames,
+                received.records,
+                received.bytes
+            ),
+            json!({
+                "event": "received",
+                "stream_id": stream_id.to_string(),
+                "participant_id": received.participant_id.map(|id| id.to_string()),
+                "is_audio": received.is_audio,
+                "frames": received.frames,
+                "key_frames": received.key_frames,
+                "records": received.records,
+                "bytes": received.bytes,
+            }),
         ),
         Line::Recorded(summary) => (
             format!(
@@ -149,7 +176,7 @@ fn describe_event(event: &Event) -> Option<(String, Value)> {
     Some(match event {
         Event::ParticipantJoined(participant) => describe_participant("participant_joined", "joined", participant),
         Event::ParticipantLeft { participant_id, reason } => {
-            let reason = format!("{reason:?}");
+            let reason = reason.name();
             (
                 format!("{participant_id} left: {reason}"),
                 json!({"event": "participant_left", "participant_id": participant_id.to_string(), "reason": reason}),
@@ -202,15 +229,19 @@ fn describe_event(event: &Event) -> Option<(String, Value)> {
         ),
         Event::Reconnecting { reason } => (format!("reconnecting: {reason}"), json!({"event": "reconnecting", "reason": reason})),
         Event::Resumed => ("resumed".to_owned(), json!({"event": "resumed"})),
+        Event::Rejoined { before, now } => (
+            format!("joined anew as {now}; the place of {before} was lost"),
+            json!({"event": "rejoined", "participant_id": now.to_string(), "before": before.to_string()}),
+        ),
+        Event::NotRestored { stream_id, error } => (
+            format!("{stream_id} could not be renewed: {}", shown(&error.to_string())),
+            json!({"event": "not_restored", "stream_id": stream_id.to_string(), "code": error.code().map(common_core::Code::name)}),
+        ),
         Event::MediaLost { reason } => (format!("no media: {}", shown(reason)), json!({"event": "media_lost", "reason": reason})),
         Event::MediaServerChanged { url } => (format!("media over {}", shown(url)), json!({"event": "media_server", "url": url})),
         Event::Lagged { missed } => (format!("{missed} events were missed"), json!({"event": "lagged", "missed": missed})),
-        Event::Closed { .. }
-        | Event::Quality { .. }
-        | Event::Relay { .. }
-        | Event::KeyFrameRequested { .. }
-        | Event::LayerPaused { .. }
-        | Event::SubscriptionReport(_) => return None,
+        // Nobody at a terminal needs them, or they are told at the end.
+        _ => return None,
     })
 }
 

@@ -1,113 +1,14 @@
-//! The client against a controller that says what the test tells it to, over a WebSocket on loopback: what the client does
-//! with answers, events, losses and closes. With real servers it is tested in `e2e`.
-
-use std::future::Future;
-use std::time::Duration;
+//! What the client does with answers, events, losses and closes.
 
 use common_core::Code;
 use dark_tower_client::roster::LeaveReason;
-use dark_tower_client::{Client, Event, JoinError, JoinOptions, Joined, RequestError, SessionEnd};
-use futures_util::{SinkExt, StreamExt};
-use prost::Message as _;
+use dark_tower_client::{Client, ConnectionState, Event, JoinError, RequestError, SessionEnd};
+use futures_util::SinkExt;
 use proto::v1::{self, client_message, server_message};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-const ANA: &str = "550e8400-e29b-41d4-a716-446655440001";
-const BEN: &str = "550e8400-e29b-41d4-a716-446655440002";
-/// Which the client never prints, whatever its log filter.
-const JOIN_TOKEN: &str = "a join token of this test";
-const RESUME_TOKEN: &str = "the first resume token of this test";
-const CAM: &str = "550e8400-e29b-41d4-a716-446655440003";
-
-/// Everything here takes milliseconds; what takes longer never comes.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(5), what).await.expect("it happens within five seconds")
-}
-
-/// A controller's door.
-struct Door(TcpListener);
-
-impl Door {
-    async fn open() -> Self {
-        canary::watch();
-        canary::keep("join_token", JOIN_TOKEN);
-        canary::keep("resume_token", RESUME_TOKEN);
-        Self(TcpListener::bind("127.0.0.1:0").await.expect("a port is free"))
-    }
-
-    fn options(&self) -> JoinOptions {
-        let url = format!("ws://{}/ws", self.0.local_addr().expect("it is bound"));
-        JoinOptions { name: "Ana".into(), ..JoinOptions::new(url, "550e8400-e29b-41d4-a716-446655440000", JOIN_TOKEN) }
-    }
-
-    /// The next session, and its first message, which must be a `JoinRequest`.
-    async fn accept(&self) -> (Controller, u64, v1::JoinRequest) {
-        #[expect(clippy::result_large_err, reason = "the library's signature")]
-        fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-            let wanted = request.headers().get("sec-websocket-protocol").cloned().expect("a client says what it speaks");
-            assert_eq!(wanted, "darktower.v1");
-            response.headers_mut().insert("sec-websocket-protocol", wanted);
-            Ok(response)
-        }
-        let (stream, _) = soon(self.0.accept()).await.expect("a client comes");
-        let socket = soon(tokio_tungstenite::accept_hdr_async(stream, agree)).await.expect("it is a WebSocket");
-        let mut controller = Controller(socket);
-        match controller.hear().await {
-            v1::ClientMessage { request_id, body: Some(client_message::Body::Join(join)), .. } => (controller, request_id, join),
-            other => panic!("the first message is {other:?}"),
-        }
-    }
-}
-
-/// A controller's side of a session.
-struct Controller(WebSocketStream<TcpStream>);
-
-impl Controller {
-    /// The next message but pings.
-    async fn hear(&mut self) -> v1::ClientMessage {
-        loop {
-            let Some(Ok(Message::Binary(bytes))) = soon(self.0.next()).await else { panic!("the client is gone") };
-            let message = v1::ClientMessage::decode(bytes).expect("a client sends messages");
-            if !matches!(message.body, Some(client_message::Body::Ping(_))) {
-                return message;
-            }
-        }
-    }
-
-    async fn say(&mut self, request_id: u64, body: server_message::Body) {
-        let message = v1::ServerMessage { version: 1, request_id, body: Some(body) };
-        self.0.send(Message::Binary(message.encode_to_vec().into())).await.expect("the client listens");
-    }
-
-    async fn let_in(&mut self, request_id: u64, response: v1::JoinResponse) {
-        let response = v1::JoinResponse { participant_id: ANA.into(), ..response };
-        self.say(request_id, server_message::Body::Join(response)).await;
-    }
-}
-
-fn ben(is_muted: bool) -> v1::Participant {
-    v1::Participant { participant_id: BEN.into(), name: "Ben".into(), is_muted, ..Default::default() }
-}
-
-fn chat(sequence: u64, client_message_id: &str) -> v1::ChatMessage {
-    v1::ChatMessage { sequence, client_message_id: client_message_id.into(), content: format!("message {sequence}"), ..Default::default() }
-}
-
-/// Ana joins `door` and is let in with `response`.
-async fn join(door: &Door, response: v1::JoinResponse) -> (Joined, Controller) {
-    let client = Client::new().expect("a UDP port is free");
-    let (joined, controller) = tokio::join!(client.join(door.options()), async {
-        let (mut controller, request_id, join) = door.accept().await;
-        assert_eq!((join.participant_name.as_str(), join.join_token.as_str(), join.auto_subscribe), ("Ana", JOIN_TOKEN, true));
-        controller.let_in(request_id, response).await;
-        controller
-    });
-    (joined.expect("she is let in"), controller)
-}
+use crate::door::{ANA, BEN, CAM, Door, RESUME_TOKEN, ben, chat, join, soon};
 
 #[tokio::test]
 async fn the_roster_follows_the_events() {
@@ -222,6 +123,7 @@ async fn a_kick_is_final() {
     assert_eq!(soon(ana.events.next()).await, None);
     assert!(soon(ana.records.next()).await.is_none());
     soon(ana.meeting.leave()).await;
+    assert_eq!(ana.meeting.state(), ConnectionState::Ended(SessionEnd::closed(Code::Forbidden.number(), "removed")));
 }
 
 /// Nothing comes, not even the pong of each second: a second session is dialled besides; the first to stand wins.
