@@ -8,6 +8,7 @@ import type { ClientBody, ServerBody, SignalingSession } from "../client/src/wor
 /** A session that a test answers and breaks. */
 class FakeSession {
   isOver = false;
+  heardAtMs = Infinity;
   readonly said: ClientBody[] = [];
   private readonly waiting: { resolve: (body: ServerBody) => void; reject: (error: Error) => void }[] = [];
 
@@ -111,6 +112,24 @@ test("what is stopped before its announcement was answered is announced and stop
   const second = story.stands();
   await turn();
   assert.deepEqual(second.cases, ["publish", "unpublish"]);
+});
+
+test("what a silent session did not answer in time waits for the next one, or for it to speak again", async () => {
+  const story = new Story();
+  const session = story.stands();
+  session.heardAtMs = 0;
+  story.asks(chat);
+  await turn();
+  session.refuses("TIMED_OUT");
+  await turn();
+  assert.deepEqual(story.outcomes, []);
+  story.pending.spoke();
+  await turn();
+  assert.deepEqual(session.cases, ["chat", "chat"]);
+  session.heardAtMs = Infinity;
+  session.refuses("TIMED_OUT");
+  await turn();
+  assert.deepEqual(story.outcomes, ["chat TIMED_OUT"]);
 });
 
 test("a conflict the first time is a conflict", async () => {

@@ -230,6 +230,7 @@ export class Engine {
       stood: (...back) => this.stood(...back),
       state: (state) => {
         this.monitor.signalingState(state);
+        if (state === "connected") this.pending.spoke();
         this.events.emit({ type: "connection", detail: { state } });
       },
       end: (reason, error) => this.end(reason, error),

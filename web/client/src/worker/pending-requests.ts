@@ -103,6 +103,13 @@ export class PendingRequests {
     for (const pending of waiting) this.goOn(pending);
   }
 
+  /** The session in use speaks again: what was not heard on it is said again. */
+  spoke(): void {
+    const waiting = [...this.waiting].sort((a, b) => a.number - b.number);
+    this.waiting.clear();
+    for (const pending of waiting) this.say(pending);
+  }
+
   /** Nothing is answered any more. */
   close(): void {
     this.isOver = true;
@@ -119,13 +126,17 @@ export class PendingRequests {
 
   private async sayOn(session: SignalingSession, pending: Pending): Promise<void> {
     const wasSaid = pending.wasSaid;
+    let saidAtMs = Infinity;
     try {
       const body = await pending.make();
+      saidAtMs = performance.now();
       if (!session.isOver) pending.wasSaid = true;
       pending.resolve(await session.request(body));
     } catch (thrown) {
       const error = DarkTowerError.from(thrown);
-      if (session.isOver) this.broken(session, pending, error);
+      // Nothing at all came since: that is the session's silence, not the controller's.
+      const isUnheard = error.code === "TIMED_OUT" && session.heardAtMs < saidAtMs;
+      if (session.isOver || isUnheard) this.broken(session, pending, error);
       else if (wasSaid && this.standpoint.isSame && DONE_BEFORE[pending.what] === error.code) pending.resolve(ACK);
       else pending.reject(error);
     }
