@@ -84,7 +84,7 @@ export function subscriptionFacts(stats: SubscriptionStats): Fact[] {
     ["Buffer", `${durationWords(stats.bufferedMs)} of ${durationWords(stats.jitterTargetMs)}`],
     stats.syncOffsetMs === undefined ? undefined : ["Picture after sound", `${Math.round(stats.syncOffsetMs)} ms`],
     isPicture || stats.freezes > 0
-      ? ["Freezes", stats.freezes === 0 ? "none" : `${stats.freezes}, ${durationWords(stats.freezeMs)} together`]
+      ? [isPicture ? "Freezes" : "Gaps", stats.freezes === 0 ? "none" : `${stats.freezes}, ${durationWords(stats.freezeMs)} together`]
       : undefined,
     ["Left out", dropWords(stats.dropped)],
     stats.decoderErrors > 0 ? ["Decoder errors", String(stats.decoderErrors)] : undefined,
