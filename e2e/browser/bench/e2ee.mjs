@@ -1,9 +1,8 @@
 // What end-to-end encryption costs a browser for each record: `npm run bench:e2ee`. The client's own code, in a Worker as in a meeting.
 // Median microseconds for one record, sealed or opened one after another, and for eight on their way at once, as a burst is opened.
 import { startBrowser } from "../support/browser.mjs";
-import { bundle, serve } from "../support/client.mjs";
+import { bundle, startSite } from "../support/client.mjs";
 
-const ORIGIN = "http://localhost";
 /** An Opus packet; a delta and a key frame of 1 Mb/s at 30 a second; a key frame of 3 Mb/s. */
 const PAYLOAD_BYTES = [150, 3_700, 30_000, 100_000];
 
@@ -63,11 +62,11 @@ async function measure(bytes: number): Promise<Record<string, number>> {
 self.onmessage = async ({ data }) => self.postMessage(await measure(data));
 `;
 
+const site = await startSite({ "/": "<!doctype html><title>bench</title>", "/worker.js": await bundle(WORKER) });
 const browser = await startBrowser();
 try {
   const page = await browser.newPage();
-  await serve(page, ORIGIN, { "/": "<!doctype html><title>bench</title>", "/worker.js": await bundle(WORKER) });
-  await page.goto(`${ORIGIN}/`);
+  await page.goto(`${site.origin}/`);
   console.log(`Chromium ${browser.version()}, µs for each record (median)\n`);
   console.log(["payload", "seal", "open", "seal, 8 at once", "open, 8 at once"].map((it) => it.padStart(16)).join(""));
   for (const bytes of PAYLOAD_BYTES) {
@@ -84,4 +83,5 @@ try {
   }
 } finally {
   await browser.close();
+  await site.stop();
 }

@@ -1,4 +1,5 @@
-// The TypeScript client without the meeting page: bundled on the spot and served into Chromium at an address that no server needs to know.
+// The TypeScript client without the meeting page: bundled on the spot, and served as an application's own site.
+import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 
 const WEB = new URL("../../../web/", import.meta.url);
@@ -12,15 +13,24 @@ export async function bundle(source) {
     write: false,
     format: "esm",
     target: "es2022",
+    // The package says that its modules have no side effects; importing its worker for nothing else is one all the same.
+    ignoreAnnotations: true,
     logLevel: "error",
   });
   return outputFiles[0].text;
 }
 
-/** Files of a page at `origin` by their paths; whatever else is asked for there goes to the server. */
-export async function serve(page, origin, files) {
-  for (const [path, body] of Object.entries(files)) {
-    const contentType = path.endsWith(".js") ? "text/javascript" : "text/html";
-    await page.route(`${origin}${path}`, (route) => route.fulfill({ body, contentType }));
-  }
+/** Serves files by their paths on a port of localhost, which is a secure context. */
+export async function startSite(files) {
+  const server = createServer((request, response) => {
+    const body = files[new URL(request.url, "http://localhost").pathname];
+    const type = request.url.endsWith(".js") ? "text/javascript" : "text/html";
+    response.writeHead(body === undefined ? 204 : 200, { "content-type": `${type}; charset=utf-8` }).end(body);
+  });
+  await new Promise((resolve, reject) => server.once("error", reject).listen(0, "127.0.0.1", resolve));
+  const stop = async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+  return { origin: `http://localhost:${server.address().port}`, stop };
 }
