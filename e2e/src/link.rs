@@ -1,7 +1,8 @@
 //! A network path in user space: what enters on one side leaves on the other, later.
 //!
 //! In: UDP datagrams and TCP bytes at one loopback address. Out: the same, in the same order, to one target, after a fixed
-//! delay each way. It never looks into a byte, but keeps a copy when told to. A cut path swallows datagrams and holds TCP back until it is healed.
+//! delay each way. It never looks into a byte, but keeps a copy when told to. A cut path swallows datagrams and holds TCP back until it is healed. A
+//! narrow path passes datagrams one after the other, and drops what would wait for longer than [`QUEUE_MAX`]; TCP is not narrowed.
 //!
 //! Every decision about a datagram is made in `Direction::admit`, so that one place knows what a path does to traffic.
 
@@ -22,6 +23,9 @@ mod udp;
 /// Tries to find a port that is free for UDP and TCP alike; both are taken at random, so a few are plenty.
 const BIND_ATTEMPTS: u32 = 16;
 
+/// What waits before a narrow path, in time: a home router's queue. What comes to a full one is dropped.
+pub const QUEUE_MAX: Duration = Duration::from_millis(500);
+
 /// What a path does to traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
@@ -29,12 +33,16 @@ pub struct Conditions {
     pub delay: Duration,
     /// Nothing passes.
     pub is_cut: bool,
+    /// What passes from a client to the target, in bits a second; `None`: everything.
+    pub up: Option<u64>,
+    /// The same from the target to a client.
+    pub down: Option<u64>,
 }
 
 impl Conditions {
     /// A path whole in all but its length.
     pub const fn delayed(delay: Duration) -> Self {
-        Self { delay, is_cut: false }
+        Self { delay, is_cut: false, up: None, down: None }
     }
 }
 
@@ -151,6 +159,11 @@ impl Link {
         self.recording.hold().clone().unwrap_or_default()
     }
 
+    /// Lets so many bits a second pass from clients to the target from now on; `None`: everything.
+    pub fn narrow_up(&self, bits_per_second: Option<u64>) {
+        self.conditions.send_modify(|conditions| conditions.up = bits_per_second);
+    }
+
     /// Lets nothing pass. What is under way still arrives.
     pub fn cut(&self) {
         self.conditions.send_modify(|conditions| conditions.is_cut = true);
@@ -184,27 +197,58 @@ async fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> 
     }
 }
 
+/// Which way through the path.
+#[derive(Clone, Copy)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// What becomes of a datagram.
+enum Admission {
+    /// It comes out then.
+    Due(Instant),
+    Cut,
+    QueueFull,
+}
+
 /// One way through the path, for one flow.
 struct Direction {
     conditions: watch::Receiver<Conditions>,
+    way: Way,
     /// When the last one admitted comes out: nothing overtakes.
     last_due: Option<Instant>,
+    /// When a narrow path has passed what was admitted.
+    busy_until: Option<Instant>,
 }
 
 impl Direction {
-    fn new(conditions: watch::Receiver<Conditions>) -> Self {
-        Self { conditions, last_due: None }
+    fn new(conditions: watch::Receiver<Conditions>, way: Way) -> Self {
+        Self { conditions, way, last_due: None, busy_until: None }
     }
 
-    /// When a datagram that enters at `now` comes out at the other end; `None`: never.
-    fn admit(&mut self, now: Instant) -> Option<Instant> {
+    /// What becomes of a datagram of `length` bytes that enters at `now`.
+    fn admit(&mut self, now: Instant, length: usize) -> Admission {
         let conditions = *self.conditions.borrow();
         if conditions.is_cut {
-            return None;
+            return Admission::Cut;
         }
-        let due = self.last_due.map_or(now + conditions.delay, |last| last.max(now + conditions.delay));
+        let rate = match self.way {
+            Way::Up => conditions.up,
+            Way::Down => conditions.down,
+        };
+        let mut passed = now;
+        if let Some(rate) = rate.filter(|rate| *rate > 0) {
+            let begins = self.busy_until.map_or(now, |busy| busy.max(now));
+            if begins - now > QUEUE_MAX {
+                return Admission::QueueFull;
+            }
+            passed = begins + Duration::from_secs_f64(length as f64 * 8.0 / rate as f64);
+            self.busy_until = Some(passed);
+        }
+        let due = self.last_due.map_or(passed + conditions.delay, |last| last.max(passed + conditions.delay));
         self.last_due = Some(due);
-        Some(due)
+        Admission::Due(due)
     }
 }
 
@@ -298,6 +342,20 @@ mod tests {
         link.heal();
         socket.send(b"kept").await.expect("loopback takes it");
         assert_eq!(receive(&socket).await, b"kept");
+    }
+
+    /// 20 datagrams of 1000 bytes at 1 Mb/s take 8 ms each; of what comes at once, half a second's worth is kept.
+    #[tokio::test]
+    async fn a_narrow_path_passes_its_rate_and_drops_the_rest() {
+        let (_sender, conditions) = watch::channel(Conditions { up: Some(1_000_000), ..Conditions::delayed(DELAY) });
+        let mut up = Direction::new(conditions.clone(), Way::Up);
+        let now = Instant::now();
+        let due = |admission| if let Admission::Due(at) = admission { Some(at - now) } else { None };
+        assert_eq!(due(up.admit(now, 1000)), Some(DELAY + Duration::from_millis(8)));
+        assert_eq!(due(up.admit(now, 1000)), Some(DELAY + Duration::from_millis(16)));
+        let kept = (0..200).filter(|_| due(up.admit(now, 1000)).is_some()).count();
+        assert_eq!(kept, 61, "500 ms and the one that is begun then");
+        assert_eq!(due(Direction::new(conditions, Way::Down).admit(now, 1000)), Some(DELAY));
     }
 
     /// TCP pays a round trip for its handshake and one for the question, and keeps every byte.

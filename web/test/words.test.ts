@@ -8,7 +8,6 @@ import { ErrorCode as WireCode } from "../client/src/generated/darktower/v1/sign
 import { MessageReader, withLength } from "../client/src/length-prefix.ts";
 import { judgeQuality, type QualityInput } from "../client/src/quality.ts";
 import { soundLevel, SoundMeter } from "../client/src/sound.ts";
-import { UplinkRate } from "../client/src/uplink.ts";
 import { uuidFromBytes, uuidToBytes } from "../client/src/uuid.ts";
 import { captureWords, endWords, errorWords, initials, muteWords, qualityWords } from "../page/src/words.ts";
 
@@ -77,19 +76,6 @@ test("silence is 0, full scale is 1, speech is noticed and ends", () => {
   assert.ok(!meter.speaking(500));
   for (let report = 0; report < 12; report += 1) meter.take();
   assert.equal(meter.take(), 0);
-});
-
-test("the bitrate falls at once and rises slowly, within bounds", () => {
-  const rate = new UplinkRate(800_000);
-  rate.lower(1000);
-  assert.equal(rate.bitrate, 560_000);
-  assert.equal(rate.calm(1500, 0), false);
-  assert.equal(rate.calm(3000, 200), false);
-  assert.equal(rate.calm(3000, 0), true);
-  for (let index = 0; index < 50; index += 1) rate.lower(4000);
-  assert.equal(rate.bitrate, 100_000);
-  for (let index = 0; index < 200; index += 1) rate.calm(10_000 + index * 2000, 0);
-  assert.equal(rate.bitrate, 800_000);
 });
 
 test("quality is said in plain words with its reason", () => {

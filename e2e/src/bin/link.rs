@@ -13,7 +13,8 @@ const COMMANDS_MAX: usize = 16;
 
 /// Forwards UDP and TCP from one address to another, with a delay each way.
 ///
-/// Takes commands while it runs, one a line on standard input: `cut` lets nothing pass, `heal` lets it pass again, `delay MS` changes the delay. Each
+/// Takes commands while it runs, one a line on standard input: `cut` lets nothing pass, `heal` lets it pass again, `delay MS` changes the delay, `up KBPS` what passes
+/// toward the target (0: everything). Each
 /// is answered by a line.
 #[derive(Parser)]
 #[command(version, about)]
@@ -27,6 +28,12 @@ struct Args {
     /// One way, in milliseconds; a round trip is twice this.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     delay_ms: u64,
+    /// What passes toward the target, in kb/s; everything if absent.
+    #[arg(long, value_name = "KBPS")]
+    up_kbps: Option<u64>,
+    /// What passes back, in kb/s; everything if absent.
+    #[arg(long, value_name = "KBPS")]
+    down_kbps: Option<u64>,
 }
 
 /// What standard input may say.
@@ -34,6 +41,7 @@ enum Command {
     Cut,
     Heal,
     Delay(u64),
+    Up(u64),
 }
 
 impl Command {
@@ -42,6 +50,7 @@ impl Command {
             ["cut"] => Some(Self::Cut),
             ["heal"] => Some(Self::Heal),
             ["delay", milliseconds] => milliseconds.parse().ok().map(Self::Delay),
+            ["up", kbps] => kbps.parse().ok().map(Self::Up),
             _ => None,
         }
     }
@@ -59,6 +68,10 @@ impl Command {
             Self::Delay(milliseconds) => {
                 link.delay(Duration::from_millis(*milliseconds));
                 format!("link: {milliseconds} ms each way")
+            }
+            Self::Up(kbps) => {
+                link.narrow_up((*kbps > 0).then(|| kbps.saturating_mul(1000)));
+                format!("link: {kbps} kb/s up")
             }
         }
     }
@@ -80,7 +93,10 @@ fn listen() -> mpsc::Receiver<String> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let link = Link::bind(args.listen, args.to, Conditions::delayed(Duration::from_millis(args.delay_ms))).await?;
+    let bits = |kbps: Option<u64>| kbps.map(|kbps| kbps.saturating_mul(1000));
+    let delayed = Conditions::delayed(Duration::from_millis(args.delay_ms));
+    let conditions = Conditions { up: bits(args.up_kbps), down: bits(args.down_kbps), ..delayed };
+    let link = Link::bind(args.listen, args.to, conditions).await?;
     let mut out = std::io::stdout();
     writeln!(out, "link: {} to {}, {} ms each way", link.address(), args.to, args.delay_ms)?;
     let mut commands = listen();
@@ -88,7 +104,7 @@ async fn main() -> anyhow::Result<()> {
         tokio::select! {
             // Without anybody to command it, it forwards on.
             Some(line) = commands.recv() => {
-                let answer = Command::parse(&line).map_or_else(|| format!("link: neither cut, heal nor delay MS: {line:?}"), |it| it.obey(&link));
+                let answer = Command::parse(&line).map_or_else(|| format!("link: neither cut, heal, delay MS nor up KBPS: {line:?}"), |it| it.obey(&link));
                 writeln!(out, "{answer}")?;
             }
             interrupted = tokio::signal::ctrl_c() => break interrupted?,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Direction, Shared};
+use super::{Admission, Direction, Shared, Way};
 
 /// Clients at a time; a load test has fewer, and each costs two sockets' buffers.
 const FLOWS_MAX: usize = 4096;
@@ -91,7 +91,7 @@ async fn open_flow(socket: &Arc<UdpSocket>, client: SocketAddr, shared: &Shared,
     let send = deliver(leaving, to_target.clone(), None, shared.clone());
     Ok(Flow {
         upstream,
-        direction: Direction::new(shared.conditions.clone()),
+        direction: Direction::new(shared.conditions.clone(), Way::Up),
         downstream: AbortOnDropHandle::new(tokio::spawn(receive(to_target, socket.clone(), client, shared.clone()))),
         _upstream: AbortOnDropHandle::new(tokio::spawn(send)),
     })
@@ -101,7 +101,7 @@ async fn open_flow(socket: &Arc<UdpSocket>, client: SocketAddr, shared: &Shared,
 async fn receive(from_target: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: SocketAddr, shared: Shared) {
     let (entering, leaving) = mpsc::channel(QUEUE_DATAGRAMS_MAX);
     let _deliver = AbortOnDropHandle::new(tokio::spawn(deliver(leaving, socket, Some(client), shared.clone())));
-    let mut direction = Direction::new(shared.conditions.clone());
+    let mut direction = Direction::new(shared.conditions.clone(), Way::Down);
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     while let Ok(received) = tokio::time::timeout(FLOW_IDLE, from_target.recv(&mut buffer)).await {
         match received {
@@ -115,9 +115,16 @@ async fn receive(from_target: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: So
 /// Puts one datagram on its way, or drops it and counts why.
 fn enter(direction: &mut Direction, queue: &mpsc::Sender<Datagram>, now: Instant, bytes: &[u8], shared: &Shared) {
     shared.recording.add(bytes);
-    let Some(due) = direction.admit(now) else {
-        shared.counters.dropped_by_cut.fetch_add(1, Ordering::Relaxed);
-        return;
+    let due = match direction.admit(now, bytes.len()) {
+        Admission::Due(due) => due,
+        Admission::Cut => {
+            shared.counters.dropped_by_cut.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        Admission::QueueFull => {
+            shared.counters.dropped_by_queue.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
     };
     if queue.try_send(Datagram { due, bytes: bytes.into() }).is_err() {
         shared.counters.dropped_by_queue.fetch_add(1, Ordering::Relaxed);

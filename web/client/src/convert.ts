@@ -43,6 +43,7 @@ export function participantFromWire(participant: wire.Participant): Participant 
     isVideoOn: participant.isVideoOn,
     joinedAt: Number(participant.joinedAt),
     streams: participant.streams.map((stream) => streamFromWire(participant.participantId, stream)),
+    videoCodecs: participant.capabilities?.videoCodecs ?? [],
   };
 }
 

@@ -41,6 +41,8 @@ export interface Participant {
   joinedAt: number;
   /** What they publish now. */
   streams: MediaStreamInfo[];
+  /** What they say they can decode: "VP9", "AV1", "H264", "VP8". Absent or empty: they did not say. */
+  videoCodecs?: readonly string[];
 }
 
 /** What a meeting was created with, as its controller tells it. */
@@ -162,6 +164,11 @@ export interface MeetingEvents {
     /** As in `Publication.streamId`. */
     streamId: string;
   };
+  /** One's own microphone hears speech while one is muted. At most every ten seconds; only while the track itself is on. */
+  "speaking-while-muted": {
+    /** As in `Publication.streamId`. */
+    streamId: string;
+  };
   /** Somebody said something, oneself included. Each message once. */
   chat: ChatMessage;
   /** One is asked to turn something off. */
@@ -254,6 +261,8 @@ export interface PublishOptions {
   frameRate?: number;
   /** What it shows or sounds like, as on a MediaStreamTrack, whose own hint counts if this is absent: text stays sharp, motion smooth. */
   contentHint?: "motion" | "detail" | "text" | "speech" | "music";
+  /** Whether `setMuted` silences it: yes if absent. Not for the sound of a shared tab, which nobody says. */
+  followsMute?: boolean;
 }
 
 /** One encoded picture or packet of sound. */

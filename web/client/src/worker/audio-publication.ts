@@ -1,20 +1,32 @@
-// Microphone of ours: samples in, Opus packets out, a stream for each second of sound. Sends nothing while muted, and says how
-// loud it is.
+// Microphone or other sound of ours: samples in, Opus packets out, a stream for each second of sound. Sends nothing while muted, and says
+// how loud it is.
 
 import { AudioGroups } from "../audio-groups.ts";
+import { EpochClock, epochNowUs } from "../epoch-clock.ts";
 import type { PublishArguments } from "../messages.ts";
-import { BACKLOG_MAX_MS } from "../uplink.ts";
 import { SoundMeter } from "../sound.ts";
-import { EpochClock } from "./epoch-clock.ts";
+import type { PublicationStats } from "../stats.ts";
+import { BACKLOG_MAX_MS } from "../uplink.ts";
+import { withHeaderRoom } from "./group-writer.ts";
 import { MediaPublication, type PublicationEvents } from "./media-publication.ts";
 
 /** One Opus packet. */
 const PACKET_US = 20_000;
 const ENCODE_QUEUE_MAX = 10;
+/** Somebody who speaks while muted is told so after this, and not again for a while. */
+const MUTED_SPEECH_MS = 500;
+const MUTED_SPEECH_INTERVAL_MS = 10_000;
 
 export class AudioPublication extends MediaPublication<AudioData> {
   readonly meter = new SoundMeter();
+  /** Whether it is what somebody says. */
+  readonly followsMute: boolean;
+  /** Hears what nobody else does. */
+  private readonly mutedMeter = new SoundMeter();
+  private mutedSpeechSinceMs: number | undefined;
+  private mutedSpeechToldAtMs = -Infinity;
   private readonly bitrate: number;
+  private readonly isMusic: boolean;
   private readonly groups = new AudioGroups();
   private clock = new EpochClock();
   private encoder: AudioEncoder | undefined;
@@ -26,17 +38,20 @@ export class AudioPublication extends MediaPublication<AudioData> {
     streamId: string,
     args: PublishArguments,
     frames: ReadableStream<AudioData>,
-    bitrate: number,
-    muted: boolean,
+    { bitrate, isMusic, muted }: { bitrate: number; isMusic: boolean; muted: boolean },
     events: PublicationEvents,
   ) {
-    super(streamId, args.type, frames, args.endsWithSource, events);
+    super(streamId, "Opus", args, frames, events);
     this.bitrate = bitrate;
-    this.muted = muted;
+    this.isMusic = isMusic;
+    this.followsMute = args.options.followsMute ?? true;
+    this.muted = muted && this.followsMute;
   }
 
   setMuted(muted: boolean): void {
+    if (!this.followsMute) return;
     this.muted = muted;
+    this.mutedSpeechSinceMs = undefined;
     if (muted) this.silence();
   }
 
@@ -61,19 +76,26 @@ export class AudioPublication extends MediaPublication<AudioData> {
     this.closeEncoder();
   }
 
+  protected override aims(): Pick<PublicationStats, "width" | "height" | "targetBitrate" | "limiter"> {
+    return { width: 0, height: 0, targetBitrate: this.bitrate, limiter: this.paused ? "paused" : "none" };
+  }
+
   protected override take(sound: AudioData): void {
     const nowMs = performance.now();
-    this.clock.arrived(sound.timestamp);
-    if (this.muted) return;
-    this.listen(nowMs, sound);
+    if (this.muted) {
+      this.listenMuted(nowMs, sound);
+      return;
+    }
+    this.meter.hear(nowMs, this.firstChannel(sound));
+    // The timestamp is of its first sample, and the last one is just there.
+    this.clock.observe(sound.timestamp + sound.duration, epochNowUs());
     const session = this.events.session();
     if (this.paused || session === undefined || session.isOver) {
       this.groups.restart();
       return;
     }
     if (this.writer.backlogMs(nowMs) > BACKLOG_MAX_MS) {
-      this.writer.abort();
-      this.events.groupAborted();
+      this.giveUp();
       this.groups.restart();
     }
     const shape = `${sound.sampleRate}/${sound.numberOfChannels}`;
@@ -83,6 +105,7 @@ export class AudioPublication extends MediaPublication<AudioData> {
       this.encoder = this.newEncoder(sound.sampleRate, sound.numberOfChannels);
     }
     if (this.encoder.encodeQueueSize < ENCODE_QUEUE_MAX) this.encoder.encode(sound);
+    else this.counts.dropped += 1;
   }
 
   private silence(): void {
@@ -104,24 +127,44 @@ export class AudioPublication extends MediaPublication<AudioData> {
       },
       error: (error) => this.fail(error),
     });
-    const opus = { frameDuration: PACKET_US, application: "voip", signal: "voice" };
-    encoder.configure({ codec: "opus", sampleRate, numberOfChannels, bitrate: this.bitrate, opus });
+    // Silence costs next to nothing, and a packet that is lost is heard from the next one where a decoder knows how.
+    const speech = { application: "voip", signal: "voice", usedtx: true, useinbandfec: true };
+    const opus = { frameDuration: PACKET_US, ...(this.isMusic ? { application: "audio", signal: "music" } : speech) };
+    // `opus` is not yet in TypeScript's library; an encoder that does not know a member passes it over.
+    const config = { codec: "opus", sampleRate, numberOfChannels, bitrate: this.bitrate, opus };
+    encoder.configure(config);
     return encoder;
   }
 
-  private listen(nowMs: number, sound: AudioData): void {
+  private firstChannel(sound: AudioData): Float32Array {
     if (this.samples.length !== sound.numberOfFrames) this.samples = new Float32Array(sound.numberOfFrames);
     sound.copyTo(this.samples, { planeIndex: 0, format: "f32-planar" });
-    this.meter.hear(nowMs, this.samples);
+    return this.samples;
+  }
+
+  private listenMuted(nowMs: number, sound: AudioData): void {
+    const { mutedMeter } = this;
+    mutedMeter.hear(nowMs, this.firstChannel(sound));
+    if (!mutedMeter.speaking(nowMs)) {
+      this.mutedSpeechSinceMs = undefined;
+      return;
+    }
+    this.mutedSpeechSinceMs ??= nowMs;
+    if (nowMs - this.mutedSpeechSinceMs < MUTED_SPEECH_MS || nowMs - this.mutedSpeechToldAtMs < MUTED_SPEECH_INTERVAL_MS) return;
+    this.mutedSpeechToldAtMs = nowMs;
+    this.events.spokeMuted();
   }
 
   private send(chunk: EncodedAudioChunk): void {
     if (this.stopped || this.muted) return;
     const nowMs = performance.now();
-    const payload = new Uint8Array(chunk.byteLength);
+    const payload = withHeaderRoom(chunk.byteLength);
     chunk.copyTo(payload);
+    this.counts.encoded += 1;
     const startsGroup = this.groups.starts(nowMs);
     const timestampUs = this.clock.toEpochUs(chunk.timestamp);
-    if (!this.writer.push(nowMs, { kind: "audio", startsGroup, timestampUs, payload })) this.groups.restart();
+    if (this.writer.push(nowMs, { kind: "audio", startsGroup, timestampUs, payload })) return;
+    this.counts.dropped += 1;
+    this.groups.restart();
   }
 }

@@ -1,19 +1,27 @@
 // Frames that come encoded: from an encoder of the application's, a file, another meeting. In: encoded frames in order. Out: groups.
 // What the uplink cannot take is given up by the group, and asked for again as a key frame.
 
+import { AudioGroups } from "../audio-groups.ts";
+import type { PublishArguments } from "../messages.ts";
+import type { PublicationStats } from "../stats.ts";
 import type { EncodedFrame } from "../types.ts";
 import { BACKLOG_MAX_MS } from "../uplink.ts";
-import { KEY_REQUEST_INTERVAL_MS, MediaPublication } from "./media-publication.ts";
-import { AudioGroups } from "../audio-groups.ts";
+import { KEY_REQUEST_INTERVAL_MS, MediaPublication, type PublicationEvents } from "./media-publication.ts";
 
 export class EncodedPublication extends MediaPublication<EncodedFrame> {
+  private readonly args: PublishArguments;
   private needsKey = true;
   private keyRequestedAtMs = -Infinity;
-  private readonly audioGroups = new AudioGroups();
+  private readonly groups = new AudioGroups();
+
+  constructor(streamId: string, codec: string, args: PublishArguments, frames: ReadableStream<EncodedFrame>, events: PublicationEvents) {
+    super(streamId, codec, args, frames, events);
+    this.args = args;
+  }
 
   override requestKey(): void {
     const nowMs = performance.now();
-    if (nowMs - this.keyRequestedAtMs < KEY_REQUEST_INTERVAL_MS) return;
+    if (this.type === "audio" || nowMs - this.keyRequestedAtMs < KEY_REQUEST_INTERVAL_MS) return;
     this.keyRequestedAtMs = nowMs;
     this.events.wantsKey();
   }
@@ -27,6 +35,7 @@ export class EncodedPublication extends MediaPublication<EncodedFrame> {
     super.setPaused(paused);
     if (paused) this.writer.finish();
     this.startOver();
+    if (!paused) this.requestKey();
   }
 
   protected override sourceChanged(): void {
@@ -37,33 +46,42 @@ export class EncodedPublication extends MediaPublication<EncodedFrame> {
     // Nothing is held.
   }
 
-  protected override take(frame: EncodedFrame): void {
+  protected override aims(): Pick<PublicationStats, "width" | "height" | "targetBitrate" | "limiter"> {
+    const { width, height, options } = this.args;
+    return { width, height, targetBitrate: options.maxBitrate ?? 0, limiter: this.paused ? "paused" : "none" };
+  }
+
+  protected override take({ kind, timestampUs, data: payload, isDiscardable = false }: EncodedFrame): void {
     const nowMs = performance.now();
+    this.counts.encoded += 1;
     if (this.paused) return;
     if (this.writer.backlogMs(nowMs) > BACKLOG_MAX_MS) {
-      this.writer.abort();
-      this.events.groupAborted();
+      this.giveUp();
       this.startOver();
     }
-    const isAudio = frame.kind === "audio";
-    if (frame.kind === "key") this.needsKey = false;
-    else if (!isAudio && this.needsKey) {
+    const isKey = kind === "key";
+    if (isKey) {
+      this.needsKey = false;
+      this.counts.keys += 1;
+    } else if (kind === "delta" && this.needsKey) {
+      this.counts.dropped += 1;
       this.requestKey();
       return;
     }
-    const { data: payload, isDiscardable = false } = frame;
     const taken = this.writer.push(nowMs, {
-      kind: isAudio ? "audio" : frame.kind === "key" ? "video_key" : "video_delta",
-      startsGroup: isAudio ? this.audioGroups.starts(nowMs) : frame.kind === "key",
-      timestampUs: BigInt(frame.timestampUs),
+      kind: kind === "audio" ? "audio" : isKey ? "video_key" : "video_delta",
+      startsGroup: kind === "audio" ? this.groups.starts(nowMs) : isKey,
+      timestampUs: BigInt(timestampUs),
       payload,
       isDiscardable,
     });
-    if (!taken) this.startOver();
+    if (taken) return;
+    this.counts.dropped += 1;
+    this.startOver();
   }
 
   private startOver(): void {
     this.needsKey = true;
-    this.audioGroups.restart();
+    this.groups.restart();
   }
 }

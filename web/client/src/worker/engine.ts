@@ -11,6 +11,7 @@ import type { ChatMessage, EndReason, JoinTicket, MeetingEvent, Participant } fr
 import { Announcements } from "./announcements.ts";
 import { ChatLog } from "./chat-log.ts";
 import { Addresses } from "./dialler.ts";
+import { decodableCodecs } from "./encoder-choice.ts";
 import { Encryption, refusalOf } from "./encryption.ts";
 import { MediaLink } from "./media-link.ts";
 import { Monitor } from "./monitor.ts";
@@ -72,6 +73,7 @@ export class Engine {
       session: () => this.link?.session,
       cipher: (streamId) => this.encryption?.sealer(streamId),
       request: (body, make) => this.pending.request(body, make),
+      othersDecode: () => this.roster.participants.map((participant) => participant.videoCodecs ?? []),
       changed: () => this.tellMe(),
       groupAborted: () => this.monitor.groupAborted(),
     });
@@ -244,7 +246,7 @@ export class Engine {
       ...credential,
       meetingId: args.ticket.meeting_id,
       participantName: args.displayName,
-      capabilities: { videoCodecs: ["VP8", "VP9", "AV1", "H264"], audioCodecs: ["Opus"] },
+      capabilities: { videoCodecs: await decodableCodecs(), audioCodecs: ["Opus"] },
       autoSubscribe: args.autoSubscribe,
       chatAfterSequence: BigInt(this.chatLog.newest),
       e2eeKeyId: this.encryption?.info.keyId ?? "",

@@ -2,13 +2,18 @@
 // frames of a source, one at a time. Out: what the kind of publication makes of each. Never asks the controller anything.
 
 import type { RecordCipher } from "../cipher.ts";
+import { codecName } from "../codec.ts";
 import { DarkTowerError } from "../error.ts";
 import type { StreamType } from "../types.ts";
 import { GroupWriter } from "./group-writer.ts";
+import type { PublicationStats } from "../stats.ts";
 import type { MediaSession } from "./media-session.ts";
+import type { Turns } from "./uplink-turns.ts";
 
 export interface PublicationEvents {
   session(): MediaSession | undefined;
+  /** Everything of ours that goes out takes turns. */
+  readonly turns: Turns;
   /** What seals the records of this id; `undefined`: they travel in the clear. */
   cipher(streamId: string): RecordCipher | undefined;
   /** A group had to be given up, for the uplink was too slow. */
@@ -19,6 +24,8 @@ export interface PublicationEvents {
   ended(): void;
   /** Somebody needs a key frame that only the source can make. */
   wantsKey(): void;
+  /** Somebody speaks who is muted. */
+  spokeMuted(): void;
 }
 
 /** Askers within this time share one key frame. */
@@ -29,6 +36,12 @@ interface Closable {
   close?(): void;
 }
 
+export interface PublicationArguments {
+  type: StreamType;
+  /** Whether the end of the frames is the publication's. */
+  endsWithSource: boolean;
+}
+
 export abstract class MediaPublication<F> {
   readonly type: StreamType;
   /** Under which its frames travel now. */
@@ -37,22 +50,29 @@ export abstract class MediaPublication<F> {
   protected writer: GroupWriter;
   protected paused = false;
   protected stopped = false;
+  protected codec: string;
+  /** Counts since the start, over all media streams that it has been. */
+  protected readonly counts = { encoded: 0, dropped: 0, keys: 0, aborted: 0 };
+  /** Of writers that it had before. */
+  private sentBefore = { frames: 0, bytes: 0 };
+  private lastStats = { atMs: performance.now(), encoded: 0, bytes: 0 };
   private reader: ReadableStreamDefaultReader<F>;
   private readonly endsWithSource: boolean;
   private wake: (() => void) | undefined;
 
-  constructor(streamId: string, type: StreamType, frames: ReadableStream<F>, endsWithSource: boolean, events: PublicationEvents) {
+  constructor(streamId: string, codec: string, args: PublicationArguments, frames: ReadableStream<F>, events: PublicationEvents) {
     this.streamId = streamId;
-    this.type = type;
+    this.codec = codec;
+    this.type = args.type;
     this.events = events;
-    this.endsWithSource = endsWithSource;
+    this.endsWithSource = args.endsWithSource;
     this.writer = this.newWriter(streamId);
     this.reader = frames.getReader();
   }
 
   /** Takes one frame; gives nothing back, closes nothing. */
   protected abstract take(frame: F): void;
-  /** Its frames come from elsewhere now. */
+  /** Its frames come from elsewhere from now on, or from nowhere for now. */
   protected abstract sourceChanged(): void;
   /** No frame comes any more. */
   protected abstract release(): void;
@@ -60,6 +80,8 @@ export abstract class MediaPublication<F> {
   abstract requestKey(): void;
   /** Another session takes over: everything begins anew there. */
   abstract restart(): void;
+  /** What an encoder of ours aims at; absent where there is none. */
+  protected abstract aims(): Pick<PublicationStats, "width" | "height" | "targetBitrate" | "limiter">;
 
   /** Takes frames until the source ends for good or `stop` is called. */
   async run(): Promise<void> {
@@ -75,6 +97,7 @@ export abstract class MediaPublication<F> {
             return;
           }
           // A track that was stopped: another may take its place.
+          this.sourceChanged();
           await new Promise<void>((resolve) => (this.wake = resolve));
           continue;
         }
@@ -106,7 +129,10 @@ export abstract class MediaPublication<F> {
 
   /** Goes on under another id, from the next frame that can begin a group. */
   rename(streamId: string): void {
-    this.writer.finish();
+    const { writer } = this;
+    this.sentBefore.frames += writer.framesSent;
+    this.sentBefore.bytes += writer.bytesSent;
+    writer.finish();
     this.streamId = streamId;
     this.writer = this.newWriter(streamId);
     this.paused = false;
@@ -126,8 +152,37 @@ export abstract class MediaPublication<F> {
     this.writer.finish();
   }
 
-  protected newWriter(streamId: string): GroupWriter {
-    return new GroupWriter(streamId, () => this.events.session(), this.events.cipher(streamId));
+  /** Numbers as of now; rates since the last call. */
+  stats(nowMs: number): PublicationStats {
+    const { counts, writer, sentBefore, lastStats } = this;
+    const bytes = sentBefore.bytes + writer.bytesSent;
+    const seconds = Math.max(1, nowMs - lastStats.atMs) / 1000;
+    this.lastStats = { atMs: nowMs, encoded: counts.encoded, bytes };
+    return {
+      streamId: this.streamId,
+      type: this.type,
+      codec: codecName(this.codec),
+      ...this.aims(),
+      bitrate: Math.round(((bytes - lastStats.bytes) * 8) / seconds),
+      framesPerSecond: Math.round(((counts.encoded - lastStats.encoded) / seconds) * 10) / 10,
+      framesEncoded: counts.encoded,
+      framesSent: sentBefore.frames + writer.framesSent,
+      framesDropped: counts.dropped,
+      keyFrames: counts.keys,
+      groupsAborted: counts.aborted,
+      backlogMs: Math.round(writer.backlogMs(nowMs)),
+    };
+  }
+
+  /** Gives up what is unsent, and says so. */
+  protected giveUp(): void {
+    this.writer.abort();
+    this.counts.aborted += 1;
+    this.events.groupAborted();
+  }
+
+  private newWriter(streamId: string): GroupWriter {
+    return new GroupWriter(streamId, () => this.events.session(), this.events.turns, this.events.cipher(streamId));
   }
 
   /** It cannot go on. */

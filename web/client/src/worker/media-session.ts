@@ -66,6 +66,8 @@ export class MediaSession {
   private readonly transport: WebTransport;
   private readonly events: MediaSessionEvents;
   private control: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  /** Set by whoever probes: when it was sent by our clock, and when the handler had it by its own. */
+  onPong: (sentAtMs: number, receivedAtMs: number) => void = () => undefined;
   private over = false;
   private pings: ReturnType<typeof setInterval> | undefined;
   private welcomed: (() => void) | undefined;
@@ -102,6 +104,11 @@ export class MediaSession {
 
   requestKeyFrame(streamId: string): void {
     this.send({ case: "keyFrame", value: { streamId } });
+  }
+
+  /** Asks the handler when it hears this; `onPong` tells. */
+  probe(nowMs: number): void {
+    this.send({ case: "ping", value: { sentAtUs: BigInt(Math.round(nowMs * 1000)) } });
   }
 
   /** A stream for one group of ours. */
@@ -153,6 +160,7 @@ export class MediaSession {
     else if (body.case === "keyFrame") this.events.keyFrame(body.value.streamId);
     else if (body.case === "layerControl") this.events.paused(body.value.streamId, body.value.paused);
     else if (body.case === "report") this.events.report(body.value);
+    else if (body.case === "pong") this.onPong(Number(body.value.sentAtUs) / 1000, Number(body.value.receivedAtUs) / 1000);
     else if (body.case === "error") this.refused?.(errorFromWire(body.value));
   }
 

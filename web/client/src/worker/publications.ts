@@ -1,10 +1,11 @@
 // What this participant publishes: one encoder and writer per media stream. In: sources as the page hands them over, requests of the
-// handler (key frame, pause). Out: groups on the media session at hand, the messages that announce them. Survives sessions of both kinds.
+// handler (key frame, pause), who is here and what they decode. Out: groups on the media session at hand, the messages that announce
+// them. Survives sessions of both kinds.
 
 import { create } from "@bufbuild/protobuf";
 
 import type { RecordCipher } from "../cipher.ts";
-import { codecName } from "../codec.ts";
+import { codecName, decoderCodec } from "../codec.ts";
 import { streamFromWire, streamTypeToWire } from "../convert.ts";
 import { DarkTowerError } from "../error.ts";
 import { receiveFrames } from "../frame-port.ts";
@@ -17,13 +18,25 @@ import {
 import type { PublicationRequests, PublishArguments, SourceArguments } from "../messages.ts";
 import type { PublicationStats } from "../stats.ts";
 import type { EncodedFrame, MediaStreamInfo, MeetingEvent } from "../types.ts";
+import { chooseCodec, CODEC_STRINGS, CodecWatch, type VideoCodec } from "../video-codecs.ts";
 import { AudioPublication } from "./audio-publication.ts";
 import { EncodedPublication } from "./encoded-publication.ts";
-import { chooseVideoCodec, defaultBitrate } from "./encoder-choice.ts";
+import { defaultBitrate, machineCodecs } from "./encoder-choice.ts";
 import type { MediaPublication, PublicationEvents } from "./media-publication.ts";
 import type { MediaSession } from "./media-session.ts";
 import type { ClientBody, ServerBody } from "./signaling.ts";
+import { UplinkPath } from "./uplink-path.ts";
+import { UplinkTurns } from "./uplink-turns.ts";
 import { VideoPublication } from "./video-publication.ts";
+
+/** How often the path is looked at; two looks notice a queue before it is heard. */
+const TICK_INTERVAL_MS = 200;
+/** Bits per second at which pictures go out while nothing says that the path carries less: a key frame of 30 kB in 8 ms. */
+const FREE_PACE = 30_000_000;
+/** On a narrow path, against what is encoded: a key frame takes time, and sound passes beside it. */
+const NARROW_PACE_FACTOR = 1.5;
+/** A screen's pictures a second unless somebody asks for others. */
+const SCREEN_RATES = { motion: 30, detail: 15, text: 10 } as const;
 
 export interface PublicationsContext {
   emit(event: MeetingEvent): void;
@@ -33,6 +46,8 @@ export interface PublicationsContext {
   cipher(streamId: string): RecordCipher | undefined;
   /** To the controller; waits for a session and is repeated after a break, with what `make` gives then. */
   request(body: ClientBody, make?: () => ClientBody): Promise<ServerBody>;
+  /** What each of the others says it decodes. */
+  othersDecode(): readonly (readonly string[])[];
   /** What is published is more or less than before. */
   changed(): void;
   /** A group had to be given up, for the uplink was too slow. */
@@ -44,12 +59,19 @@ interface Open {
   message: PublishStream;
   /** The controller has been told; until then the request that tells it is under way. */
   isAnnounced: boolean;
+  args: PublishArguments;
+  /** Where the codec is ours to choose. */
+  watch?: CodecWatch;
+  isMoving?: boolean;
 }
 
 export class Publications {
   private readonly context: PublicationsContext;
   /** By the page's name for it. */
   private readonly open = new Map<string, Open>();
+  private readonly turns = new UplinkTurns(FREE_PACE);
+  private readonly path = new UplinkPath();
+  private timer: ReturnType<typeof setInterval> | undefined;
   private isMuted = false;
 
   constructor(context: PublicationsContext) {
@@ -70,6 +92,7 @@ export class Publications {
       publication.stop();
       throw thrown;
     }
+    this.timer ??= setInterval(() => this.tick(), TICK_INTERVAL_MS);
     this.context.changed();
     void publication.run();
     return { streamId: publication.streamId };
@@ -79,6 +102,7 @@ export class Publications {
     const found = this.open.get(publicationId);
     if (found === undefined) return;
     this.open.delete(publicationId);
+    if (this.open.size === 0) this.stopTimer();
     found.publication.stop();
     this.context.changed();
     await this.context.request({ case: "unpublish", value: { streamId: found.publication.streamId } });
@@ -97,11 +121,15 @@ export class Publications {
     );
   }
 
-  /** One for each media stream of ours; nothing is counted yet. */
-  readonly stats: (nowMs: number) => PublicationStats[] = () => [];
+  /** One for each media stream of ours; rates since the last call. */
+  stats(nowMs: number): PublicationStats[] {
+    return [...this.open.values()].map(({ publication }) => publication.stats(nowMs));
+  }
 
-  /** The controller tells how one of them gets along; what the uplink carries is measured by what is unsent. */
-  readonly quality: (update: StreamQualityUpdate) => void = () => undefined;
+  /** The controller tells what the handler measured on our connection. */
+  quality({ streamId, packetLoss, availableBitrate }: StreamQualityUpdate): void {
+    if (this.find(streamId) !== undefined) this.path.told(performance.now(), packetLoss, availableBitrate);
+  }
 
   /** The handler wants a key frame of this id. */
   requestKey(streamId: string): void {
@@ -149,7 +177,7 @@ export class Publications {
   levels(nowMs: number): { streamId: string; level: number; speaking: boolean }[] {
     const levels = [];
     for (const { publication } of this.open.values()) {
-      if (!(publication instanceof AudioPublication)) continue;
+      if (!(publication instanceof AudioPublication) || !publication.followsMute) continue;
       const { streamId, meter } = publication;
       levels.push({ streamId, level: meter.take(), speaking: !this.isMuted && meter.speaking(nowMs) });
     }
@@ -157,8 +185,25 @@ export class Publications {
   }
 
   close(): void {
+    this.stopTimer();
     for (const { publication } of this.open.values()) publication.stop();
     this.open.clear();
+  }
+
+  private stopTimer(): void {
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  private tick(): void {
+    const nowMs = performance.now();
+    const pictures = [...this.open.values()].map((it) => it.publication).filter((it) => it instanceof VideoPublication);
+    if (pictures.length > 0) this.path.probe(nowMs, this.context.session());
+    const signs = this.path.signs(nowMs);
+    for (const publication of pictures) publication.tick(nowMs, signs);
+    const narrow = pictures.filter((it) => it.plan.limiter === "uplink").reduce((sum, it) => sum + it.plan.bitrate, 0);
+    this.turns.setRate(narrow === 0 ? FREE_PACE : narrow * NARROW_PACE_FACTOR);
+    void this.reviewCodecs();
   }
 
   private find(streamId: string): MediaPublication<unknown> | undefined {
@@ -167,44 +212,110 @@ export class Publications {
   }
 
   private async make(args: PublishArguments): Promise<Open> {
-    const { type, width, height, frameRate, channels, options, encodedCodec } = args;
+    const { type, encodedCodec, options, contentHint } = args;
     const streamId = crypto.randomUUID();
-    const bitrate = options.maxBitrate ?? defaultBitrate(type, width, height);
-    const events = this.events(args.publicationId, () => publication.streamId);
-    let publication: MediaPublication<unknown>;
-    let codec = encodedCodec ?? "Opus";
+    const isMusic = (options.contentHint ?? contentHint) === "music";
+    const bitrate = options.maxBitrate ?? defaultBitrate(type, args.width, args.height, isMusic);
+    const events = this.events(args.publicationId, () => opened.publication.streamId);
+    const message = (codec: string): PublishStream => announcement(streamId, args, codec, bitrate);
+    let opened: Open;
     if (encodedCodec !== undefined) {
-      const frames = framesOf<EncodedFrame>(args.source);
-      publication = new EncodedPublication(streamId, type, frames, args.endsWithSource, events);
+      const publication = new EncodedPublication(streamId, encodedCodec, args, framesOf<EncodedFrame>(args.source), events);
+      opened = { publication, args, isAnnounced: false, message: message(encodedCodec) };
     } else if (type === "audio") {
-      publication = new AudioPublication(streamId, args, framesOf(args.source), bitrate, this.isMuted, events);
+      const about = { bitrate, isMusic, muted: this.isMuted };
+      const publication = new AudioPublication(streamId, args, framesOf(args.source), about, events);
+      opened = { publication, args, isAnnounced: false, message: message("Opus") };
     } else {
-      codec = options.codec ?? (await chooseVideoCodec(width, height));
-      publication = new VideoPublication(streamId, args, framesOf(args.source), codec, bitrate, events);
+      const { codec, watch } = await this.codecFor(args);
+      const hint = pictureHint(args);
+      const frameRateMax = options.frameRate ?? Math.min(args.frameRate, type === "screen" ? SCREEN_RATES[hint] : Infinity);
+      const video = { codec, bitrateMax: bitrate, frameRateMax: frameRateMax || SCREEN_RATES.motion, contentHint: hint };
+      const publication = new VideoPublication(streamId, args, framesOf(args.source), video, events);
+      opened = { publication, args, isAnnounced: false, message: message(codec), ...(watch === undefined ? {} : { watch }) };
     }
-    const about = type === "audio" ? { sampleRate: 48_000, channels } : { video: { width, height, framerate: Math.round(frameRate) } };
-    const metadata = { codec: codecName(codec), maxBitrate: bitrate, ...about };
-    return {
-      publication,
-      isAnnounced: false,
-      message: create(PublishStreamSchema, { streamId, streamType: streamTypeToWire(type), metadata }),
-    };
+    return opened;
+  }
+
+  /** The application's choice, which is kept to, or ours, which follows who is here. */
+  private async codecFor(args: PublishArguments): Promise<{ codec: string; watch?: CodecWatch }> {
+    const { codec: asked } = args.options;
+    if (asked !== undefined) return { codec: decoderCodec(asked) ?? asked };
+    const chosen = chooseCodec(await this.situation(args));
+    if (chosen === undefined) throw new DarkTowerError("UNSUPPORTED_BROWSER", "this browser encodes no codec that others decode");
+    return { codec: CODEC_STRINGS[chosen], watch: new CodecWatch(chosen, performance.now()) };
+  }
+
+  private async situation({ type }: PublishArguments): Promise<Parameters<typeof chooseCodec>[0]> {
+    const cores = navigator.hardwareConcurrency;
+    return { ...(await machineCodecs()), type, cores, others: this.context.othersDecode() };
+  }
+
+  private async reviewCodecs(): Promise<void> {
+    for (const opened of [...this.open.values()]) {
+      const { watch, args } = opened;
+      if (watch === undefined || opened.isMoving === true) continue;
+      const wanted = watch.next(performance.now(), await this.situation(args));
+      if (wanted !== undefined && !opened.isMoving) await this.move(opened, watch, wanted);
+    }
+  }
+
+  /** The new media stream is announced, then filled, and only then the old one is withdrawn. */
+  private async move(opened: Open, watch: CodecWatch, wanted: VideoCodec): Promise<void> {
+    opened.isMoving = true;
+    const { publication, args, message: before } = opened;
+    const streamId = crypto.randomUUID();
+    const message = announcement(streamId, args, CODEC_STRINGS[wanted], before.metadata?.maxBitrate ?? 0);
+    try {
+      await this.context.request({ case: "publish", value: message });
+      // It may have ended meanwhile, or been announced anew as another participant's.
+      const isOver = this.open.get(args.publicationId) !== opened || opened.message !== before;
+      if (!isOver && publication instanceof VideoPublication) {
+        publication.moveTo(streamId, CODEC_STRINGS[wanted]);
+        opened.message = message;
+        watch.moved(performance.now(), wanted);
+        this.context.changed();
+        this.context.emit({ type: "publication-moved", detail: { streamId, before: before.streamId } });
+      }
+      const withdrawn = isOver ? streamId : before.streamId;
+      await this.context.request({ case: "unpublish", value: { streamId: withdrawn } });
+    } catch {
+      // Refused, or the stay is over: the codec stays, and is looked at again.
+    } finally {
+      opened.isMoving = false;
+    }
   }
 
   private events(publicationId: string, streamId: () => string): PublicationEvents {
+    const { context } = this;
     const over = (event: MeetingEvent): void => {
       void this.unpublish({ publicationId }).catch(() => undefined);
-      this.context.emit(event);
+      context.emit(event);
     };
     return {
-      session: () => this.context.session(),
-      cipher: (id) => this.context.cipher(id),
-      groupAborted: () => this.context.groupAborted(),
+      turns: this.turns,
+      session: () => context.session(),
+      cipher: (id) => context.cipher(id),
+      groupAborted: () => context.groupAborted(),
       failed: (error) => over({ type: "publication-failed", detail: { streamId: streamId(), error: error.toData() } }),
       ended: () => over({ type: "publication-ended", detail: { streamId: streamId() } }),
-      wantsKey: () => this.context.emit({ type: "key-frame-requested", detail: { streamId: streamId() } }),
+      wantsKey: () => context.emit({ type: "key-frame-requested", detail: { streamId: streamId() } }),
+      spokeMuted: () => context.emit({ type: "speaking-while-muted", detail: { streamId: streamId() } }),
     };
   }
+}
+
+function pictureHint({ type, options, contentHint }: PublishArguments): "motion" | "detail" | "text" {
+  const hint = options.contentHint ?? contentHint;
+  if (hint === "motion" || hint === "detail" || hint === "text") return hint;
+  return type === "screen" ? "detail" : "motion";
+}
+
+function announcement(streamId: string, args: PublishArguments, codec: string, maxBitrate: number): PublishStream {
+  const { type, width, height, frameRate, channels } = args;
+  const about = type === "audio" ? { sampleRate: 48_000, channels } : { video: { width, height, framerate: Math.round(frameRate) } };
+  const metadata = { codec: codecName(codec), maxBitrate, ...about };
+  return create(PublishStreamSchema, { streamId, streamType: streamTypeToWire(type), metadata });
 }
 
 function framesOf<F>(source: SourceArguments): ReadableStream<F> {

@@ -1,133 +1,308 @@
-// Camera or screen of ours: pictures in, groups out. A key frame every two seconds, at once when asked for, and after anything
-// was given up. Holds one picture at most; what the encoder or the uplink cannot take is left out before it is encoded.
+// Camera or screen of ours: pictures in, groups out. A key frame every two seconds, at once when asked for, and after anything was given
+// up. Holds one picture, to show it again where nothing moves; what the encoder or the uplink cannot take is left out before it is encoded.
 
+import { EncoderControl, type EncoderPlan } from "../encoder-control.ts";
+import { EpochClock, epochNowUs } from "../epoch-clock.ts";
 import type { PublishArguments } from "../messages.ts";
-import { BACKLOG_MAX_MS, UplinkRate } from "../uplink.ts";
-import { EpochClock } from "./epoch-clock.ts";
+import type { PublicationStats } from "../stats.ts";
+import { BACKLOG_MAX_MS } from "../uplink.ts";
+import { encoderFormat } from "./encoder-choice.ts";
+import { withHeaderRoom } from "./group-writer.ts";
 import { KEY_REQUEST_INTERVAL_MS, MediaPublication, type PublicationEvents } from "./media-publication.ts";
 
 /** DESIGN section 5 asks for four seconds at most. */
 const KEY_INTERVAL_MS = 2000;
 /** Pictures inside the encoder; one more would only add delay. */
 const ENCODE_QUEUE_MAX = 2;
+/** A source that gives nothing new for so long stands still: its last picture is shown again, so that it gets sharp and can be joined. */
+const REPEAT_INTERVAL_MS = 1000;
+/** The same when somebody waits for a key frame. */
+const REPEAT_FOR_KEY_MS = 100;
+/** So much on the way is not to become more: pictures wait for it, but not for long, for it may be another's. */
+const QUEUE_HOLD_MS = 200;
+const HOLD_MAX_MS = 300;
+/** A picture that comes a little before its time is on time: cameras are not exact. */
+const EARLY_SHARE = 0.3;
+/** Weight of the newest in the average of the encoder's time. */
+const ENCODE_TIME_WEIGHT = 1 / 8;
+/** Pictures whose time is remembered; more are never inside an encoder. */
+const PENDING_MAX = 16;
+
+/** What the path is like, for all publications alike. */
+export interface PathSigns {
+  queueMs: number;
+  loss: number;
+  available: number;
+}
+
+export interface VideoArguments {
+  codec: string;
+  bitrateMax: number;
+  frameRateMax: number;
+  /** Text stays sharp, motion smooth. */
+  contentHint: "motion" | "detail" | "text";
+}
 
 export class VideoPublication extends MediaPublication<VideoFrame> {
-  private readonly codec: string;
-  private readonly frameRate: number;
-  private readonly rate: UplinkRate;
+  private readonly control: EncoderControl;
+  private readonly video: VideoArguments;
   private clock = new EpochClock();
-  private readonly latencyHint: "motion" | "detail";
   private encoder: VideoEncoder | undefined;
-  private size = "";
+  private configured = "";
+  private size = { width: 0, height: 0 };
+  private encodedSize = "";
+  private last: { picture: VideoFrame; atMs: number } | undefined;
+  private readonly pending = new Map<number, { startedAtMs: number; timestampUs: bigint }>();
   private needsKey = true;
   private keyAtMs = -Infinity;
+  /** Somebody needs one from then on. */
+  private keyWantedAtMs = Infinity;
+  private dueAtMs = -Infinity;
+  private heldSinceMs: number | undefined;
   private hasEncoded = false;
+  private encodeMs = 0;
+  private seen = { pictures: 0, busy: 0 };
+  private queueMs = 0;
 
   constructor(
     streamId: string,
     args: PublishArguments,
     frames: ReadableStream<VideoFrame>,
-    codec: string,
-    bitrate: number,
+    video: VideoArguments,
     events: PublicationEvents,
   ) {
-    super(streamId, args.type, frames, args.endsWithSource, events);
-    this.codec = codec;
-    this.frameRate = args.frameRate;
-    this.latencyHint = args.type === "screen" ? "detail" : "motion";
-    this.rate = new UplinkRate(bitrate);
+    super(streamId, video.codec, args, frames, events);
+    this.video = video;
+    const kind = args.type === "screen" && video.contentHint !== "motion" ? "screen" : "camera";
+    this.control = new EncoderControl({ kind, bitrateMax: video.bitrateMax, frameRateMax: video.frameRateMax });
+  }
+
+  /** What it is to be sent at. */
+  get plan(): EncoderPlan {
+    return this.control.plan;
   }
 
   override requestKey(): void {
-    if (performance.now() - this.keyAtMs >= KEY_REQUEST_INTERVAL_MS) this.needsKey = true;
+    const nowMs = performance.now();
+    // Whoever asks just after one may have missed it: all of them get the next one together.
+    this.keyWantedAtMs = Math.min(this.keyWantedAtMs, Math.max(nowMs, this.keyAtMs + KEY_REQUEST_INTERVAL_MS));
+    this.repeatIfIdle(nowMs);
   }
 
   override restart(): void {
     this.needsKey = true;
+    this.repeatIfIdle(performance.now());
   }
 
   override setPaused(paused: boolean): void {
-    if (paused !== this.paused) this.needsKey = true;
+    if (paused === this.paused) return;
     super.setPaused(paused);
+    this.needsKey = true;
+    if (!paused) {
+      this.repeatIfIdle(performance.now());
+      return;
+    }
+    this.closeEncoder();
+    this.writer.finish();
+  }
+
+  /** Goes on as another media stream, with another codec. */
+  moveTo(streamId: string, codec: string): void {
+    this.closeEncoder();
+    this.codec = codec;
+    this.hasEncoded = false;
+    this.rename(streamId);
+  }
+
+  /** Looks at the path and the machine; several times a second. */
+  tick(nowMs: number, path: PathSigns): void {
+    this.queueMs = path.queueMs;
+    if (this.paused) return;
+    const backlogMs = this.writer.backlogMs(nowMs);
+    this.control.sample(nowMs, { ...path, backlogMs, ...this.seen, encodeMs: this.encodeMs });
+    this.seen = { pictures: 0, busy: 0 };
+    this.repeatIfIdle(nowMs);
   }
 
   protected override sourceChanged(): void {
     this.clock = new EpochClock();
     this.needsKey = true;
+    this.dropLast();
   }
 
   protected override release(): void {
-    if (this.encoder !== undefined && this.encoder.state !== "closed") this.encoder.close();
+    this.closeEncoder();
+    this.dropLast();
+  }
+
+  protected override aims(): Pick<PublicationStats, "width" | "height" | "targetBitrate" | "limiter"> {
+    const { bitrate, limiter } = this.control.plan;
+    return { ...this.scaled(), targetBitrate: bitrate, limiter: this.paused ? "paused" : limiter };
   }
 
   protected override take(picture: VideoFrame): void {
-    this.clock.arrived(picture.timestamp);
     const nowMs = performance.now();
+    this.clock.observe(picture.timestamp, epochNowUs());
+    this.dropLast();
+    this.last = { picture: picture.clone(), atMs: nowMs };
+    this.seen.pictures += 1;
+    this.encode(nowMs, picture);
+  }
+
+  /** A source that stands still gives no pictures; whoever joins needs one all the same. */
+  private repeatIfIdle(nowMs: number): void {
+    const { last } = this;
+    if (last === undefined || this.stopped || this.paused) return;
+    const idleMs = nowMs - last.atMs;
+    if (idleMs < (this.isKeyWanted(nowMs) ? REPEAT_FOR_KEY_MS : REPEAT_INTERVAL_MS)) return;
+    const timestamp = last.picture.timestamp + Math.round(idleMs * 1000);
+    const again = new VideoFrame(last.picture, { timestamp });
+    last.picture.close();
+    this.last = { picture: again, atMs: nowMs };
+    this.encode(nowMs, again);
+  }
+
+  private encode(nowMs: number, picture: VideoFrame): void {
     const session = this.events.session();
     if (this.paused || session === undefined || session.isOver) {
       this.needsKey = true;
       return;
     }
-    const backlogMs = this.writer.backlogMs(nowMs);
-    if (backlogMs > BACKLOG_MAX_MS) {
-      this.writer.abort();
-      this.events.groupAborted();
-      this.needsKey = true;
-      this.rate.lower(nowMs);
-      this.configure(picture);
-      return;
+    const { displayWidth: width, displayHeight: height } = picture;
+    if (width !== this.size.width || height !== this.size.height) {
+      this.size = { width, height };
+      this.control.size(width, height);
     }
-    if (this.rate.calm(nowMs, backlogMs)) this.configure(picture);
-    const size = `${picture.displayWidth}x${picture.displayHeight}`;
-    if (this.encoder === undefined || this.encoder.state === "closed" || size !== this.size) {
-      this.size = size;
-      this.needsKey = true;
-      this.configure(picture);
-    }
-    const { encoder } = this;
-    if (encoder === undefined || encoder.encodeQueueSize >= ENCODE_QUEUE_MAX) return;
-    const keyFrame = this.needsKey || nowMs - this.keyAtMs >= KEY_INTERVAL_MS;
+    if (!this.mayEncode(nowMs)) return;
+    const encoder = this.prepared();
+    if (encoder === undefined) return;
+    const keyFrame = this.isKeyDue(nowMs);
     if (keyFrame) {
       this.needsKey = false;
+      this.keyWantedAtMs = Infinity;
       this.keyAtMs = nowMs;
     }
+    this.pending.set(picture.timestamp, { startedAtMs: nowMs, timestampUs: this.clock.toEpochUs(picture.timestamp) });
     encoder.encode(picture, { keyFrame });
   }
 
-  private configure(picture: VideoFrame): void {
-    if (this.encoder === undefined || this.encoder.state === "closed") {
-      this.encoder = new VideoEncoder({
-        output: (chunk) => this.send(chunk),
-        error: (error) => {
-          // The next picture makes a new encoder; a codec that never works ends the publication.
-          this.needsKey = true;
-          if (!this.hasEncoded) this.fail(error);
-        },
-      });
+  private isKeyWanted(nowMs: number): boolean {
+    return this.needsKey || nowMs >= this.keyWantedAtMs;
+  }
+
+  private isKeyDue(nowMs: number): boolean {
+    return this.isKeyWanted(nowMs) || nowMs - this.keyAtMs >= KEY_INTERVAL_MS;
+  }
+
+  /** Whether the next picture is worth encoding now: it is due, the encoder is free, and what went before is on its way. */
+  private mayEncode(nowMs: number): boolean {
+    const intervalMs = 1000 / this.control.plan.frameRate;
+    if (nowMs < this.dueAtMs - intervalMs * EARLY_SHARE) return false;
+    const backlogMs = this.writer.backlogMs(nowMs);
+    if (backlogMs > BACKLOG_MAX_MS) {
+      this.giveUp();
+      this.control.givenUp(nowMs);
+      this.needsKey = true;
+    } else if (backlogMs <= intervalMs && !this.isHeld(nowMs)) {
+      if ((this.encoder?.encodeQueueSize ?? 0) < ENCODE_QUEUE_MAX) {
+        // From when it was due, so that a camera's unevenness does not add up; but what was missed is not made up for.
+        this.dueAtMs = Math.max(this.dueAtMs, nowMs - intervalMs) + intervalMs;
+        return true;
+      }
+      this.seen.busy += 1;
     }
+    this.counts.dropped += 1;
+    return false;
+  }
+
+  private isHeld(nowMs: number): boolean {
+    if (this.queueMs <= QUEUE_HOLD_MS) {
+      this.heldSinceMs = undefined;
+      return false;
+    }
+    this.heldSinceMs ??= nowMs;
+    if (nowMs - this.heldSinceMs <= HOLD_MAX_MS) return true;
+    // One picture, then patience again.
+    this.heldSinceMs = nowMs;
+    return false;
+  }
+
+  /** Pixels as they are encoded. H.264 takes even sizes alone, and a smaller picture need not be exact. */
+  private scaled(): { width: number; height: number } {
+    const { scale } = this.control.plan;
+    const { width, height } = this.size;
+    if (scale === 1 && !this.codec.startsWith("avc")) return { width, height };
+    const even = (side: number): number => Math.max(2, Math.round((side * scale) / 2) * 2);
+    return width === 0 ? { width, height } : { width: even(width), height: even(height) };
+  }
+
+  /** The encoder, as the plan wants it; `undefined` when there is none. */
+  private prepared(): VideoEncoder | undefined {
+    if (this.encoder === undefined || this.encoder.state === "closed") this.encoder = this.newEncoder();
+    const { bitrate, frameRate } = this.control.plan;
+    const { width, height } = this.scaled();
+    const wanted = `${width}x${height} ${bitrate} ${frameRate}`;
+    if (wanted === this.configured) return this.encoder;
+    this.configured = wanted;
+    const size = `${width}x${height}`;
+    if (size !== this.encodedSize) this.needsKey = true;
+    this.encodedSize = size;
     this.encoder.configure({
-      codec: this.codec,
-      width: picture.displayWidth,
-      height: picture.displayHeight,
-      bitrate: this.rate.bitrate,
-      framerate: this.frameRate,
+      ...encoderFormat(this.codec),
+      width,
+      height,
+      bitrate,
+      framerate: frameRate,
       latencyMode: "realtime",
-      contentHint: this.latencyHint,
+      contentHint: this.video.contentHint,
     });
+    return this.encoder;
+  }
+
+  private newEncoder(): VideoEncoder {
+    this.configured = "";
+    this.encodedSize = "";
+    this.pending.clear();
+    const encoder = new VideoEncoder({
+      output: (chunk) => {
+        if (encoder === this.encoder) this.send(chunk);
+      },
+      error: (error) => {
+        // The next picture makes a new encoder; a codec that never works ends the publication.
+        this.needsKey = true;
+        if (!this.hasEncoded) this.fail(error);
+      },
+    });
+    return encoder;
+  }
+
+  private closeEncoder(): void {
+    if (this.encoder !== undefined && this.encoder.state !== "closed") this.encoder.close();
+    this.encoder = undefined;
+  }
+
+  private dropLast(): void {
+    this.last?.picture.close();
+    this.last = undefined;
   }
 
   private send(chunk: EncodedVideoChunk): void {
-    if (this.stopped) return;
+    if (this.stopped || this.paused) return;
+    const nowMs = performance.now();
+    const pending = this.pending.get(chunk.timestamp);
+    for (const timestamp of this.pending.keys()) {
+      if (timestamp <= chunk.timestamp || this.pending.size > PENDING_MAX) this.pending.delete(timestamp);
+    }
+    if (pending !== undefined) this.encodeMs += (nowMs - pending.startedAtMs - this.encodeMs) * ENCODE_TIME_WEIGHT;
     this.hasEncoded = true;
-    const payload = new Uint8Array(chunk.byteLength);
-    chunk.copyTo(payload);
     const isKey = chunk.type === "key";
-    const taken = this.writer.push(performance.now(), {
-      kind: isKey ? "video_key" : "video_delta",
-      startsGroup: isKey,
-      timestampUs: this.clock.toEpochUs(chunk.timestamp),
-      payload,
-    });
-    if (!taken) this.needsKey = true;
+    this.counts.encoded += 1;
+    if (isKey) this.counts.keys += 1;
+    const payload = withHeaderRoom(chunk.byteLength);
+    chunk.copyTo(payload);
+    const timestampUs = pending?.timestampUs ?? this.clock.toEpochUs(chunk.timestamp);
+    if (this.writer.push(nowMs, { kind: isKey ? "video_key" : "video_delta", startsGroup: isKey, timestampUs, payload })) return;
+    this.counts.dropped += 1;
+    this.needsKey = true;
   }
 }
