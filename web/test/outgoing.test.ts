@@ -5,6 +5,7 @@ import { AudioGroups } from "../client/src/audio-groups.ts";
 import { EncoderControl, type EncoderSigns } from "../client/src/encoder-control.ts";
 import { EpochClock } from "../client/src/epoch-clock.ts";
 import { Pacer } from "../client/src/pacer.ts";
+import { SampleClock } from "../client/src/sample-clock.ts";
 import { UplinkDelay } from "../client/src/uplink-delay.ts";
 import { UplinkRate, type UplinkSigns } from "../client/src/uplink.ts";
 import { chooseCodec, CodecWatch, type CodecSituation, decodes } from "../client/src/video-codecs.ts";
@@ -33,7 +34,7 @@ test("pieces go at the pace, sound takes its share and never waits", () => {
   assert.equal(pacer.waitMs(5000), 0);
 });
 
-test("a queue on the way is seen whatever the handler's clock says, and one late answer is none", () => {
+test("a queue on the way is seen whatever the handler's clock says, and a moment's delay is none", () => {
   const delay = new UplinkDelay();
   const clockApartMs = 1_000_000;
   const ping = (sentAtMs: number, wayMs: number, backMs = 20): void => {
@@ -44,14 +45,13 @@ test("a queue on the way is seen whatever the handler's clock says, and one late
   ping(0, 20);
   ping(200, 25);
   assert.equal(delay.queueMs(300), 0);
-  ping(400, 180);
-  assert.equal(delay.queueMs(650), 5, "a single late one");
-  ping(600, 220);
-  assert.equal(delay.queueMs(900), 160);
+  for (const at of [400, 600, 800]) ping(at, 180);
+  assert.equal(delay.queueMs(1000), 5, "busy for a moment");
+  for (const at of [1000, 1200]) ping(at, 180);
+  assert.equal(delay.queueMs(1400), 160);
   // The way back does not count.
-  ping(800, 20, 500);
-  ping(1000, 20, 500);
-  assert.equal(delay.queueMs(2000), 0);
+  ping(1400, 20, 250);
+  assert.equal(delay.queueMs(1700), 0);
 });
 
 test("a ping that stays away is late before its answer comes", () => {
@@ -59,7 +59,7 @@ test("a ping that stays away is late before its answer comes", () => {
   delay.sent(0);
   delay.answered(40, 0, 20);
   delay.sent(200);
-  assert.equal(delay.queueMs(240), 0);
+  assert.equal(delay.queueMs(500), 0);
   assert.equal(delay.queueMs(740), 500);
   delay.reset();
   assert.equal(delay.queueMs(10_000), 0);
@@ -250,6 +250,20 @@ test("time never stands still or goes back", () => {
   const first = clock.toEpochUs(1000);
   clock.observe(1001, 40_000n);
   assert.ok(clock.toEpochUs(1001) > first);
+});
+
+test("a packet's time is that of its samples, whatever was left out before them", () => {
+  const at = new SampleClock();
+  // 10 ms blocks; after the fifth, 300 ms are missing. The encoder calls its first packet 7.
+  for (let block = 0; block < 10; block += 1) at.feed(BigInt(1_000_000 + block * 10_000 + (block >= 5 ? 300_000 : 0)), 480, 48_000);
+  assert.deepEqual(
+    [0, 20_000, 40_000, 60_000, 80_000].map((us) => at.at(7 + us)),
+    [1_000_000n, 1_020_000n, 1_040_000n, 1_360_000n, 1_380_000n],
+  );
+  // It counts from elsewhere: the newest samples are meant.
+  at.feed(2_000_000n, 960, 48_000);
+  assert.equal(at.at(50_000_000), 2_000_000n);
+  assert.equal(new SampleClock().at(5), 0n);
 });
 
 test("sound has a group a second, and a new one after silence", () => {

@@ -19,6 +19,7 @@ async function startLink(address) {
     address: line.split(" ")[1],
     cut: () => order("cut", "cut"),
     heal: () => order("heal", "healed"),
+    narrow: (kbps) => order(`up ${kbps}`, `${kbps} kb/s`),
     stop: () => child.kill(),
   };
 }
@@ -64,6 +65,8 @@ export async function startNetwork(dev) {
     through: (url) => url.replace(targets[0].origin, page.origin),
     cut: () => Promise.all(links.map((link) => link.cut())),
     heal: () => Promise.all(links.map((link) => link.heal())),
+    /** So much passes from the page to its media handler, with a home router's queue before it; 0: everything. */
+    narrowUplink: (kbps) => links[2].narrow(kbps),
     stop: () => Promise.all(links.map((link) => link.stop())),
   };
 }

@@ -5,11 +5,13 @@
 import type { PublicationLimiter } from "./stats.ts";
 import { UplinkRate, type UplinkSigns } from "./uplink.ts";
 
-/** Of each side of the picture. */
+/** What a camera's picture may become, of each side, largest first; and the last step, pictures a second. */
 const SCALES = [1, 3 / 4, 1 / 2, 1 / 4] as const;
-/** Pictures a second, of a screen and of a camera whose picture is at its smallest. */
+const SMALLEST_RATE = 15;
+/** Pixels of the shorter side: a smaller picture shows nobody's face. */
+const SIDE_MIN = 120;
+/** Pictures a second of a screen. */
 const SCREEN_RATES = [30, 24, 15, 10, 7, 5] as const;
-const CAMERA_RATES = [30, 15] as const;
 /** Below so many bits a pixel a moving picture falls apart into blocks; a smaller one looks better. */
 const CAMERA_BITS_MIN = 0.045;
 /** From so many on the next larger one does. */
@@ -22,11 +24,13 @@ const SCREEN_BITS_MIN = 0.03;
 const STEP_UP_AFTER_MS = 5000;
 /** The machine is judged over so long. */
 const LOAD_WINDOW_MS = 3000;
+/** Of fewer pictures in that time nothing can be said. */
+const PICTURES_MIN = 20;
 /** Share of pictures that found the encoder busy, and the encoder's time against the time between pictures. */
 const BUSY_HIGH = 0.3;
 const TIME_HIGH = 0.9;
 const TIME_CALM = 0.4;
-/** After a step down for the machine's sake; twice as long each time it was of no use. */
+/** Between a step down for the machine's sake and a try of the one above; twice as long each time that failed. */
 const RELIEF_MS = 15_000;
 const RELIEF_MAX_MS = 120_000;
 
@@ -58,18 +62,21 @@ export class EncoderControl {
   plan: EncoderPlan;
   private readonly limits: EncoderLimits;
   private readonly uplink: UplinkRate;
+  private ladder: { scale: number; frameRate: number }[] = [];
   private width = 0;
   private height = 0;
   private step = 0;
   private betterSinceMs: number | undefined;
   private cpuSteps = 0;
   private load = { sinceMs: -Infinity, pictures: 0, busy: 0 };
-  private relievedAtMs = -Infinity;
+  private changedAtMs = -Infinity;
+  private raisedAtMs = -Infinity;
   private reliefMs = RELIEF_MS;
 
   constructor(limits: EncoderLimits) {
     this.limits = limits;
     this.uplink = new UplinkRate(limits.bitrateMax);
+    this.ladder = this.makeLadder();
     this.plan = { bitrate: limits.bitrateMax, scale: 1, frameRate: limits.frameRateMax, limiter: "none" };
   }
 
@@ -77,6 +84,9 @@ export class EncoderControl {
   size(width: number, height: number): void {
     this.width = width;
     this.height = height;
+    this.ladder = this.makeLadder();
+    this.step = Math.min(this.step, this.ladder.length - 1);
+    this.cpuSteps = Math.min(this.cpuSteps, this.ladder.length - 1);
     this.plan = this.decide();
   }
 
@@ -93,24 +103,26 @@ export class EncoderControl {
     this.adjust(nowMs);
   }
 
-  private judgeLoad(nowMs: number, { pictures, busy, encodeMs }: EncoderSigns): void {
+  private judgeLoad(nowMs: number, signs: EncoderSigns): void {
     const { load } = this;
-    load.pictures += pictures;
-    load.busy += busy;
+    load.pictures += signs.pictures;
+    load.busy += signs.busy;
     if (load.sinceMs === -Infinity) load.sinceMs = nowMs;
     if (nowMs - load.sinceMs < LOAD_WINDOW_MS) return;
-    const busyShare = load.pictures === 0 ? 0 : load.busy / load.pictures;
-    const timeShare = (encodeMs * this.plan.frameRate) / 1000;
+    const { pictures, busy } = load;
+    const busyShare = pictures === 0 ? 0 : busy / pictures;
+    const timeShare = (signs.encodeMs * this.plan.frameRate) / 1000;
     this.load = { sinceMs: nowMs, pictures: 0, busy: 0 };
     if (busyShare > BUSY_HIGH || timeShare > TIME_HIGH) {
-      if (this.cpuSteps >= this.steps() - 1) return;
-      // Back again soon after relief: it was of no use, and is tried less often.
-      if (nowMs - this.relievedAtMs < this.reliefMs) this.reliefMs = Math.min(RELIEF_MAX_MS, this.reliefMs * 2);
+      if (pictures < PICTURES_MIN || Math.max(this.cpuSteps, this.step) >= this.ladder.length - 1) return;
+      // Too much again soon after a step up: that is tried less often.
+      if (nowMs - this.raisedAtMs < this.reliefMs) this.reliefMs = Math.min(RELIEF_MAX_MS, this.reliefMs * 2);
       this.cpuSteps = Math.max(this.cpuSteps, this.step) + 1;
-      this.relievedAtMs = nowMs;
-    } else if (this.cpuSteps > 0 && timeShare < TIME_CALM && busyShare === 0 && nowMs - this.relievedAtMs >= this.reliefMs) {
+      this.changedAtMs = nowMs;
+    } else if (this.cpuSteps > 0 && timeShare < TIME_CALM && busyShare === 0 && nowMs - this.changedAtMs >= this.reliefMs) {
       this.cpuSteps -= 1;
-      this.relievedAtMs = nowMs;
+      this.changedAtMs = nowMs;
+      this.raisedAtMs = nowMs;
     }
   }
 
@@ -130,20 +142,16 @@ export class EncoderControl {
     this.plan = this.decide();
   }
 
-  private steps(): number {
-    return this.limits.kind === "screen" ? SCREEN_RATES.length : SCALES.length;
-  }
-
   /** By the bitrate alone. */
   private wantedStep(): number {
     const pixels = this.width * this.height;
     if (pixels === 0) return 0;
     const { bitrate } = this.uplink;
-    for (let step = 0; step < this.steps() - 1; step += 1) {
+    for (let step = 0; step < this.ladder.length - 1; step += 1) {
       const least = this.limits.kind === "screen" ? SCREEN_BITS_MIN : step < this.step ? CAMERA_BITS_ENOUGH : CAMERA_BITS_MIN;
       if (bitrate / this.pixelRate(step) >= least) return step;
     }
-    return this.steps() - 1;
+    return this.ladder.length - 1;
   }
 
   /** Pixels a second at that step. */
@@ -153,15 +161,22 @@ export class EncoderControl {
   }
 
   private scaleAt(step: number): number {
-    return this.limits.kind === "screen" ? 1 : (SCALES[step] ?? 1);
+    return this.ladder[step]?.scale ?? 1;
   }
 
   private frameRateAt(step: number): number {
+    return Math.min(this.limits.frameRateMax, this.ladder[step]?.frameRate ?? Infinity);
+  }
+
+  /** The steps for a source of this size. */
+  private makeLadder(): { scale: number; frameRate: number }[] {
     const { kind, frameRateMax } = this.limits;
-    const smallest = step === SCALES.length - 1;
-    const rate = kind === "screen" ? SCREEN_RATES[step] : CAMERA_RATES[smallest ? 1 : 0];
-    // A camera of 60 pictures a second keeps them until it has to be small.
-    return kind === "camera" && !smallest ? frameRateMax : Math.min(frameRateMax, rate ?? frameRateMax);
+    if (kind === "screen")
+      return SCREEN_RATES.filter((it, step) => step === 0 || it < frameRateMax).map((frameRate) => ({ scale: 1, frameRate }));
+    const shorter = Math.min(this.width, this.height);
+    const scales = SCALES.filter((scale) => scale === 1 || shorter * scale >= SIDE_MIN);
+    const smallest = scales[scales.length - 1] ?? 1;
+    return [...scales.map((scale) => ({ scale, frameRate: Infinity })), { scale: smallest, frameRate: SMALLEST_RATE }];
   }
 
   private decide(): EncoderPlan {

@@ -44,6 +44,8 @@ export interface PublishArguments {
   height: number;
   frameRate: number;
   channels: number;
+  /** Whether pictures may stay away because nothing moves: of a screen or a canvas, not of a camera. */
+  mayStandStill: boolean;
   /** Of the track: "", "motion", "detail", "text", "speech", "music" … */
   contentHint: string;
   /** The frames are encoded already, with this. */

@@ -71,6 +71,7 @@ interface Described {
   frameRate: number;
   channels: number;
   contentHint: string;
+  mayStandStill: boolean;
 }
 
 /** When a source does not say. */
@@ -78,6 +79,12 @@ const FRAME_RATE_DEFAULT = 30;
 
 function isTrack(source: PublishSource): source is MediaStreamTrack {
   return typeof MediaStreamTrack !== "undefined" && source instanceof MediaStreamTrack;
+}
+
+/** A screen and a canvas give pictures when they change. */
+function mayStandStill(track: MediaStreamTrack): boolean {
+  const isCanvas = typeof CanvasCaptureMediaStreamTrack !== "undefined" && track instanceof CanvasCaptureMediaStreamTrack;
+  return isCanvas || track.getSettings().displaySurface !== undefined;
 }
 
 function fromTrack(track: MediaStreamTrack): Described {
@@ -88,13 +95,14 @@ function fromTrack(track: MediaStreamTrack): Described {
   const { width = 0, height = 0, frameRate = FRAME_RATE_DEFAULT, channelCount = 1 } = track.getSettings();
   const source: SourceArguments = { kind: "readable", readable };
   const { contentHint } = track;
-  return { source, transfer: [readable], track, width, height, frameRate, channels: channelCount, contentHint };
+  const about = { width, height, frameRate, channels: channelCount, contentHint, mayStandStill: mayStandStill(track) };
+  return { source, transfer: [readable], track, ...about };
 }
 
 function fromFrames(frames: ReadableStream<PortFrame>, described: Partial<Described>): Described {
   const { port1, port2 } = new MessageChannel();
   sendFrames(frames, port1);
-  const unknown = { width: 0, height: 0, frameRate: FRAME_RATE_DEFAULT, channels: 1, contentHint: "" };
+  const unknown = { width: 0, height: 0, frameRate: FRAME_RATE_DEFAULT, channels: 1, contentHint: "", mayStandStill: true };
   return { ...unknown, ...described, source: { kind: "port", port: port2 }, transfer: [port2] };
 }
 

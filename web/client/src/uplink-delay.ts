@@ -4,6 +4,10 @@
 
 /** Over so long the shortest way is looked for: long enough for a moment without a queue, short enough for clocks that drift apart. */
 const WINDOW_MS = 30_000;
+/** A queue lasts; what is quick again within this was a machine that was busy for a moment, here or there. */
+const LASTING_MS = 700;
+/** A ping that is out for so much longer than usual says something before it is answered. */
+const MISSING_MS = 300;
 /** Pings without an answer that are remembered. */
 const PENDING_MAX = 64;
 
@@ -13,8 +17,8 @@ export class UplinkDelay {
   private oneWay = [Infinity, Infinity];
   private roundTrip = [Infinity, Infinity];
   private windowEndsMs = -Infinity;
-  private last = 0;
-  private lastButOne = 0;
+  /** Answers of late: when their pings were sent, and their way above the shortest. */
+  private recent: { sentAtMs: number; aboveMs: number }[] = [];
 
   /** A ping goes out. */
   sent(nowMs: number): void {
@@ -33,17 +37,17 @@ export class UplinkDelay {
     const oneWay = receivedAtMs - sentAtMs;
     this.oneWay[0] = Math.min(this.oneWay[0] ?? Infinity, oneWay);
     this.roundTrip[0] = Math.min(this.roundTrip[0] ?? Infinity, nowMs - sentAtMs);
-    this.lastButOne = this.last;
-    this.last = oneWay - Math.min(...this.oneWay);
+    this.recent.push({ sentAtMs, aboveMs: oneWay - Math.min(...this.oneWay) });
+    while (this.recent[0] !== undefined && sentAtMs - this.recent[0].sentAtMs > LASTING_MS) this.recent.shift();
   }
 
-  /** Milliseconds of queue; 0 before anything is known. One late answer by itself is not a queue. */
+  /** Milliseconds of queue; 0 before anything is known. */
   queueMs(nowMs: number): number {
     const [oldest] = this.pending;
-    const known = Math.min(this.last, this.lastButOne);
+    const lasting = this.recent.length < 2 ? 0 : Math.min(...this.recent.map((it) => it.aboveMs));
     const best = Math.min(...this.roundTrip);
-    // A ping that is out for longer than any lately is late by the difference already.
-    return oldest === undefined || best === Infinity ? known : Math.max(known, nowMs - oldest - best);
+    const missingMs = oldest === undefined || best === Infinity ? 0 : nowMs - oldest - best;
+    return missingMs > MISSING_MS ? Math.max(lasting, missingMs) : lasting;
   }
 
   /** Another way: nothing that was known holds. */
@@ -52,7 +56,6 @@ export class UplinkDelay {
     this.oneWay = [Infinity, Infinity];
     this.roundTrip = [Infinity, Infinity];
     this.windowEndsMs = -Infinity;
-    this.last = 0;
-    this.lastButOne = 0;
+    this.recent = [];
   }
 }

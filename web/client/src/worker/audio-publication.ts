@@ -4,6 +4,7 @@
 import { AudioGroups } from "../audio-groups.ts";
 import { EpochClock, epochNowUs } from "../epoch-clock.ts";
 import type { PublishArguments } from "../messages.ts";
+import { SampleClock } from "../sample-clock.ts";
 import { SoundMeter } from "../sound.ts";
 import type { PublicationStats } from "../stats.ts";
 import { BACKLOG_MAX_MS } from "../uplink.ts";
@@ -29,6 +30,7 @@ export class AudioPublication extends MediaPublication<AudioData> {
   private readonly isMusic: boolean;
   private readonly groups = new AudioGroups();
   private clock = new EpochClock();
+  private samplesAt = new SampleClock();
   private encoder: AudioEncoder | undefined;
   private shape = "";
   private samples = new Float32Array(0);
@@ -104,8 +106,12 @@ export class AudioPublication extends MediaPublication<AudioData> {
       this.shape = shape;
       this.encoder = this.newEncoder(sound.sampleRate, sound.numberOfChannels);
     }
-    if (this.encoder.encodeQueueSize < ENCODE_QUEUE_MAX) this.encoder.encode(sound);
-    else this.counts.dropped += 1;
+    if (this.encoder.encodeQueueSize >= ENCODE_QUEUE_MAX) {
+      this.counts.dropped += 1;
+      return;
+    }
+    this.samplesAt.feed(this.clock.toEpochUs(sound.timestamp), sound.numberOfFrames, sound.sampleRate);
+    this.encoder.encode(sound);
   }
 
   private silence(): void {
@@ -121,6 +127,7 @@ export class AudioPublication extends MediaPublication<AudioData> {
   }
 
   private newEncoder(sampleRate: number, numberOfChannels: number): AudioEncoder {
+    this.samplesAt = new SampleClock();
     const encoder = new AudioEncoder({
       output: (chunk) => {
         if (encoder === this.encoder) this.send(chunk);
@@ -162,7 +169,7 @@ export class AudioPublication extends MediaPublication<AudioData> {
     chunk.copyTo(payload);
     this.counts.encoded += 1;
     const startsGroup = this.groups.starts(nowMs);
-    const timestampUs = this.clock.toEpochUs(chunk.timestamp);
+    const timestampUs = this.samplesAt.at(chunk.timestamp);
     if (this.writer.push(nowMs, { kind: "audio", startsGroup, timestampUs, payload })) return;
     this.counts.dropped += 1;
     this.groups.restart();

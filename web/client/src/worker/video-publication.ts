@@ -1,5 +1,5 @@
 // Camera or screen of ours: pictures in, groups out. A key frame every two seconds, at once when asked for, and after anything was given
-// up. Holds one picture, to show it again where nothing moves; what the encoder or the uplink cannot take is left out before it is encoded.
+// up. Holds one picture of a source that may stand still, to show it again; what the encoder or the uplink cannot take is left out before it is encoded.
 
 import { EncoderControl, type EncoderPlan } from "../encoder-control.ts";
 import { EpochClock, epochNowUs } from "../epoch-clock.ts";
@@ -51,6 +51,7 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
   private configured = "";
   private size = { width: 0, height: 0 };
   private encodedSize = "";
+  private readonly mayStandStill: boolean;
   private last: { picture: VideoFrame; atMs: number } | undefined;
   private readonly pending = new Map<number, { startedAtMs: number; timestampUs: bigint }>();
   private needsKey = true;
@@ -73,6 +74,7 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
   ) {
     super(streamId, video.codec, args, frames, events);
     this.video = video;
+    this.mayStandStill = args.mayStandStill;
     const kind = args.type === "screen" && video.contentHint !== "motion" ? "screen" : "camera";
     this.control = new EncoderControl({ kind, bitrateMax: video.bitrateMax, frameRateMax: video.frameRateMax });
   }
@@ -144,7 +146,8 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
     const nowMs = performance.now();
     this.clock.observe(picture.timestamp, epochNowUs());
     this.dropLast();
-    this.last = { picture: picture.clone(), atMs: nowMs };
+    // A camera has few buffers, stops when they are all held, and does not stand still.
+    if (this.mayStandStill) this.last = { picture: picture.clone(), atMs: nowMs };
     this.seen.pictures += 1;
     this.encode(nowMs, picture);
   }
