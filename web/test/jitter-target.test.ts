@@ -71,6 +71,14 @@ test("a publisher's clock that was set is followed", () => {
   }
 });
 
+test("a path that becomes longer than any target covers is followed within a second, not taken for jitter", () => {
+  const target = new JitterTarget(BOUNDS);
+  const next = feed(target, 0, 300, () => 0);
+  feed(target, next, 50, () => 700);
+  assert.equal(Math.round((target.baseMs ?? 0) + APART_MS), 700);
+  assert.ok(target.targetMs <= 400);
+});
+
 test("the frame is measured, gaps of silence are none", () => {
   const target = new JitterTarget({ ...BOUNDS, frameMs: 33 });
   for (let index = 0; index < 300; index += 1) {

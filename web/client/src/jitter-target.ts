@@ -8,8 +8,9 @@ const ARRIVALS_MAX = 256;
 const COVERED = 0.95;
 /** A fastest arrival that undercuts the one before by more is another way, or the end of catching up: what was measured against the old one is forgotten. */
 const NEW_WAY_MS = 8;
-/** All arrivals later than this for `ARRIVALS_LATE` in a row: the publisher's clock was set, or its path is another. */
+/** Later than this is no jitter: the publisher's clock was set, or something stood still. */
 const CLOCK_JUMP_MS = 1000;
+/** So many arrivals in a row that no target covers: half a second of sound. From then on what they need is the measure. */
 const ARRIVALS_LATE = 25;
 /** The percentile is looked at again after so long at the latest; sooner when something came later than the target. */
 const REVIEW_INTERVAL_MS = 250;
@@ -80,14 +81,11 @@ export class JitterTarget {
     this.loweredAtMs = undefined;
   }
 
-  /** Too late for any target to cover: says nothing, unless it stays so. */
+  /** Whether it is so late that it says nothing of jitter. What stays later than any target covers is the path as it is now. */
   private isOutOfTime(transit: number): boolean {
-    if (this.base === undefined || transit <= this.base + CLOCK_JUMP_MS) {
-      this.lateInARow = 0;
-      return false;
-    }
-    this.lateInARow += 1;
-    if (this.lateInARow <= ARRIVALS_LATE) return true;
+    const lateMs = this.base === undefined ? 0 : transit - this.base;
+    this.lateInARow = lateMs > this.bounds.maxMs ? this.lateInARow + 1 : 0;
+    if (this.lateInARow <= ARRIVALS_LATE) return lateMs > CLOCK_JUMP_MS;
     this.forget();
     return false;
   }
