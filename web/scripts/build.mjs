@@ -1,7 +1,7 @@
 // Bundles the meeting page, the client's worker and worklet and the documentation page into dist/, and prints what a visitor downloads.
 import { build } from "esbuild";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { gzipSync } from "node:zlib";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 
 const root = new URL("..", import.meta.url).pathname;
 const dist = `${root}dist`;
@@ -31,15 +31,29 @@ await build({
   logLevel: "warning",
 });
 
-let total = 0;
+/** What a visitor of the meeting page downloads in all, at most; gzip, which every server can do. Codecs are the browser's own. */
+const PAGE_BYTES_MAX = 150_000;
+
+const sums = { page: { gzip: 0, brotli: 0 }, docs: { gzip: 0, brotli: 0 } };
+const row = (name, bytes, gzip, brotli) =>
+  console.log(
+    `${name.padEnd(20)} ${String(bytes).padStart(8)} bytes ${String(gzip).padStart(7)} gzip ${String(brotli).padStart(7)} brotli`,
+  );
 for (const name of (await readdir(dist, { recursive: true })).sort()) {
   if (name.endsWith(".map") || !name.includes(".")) continue;
   const bytes = await readFile(`${dist}/${name}`);
-  const gzip = gzipSync(bytes, { level: 9 });
-  const zipped = gzip.length;
-  total += zipped;
+  const [zipped, brotli] = [gzipSync(bytes, { level: 9 }), brotliCompressSync(bytes).length];
+  const gzip = zipped.length;
   // The server gives whoever takes it the compressed one.
-  if (zipped < 0.8 * bytes.length) await writeFile(`${dist}/${name}.gz`, gzip);
-  console.log(`${name.padEnd(20)} ${String(bytes.length).padStart(8)} bytes ${String(zipped).padStart(7)} gzipped`);
+  if (gzip < 0.8 * bytes.length) await writeFile(`${dist}/${name}.gz`, zipped);
+  const sum = name.startsWith("docs/") ? sums.docs : sums.page;
+  sum.gzip += gzip;
+  sum.brotli += brotli;
+  row(name, bytes.length, gzip, brotli);
 }
-console.log(`${"all".padEnd(20)} ${"".padStart(8)}       ${String(total).padStart(7)} gzipped`);
+row("meeting page", "", sums.page.gzip, sums.page.brotli);
+row("documentation", "", sums.docs.gzip, sums.docs.brotli);
+if (sums.page.gzip > PAGE_BYTES_MAX) {
+  console.error(`the meeting page is ${sums.page.gzip} bytes compressed; it may have ${PAGE_BYTES_MAX}`);
+  process.exit(1);
+}

@@ -1,6 +1,6 @@
 // The first page: start a meeting, or go to one by its code or link.
 
-import { DarkTowerError, NAME_CHARACTERS_MAX } from "@dark-tower/client";
+import { createSecret, DarkTowerError, NAME_CHARACTERS_MAX, urlWithSecret } from "@dark-tower/client";
 import { addressPath, readAddress } from "./address.ts";
 import { brand } from "./brand.ts";
 import { element } from "./dom.ts";
@@ -8,6 +8,7 @@ import { icon } from "./icons.ts";
 import { checkName, meetingNameOf, nameWords } from "./name.ts";
 import { NameField } from "./name-field.ts";
 import { Notice } from "./notice.ts";
+import { switchRow } from "./switch.ts";
 import { makeMeeting } from "./way-in.ts";
 import { errorWords } from "./words.ts";
 
@@ -50,6 +51,14 @@ function startForm(go: (path: string) => void): HTMLElement {
     },
   });
   const titleRefusal = element("p", { class: "field-refusal", attributes: { id: "meeting-name-refusal", "aria-live": "polite" } });
+  let isEncrypted = false;
+  const encryption = switchRow({
+    label: "End-to-end encryption",
+    about: "Only people with the whole link can see, hear and read this meeting. The servers cannot.",
+    testid: "encrypt",
+    isOn: false,
+    change: (isOn) => (isEncrypted = isOn),
+  });
   const create = element("button", { class: "primary", testid: "create", attributes: { type: "submit" } }, icon("add"), "Start a meeting");
   const start = async (event: SubmitEvent): Promise<void> => {
     event.preventDefault();
@@ -65,7 +74,11 @@ function startForm(go: (path: string) => void): HTMLElement {
     }
     create.disabled = true;
     try {
-      go(addressPath({ code: await makeMeeting(wanted.name, false), fragment: "" }));
+      const path = addressPath({ code: await makeMeeting(wanted.name, isEncrypted), fragment: "" });
+      // The secret is made here and goes into the fragment, which no browser sends anywhere.
+      const url = new URL(path, location.href).href;
+      const whole = new URL(isEncrypted ? urlWithSecret(url, createSecret()) : url);
+      go(whole.pathname + whole.hash);
     } catch (thrown) {
       notice.show(errorWords(DarkTowerError.from(thrown)));
       create.disabled = false;
@@ -77,6 +90,7 @@ function startForm(go: (path: string) => void): HTMLElement {
     notice.view,
     name.view,
     element("div", { class: "field" }, element("label", { attributes: { for: "meeting-name" } }, "Meeting name"), title, titleRefusal),
+    encryption,
     create,
   );
 }

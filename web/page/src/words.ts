@@ -1,6 +1,6 @@
 // What people read when something goes wrong: what happened, and what they can do. Pure.
 
-import type { EndReason, Quality } from "@dark-tower/client";
+import type { DarkTowerError, EndReason, Quality } from "@dark-tower/client";
 
 export { captureWords } from "./capture-words.ts";
 
@@ -12,7 +12,7 @@ export interface Words {
 const say = (title: string, advice: string): Words => ({ title, advice });
 
 /** For a refusal or failure while creating or joining. */
-export function errorWords(error: { code: string; message: string; details: Record<string, string> }): Words {
+export function errorWords(error: Pick<DarkTowerError, "code" | "message" | "details">): Words {
   switch (error.code) {
     case "MEETING_NOT_FOUND":
     case "NOT_FOUND":
