@@ -43,7 +43,7 @@ export async function keep(page, name) {
 }
 
 /** What axe finds serious, in words. */
-async function serious(page) {
+export async function serious(page) {
   // By the debugger, past the page's policy, which takes no script from elsewhere.
   await page.evaluate(AXE);
   const violations = await page.evaluate(async () => (await globalThis.axe.run({ resultTypes: ["violations"] })).violations);

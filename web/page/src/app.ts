@@ -9,7 +9,6 @@ import { endPage } from "./end.ts";
 import { home } from "./home.ts";
 import { Lobby, type LobbyChoice } from "./lobby.ts";
 import { Room } from "./room.ts";
-import { routeTo } from "./speaker.ts";
 import { rememberedDevices } from "./storage.ts";
 import { trustOwnScripts } from "./trusted-types.ts";
 import { ticketTo } from "./way-in.ts";
@@ -69,14 +68,24 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
   void audioContext.resume();
   let meeting: Meeting;
   try {
-    await routeTo(audioContext, rememberedDevices().speaker);
     // A source of tickets: whoever was away for too long to resume comes back by a fresh one, as the host or guest that it was.
     const ticket = (): ReturnType<typeof ticketTo> => ticketTo(code, name);
-    meeting = await join({ ticket, displayName: name, audioContext, isMuted, isVideoOn, ...(secret !== undefined && { secret }) });
+    meeting = await join({
+      ticket,
+      displayName: name,
+      audioContext,
+      isMuted,
+      isVideoOn,
+      autoSubscribe: "visible",
+      ...(secret !== undefined && { secret }),
+    });
   } catch (thrown) {
     void audioContext.close();
     throw thrown;
   }
+  const { speaker } = rememberedDevices();
+  // A speaker that is not here today leaves the sound where the system sends it.
+  if (speaker !== undefined) void meeting.setSpeaker(speaker).catch(() => undefined);
   // Whoever closes the window has left, and is not missed for the seconds in which others might come back.
   const leave = (): void => void meeting.leave();
   addEventListener("pagehide", leave);
@@ -84,7 +93,6 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
     code,
     isHost: meeting.me.value.role === "host",
     ...choice,
-    setSpeaker: (deviceId) => routeTo(audioContext, deviceId),
     ended: (reason, error) => {
       removeEventListener("pagehide", leave);
       void audioContext.close();

@@ -3,7 +3,7 @@
 
 import { type CaptureFault, faultOf, faultWords, swappedWords } from "./capture-words.ts";
 import { isWorthAsking, otherDevice } from "./device-choice.ts";
-import { rememberDevices, rememberedDevices } from "./storage.ts";
+import { type DeviceMemory, rememberDevices, rememberedDevices } from "./storage.ts";
 import type { Words } from "./words.ts";
 
 export type Device = "camera" | "microphone";
@@ -23,6 +23,8 @@ export interface SoundTreatment {
 export interface Replacement {
   device: Device;
   track: MediaStreamTrack | undefined;
+  /** The one before ended by itself. */
+  wentAway: boolean;
   /** What to tell whoever did not ask for it. */
   words: Words | undefined;
 }
@@ -35,18 +37,23 @@ const LARGE_PICTURE_CORES_MIN = 8;
 /** Devices pause for a moment when the system hands them around; what lasts longer is told. */
 const SILENCED_AFTER_MS = 2000;
 
-function cameraConstraints(deviceId: ConstrainDOMString | undefined): MediaTrackConstraints {
+/** Which device; meant, not wished: browsers that ask for permission take a wish lightly. */
+function exactly(deviceId: string | undefined): Pick<MediaTrackConstraints, "deviceId"> {
+  return deviceId === undefined ? {} : { deviceId: { exact: deviceId } };
+}
+
+function cameraConstraints(deviceId: string | undefined): MediaTrackConstraints {
   const large = navigator.hardwareConcurrency >= LARGE_PICTURE_CORES_MIN;
   return {
     width: { ideal: large ? 1280 : 640 },
     height: { ideal: large ? 720 : 360 },
     frameRate: { ideal: 30, max: 30 },
-    ...(deviceId === undefined ? {} : { deviceId }),
+    ...exactly(deviceId),
   };
 }
 
-function microphoneConstraints(deviceId: ConstrainDOMString | undefined, treatment: SoundTreatment): MediaTrackConstraints {
-  return { ...treatment, channelCount: 1, sampleRate: 48_000, ...(deviceId === undefined ? {} : { deviceId }) };
+function microphoneConstraints(deviceId: string | undefined, treatment: SoundTreatment): MediaTrackConstraints {
+  return { ...treatment, channelCount: 1, sampleRate: 48_000, ...exactly(deviceId) };
 }
 
 /** Chromium's way to ask whether the page may use a feature at all. */
@@ -115,11 +122,12 @@ export class Capture {
   }
 
   private async askForBoth(): Promise<void> {
-    const ids = rememberedDevices();
     const wishes = { camera: this.wish("camera"), microphone: this.wish("microphone") };
     try {
-      const video = cameraConstraints(ids.camera);
-      const stream = await this.userMedia({ video, audio: microphoneConstraints(ids.microphone, this.treatment) });
+      const stream = await this.remembered(({ camera, microphone }) => ({
+        video: cameraConstraints(camera),
+        audio: microphoneConstraints(microphone, this.treatment),
+      }));
       for (const device of DEVICES) this.keep(device, stream, wishes[device]);
     } catch (thrown) {
       const isRefusal = thrown instanceof DOMException && thrown.name === "NotAllowedError";
@@ -141,7 +149,11 @@ export class Capture {
     const wish = this.wish(device);
     this.drop(device);
     try {
-      this.keep(device, await this.userMedia(this.constraints(device, deviceId)), wish);
+      const stream =
+        deviceId === undefined
+          ? await this.remembered((ids) => this.constraints(device, ids[device]))
+          : await this.userMedia(this.constraints(device, deviceId));
+      this.keep(device, stream, wish);
     } catch (thrown) {
       if (this.wishes[device] === wish) await this.refuse(device, thrown);
     }
@@ -200,9 +212,18 @@ export class Capture {
   }
 
   private constraints(device: Device, deviceId: string | undefined): MediaStreamConstraints {
-    // What was remembered is a wish, what is chosen now is meant.
-    const id = deviceId === undefined ? rememberedDevices()[device] : { exact: deviceId };
-    return device === "camera" ? { video: cameraConstraints(id) } : { audio: microphoneConstraints(id, this.treatment) };
+    return device === "camera" ? { video: cameraConstraints(deviceId) } : { audio: microphoneConstraints(deviceId, this.treatment) };
+  }
+
+  /** With the devices of last time; if those are not here now, with any. */
+  private async remembered(constraints: (ids: DeviceMemory) => MediaStreamConstraints): Promise<MediaStream> {
+    try {
+      return await this.userMedia(constraints(rememberedDevices()));
+    } catch (thrown) {
+      // Not a `DOMException` everywhere, but of that name.
+      if ((thrown as { name?: string }).name !== "OverconstrainedError") throw thrown;
+      return this.userMedia(constraints({}));
+    }
   }
 
   private async userMedia(constraints: MediaStreamConstraints): Promise<MediaStream> {
@@ -245,7 +266,7 @@ export class Capture {
     this.tracks[device] = undefined;
   }
 
-  /** Opens another track for a device that is open; the old one stays if that fails. */
+  /** Opens another track for a device; the old one stays if that fails. `words`: for whoever did not ask for it, as the device went away. */
   private async swap(device: Device, deviceId: string | undefined, words: Words | undefined): Promise<boolean> {
     const before = this.tracks[device];
     const wish = this.wish(device);
@@ -257,7 +278,7 @@ export class Capture {
     }
     if (this.wishes[device] !== wish) return true;
     before?.stop();
-    this.replaced({ device, track: this.tracks[device], words });
+    this.replaced({ device, track: this.tracks[device], wentAway: words !== undefined, words });
     return true;
   }
 
@@ -295,7 +316,7 @@ export class Capture {
     if (this.tracks[device] !== undefined || this.lifetime.signal.aborted) return;
     // Still listed and not to be had: `swap` has found out why.
     if (other === undefined) this.causes[device] = "unplugged";
-    this.replaced({ device, track: undefined, words: this.faults[device] });
+    this.replaced({ device, track: undefined, wentAway: true, words: this.faults[device] });
     this.changed();
   }
 

@@ -11,6 +11,8 @@ export interface OwnMediaEvents {
   /** Something of `OwnMedia` is another now. */
   changed: () => void;
   fault: (words: Words) => void;
+  /** Something went well that nobody asked for. */
+  news: (words: Words) => void;
 }
 
 export class OwnMedia {
@@ -183,8 +185,9 @@ export class OwnMedia {
   }
 
   /** Another device was chosen, or took the place of one that went away; or none did. */
-  private async replaced({ device, track, words }: Replacement): Promise<void> {
-    if (words !== undefined) this.fail(words);
+  private async replaced({ device, track, wentAway, words }: Replacement): Promise<void> {
+    if (words !== undefined && track === undefined) this.fail(words);
+    else if (words !== undefined) this.events.news(words);
     if (track === undefined) {
       await this.off(device);
       return;
@@ -193,11 +196,14 @@ export class OwnMedia {
     // A publication that is on its way carries the track that it began with.
     const publication = await this.publications[device];
     if (this.isOver || this.capture.tracks[device] !== track) return;
-    const isKept = await publication?.replaceTrack(track).then(
-      () => true,
-      () => false,
-    );
-    if (isKept !== true) await this.publish(device);
+    if (!wentAway && publication !== undefined) {
+      await publication.replaceTrack(track).catch((thrown: unknown) => this.fail(wordsOf(thrown)));
+      return;
+    }
+    // The end of a device is its publication's as well: the new one gets its own.
+    this.publications[device] = undefined;
+    await publication?.stop().catch(() => undefined);
+    if (!this.isOver && this.capture.tracks[device] === track) await this.publish(device);
   }
 
   /** Told why by somebody else. */

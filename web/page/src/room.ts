@@ -27,7 +27,7 @@ import { People } from "./people.ts";
 import { PeoplePanel } from "./people-panel.ts";
 import { type Action, actionOf, isTyping } from "./shortcuts.ts";
 import { SidePanels } from "./side-panel.ts";
-import { soundGate } from "./sound-gate.ts";
+import { soundBar } from "./sound-bar.ts";
 import { Stage } from "./stage.ts";
 import { type PanelName, Toolbar } from "./toolbar.ts";
 import { errorWords, muteWords, qualityWords, type Words } from "./words.ts";
@@ -80,6 +80,7 @@ export class Room {
     this.own = new OwnMedia(meeting, capture, options, {
       changed: () => this.ownChanged(),
       fault: (words) => this.notice.show(words),
+      news: (words) => this.tell(words),
     });
     const close = (): void => this.panels.show(undefined);
     this.stage = new Stage({
@@ -148,7 +149,7 @@ export class Room {
         element("span", { class: "spacer" }),
         this.quality,
       ),
-      element("div", { class: "room-notices" }, this.banner.view, soundGate(this.meeting), this.sharing, this.notice.view, this.news.view),
+      element("div", { class: "room-notices" }, this.banner.view, soundBar(this.meeting), this.sharing, this.notice.view, this.news.view),
       element("div", { class: "room-body" }, this.stage.view, this.invitation, ...this.panels.views),
       this.toolbar.view,
     );
@@ -219,7 +220,7 @@ export class Room {
         this.stage.setMode(this.stage.currentMode === "grid" ? "speaker" : "grid");
         break;
       case "settings":
-        openDeviceSettings({ capture: this.capture });
+        openDeviceSettings({ capture: this.capture, setSpeaker: (deviceId) => this.meeting.setSpeaker(deviceId) });
         break;
       case "help":
         showHelp();
