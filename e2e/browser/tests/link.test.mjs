@@ -75,6 +75,7 @@ describe("a meeting's link", { timeout: 170_000 }, () => {
     assert.equal(codes[0], codes[1]);
     // A reload needs nothing but the address.
     await bo.page.reload();
+    await eventually("Bo gone", GONE_WITHIN_MS, async () => (await others(ana.page)).length === 0);
     await joinFromLobby(bo.page, "Bo");
     await meets(ana.page, "Bo");
     assert.deepEqual([...ana.complaints, ...bo.complaints], []);

@@ -7,6 +7,7 @@ import { Capture } from "./capture.ts";
 import { show } from "./dom.ts";
 import { endPage } from "./end.ts";
 import { home } from "./home.ts";
+import { leaveWithWindow } from "./leave-with-window.ts";
 import { Lobby, type LobbyChoice } from "./lobby.ts";
 import { Room } from "./room.ts";
 import { rememberedDevices } from "./storage.ts";
@@ -86,15 +87,13 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
   const { speaker } = rememberedDevices();
   // A speaker that is not here today leaves the sound where the system sends it.
   if (speaker !== undefined) void meeting.setSpeaker(speaker).catch(() => undefined);
-  // Whoever closes the window has left, and is not missed for the seconds in which others might come back.
-  const leave = (): void => void meeting.leave();
-  addEventListener("pagehide", leave);
+  const stay = leaveWithWindow(meeting);
   const room = new Room(meeting, capture, {
     code,
     isHost: meeting.me.value.role === "host",
     ...choice,
     ended: (reason, error) => {
-      removeEventListener("pagehide", leave);
+      stay();
       void audioContext.close();
       showEnd(code, endWords(reason, error), reason !== "left");
     },

@@ -1,0 +1,18 @@
+// Whoever closes the window, reloads or goes elsewhere has left, and is not missed for the seconds in which others might come back.
+
+import type { Meeting } from "@dark-tower/client";
+
+/** So long the window stays for the worker to say goodbye: it ends with the window, and what it was told only then would not get out. */
+const GOODBYE_MS = 100;
+
+/** Leaves `meeting` when the page goes away; returns how to stop that. */
+export function leaveWithWindow(meeting: Meeting): () => void {
+  const leave = (): void => {
+    void meeting.leave();
+    // Nothing that is waited for comes back to a page that goes away, so there is no other way to wait. Nobody sees this page any more.
+    const untilMs = performance.now() + GOODBYE_MS;
+    while (performance.now() < untilMs);
+  };
+  addEventListener("pagehide", leave);
+  return () => removeEventListener("pagehide", leave);
+}
