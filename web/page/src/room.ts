@@ -27,7 +27,7 @@ import { People } from "./people.ts";
 import { PeoplePanel } from "./people-panel.ts";
 import { type Action, actionOf, isTyping } from "./shortcuts.ts";
 import { SidePanels } from "./side-panel.ts";
-import { soundBar } from "./sound-bar.ts";
+import { soundGate } from "./sound-gate.ts";
 import { Stage } from "./stage.ts";
 import { type PanelName, Toolbar } from "./toolbar.ts";
 import { errorWords, muteWords, qualityWords, type Words } from "./words.ts";
@@ -149,7 +149,7 @@ export class Room {
         element("span", { class: "spacer" }),
         this.quality,
       ),
-      element("div", { class: "room-notices" }, this.banner.view, soundBar(this.meeting), this.sharing, this.notice.view, this.news.view),
+      element("div", { class: "room-notices" }, this.banner.view, soundGate(this.meeting), this.sharing, this.notice.view, this.news.view),
       element("div", { class: "room-body" }, this.stage.view, this.invitation, ...this.panels.views),
       this.toolbar.view,
     );
