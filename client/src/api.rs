@@ -243,7 +243,8 @@ impl Api {
         Ok(Self { http })
     }
 
-    /// Asks to be let into a meeting under a name. `bearer` is an access token, needed where the meeting asks for one.
+    /// Asks to be let into a meeting under a name. `bearer` is an access token, needed where the meeting asks for one. When the
+    /// future is dropped, nothing is left behind but a ticket that nobody uses.
     pub async fn join(&self, meeting: &MeetingUrl, display_name: &str, bearer: Option<&str>) -> Result<Admission, ApiError> {
         self.admit(meeting, &JoinBody::Fresh { display_name }, bearer).await
     }

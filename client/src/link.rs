@@ -185,6 +185,7 @@ impl LinkKeeper {
                     match (silent, &attempt) {
                         (true, None) => {
                             let silent = current.connection.clone();
+                            backoff.ended_after(current.began.elapsed());
                             by_silence = true;
                             attempt = Some(self.attempt(Wanted::InsteadOf(silent), &mut backoff));
                         }

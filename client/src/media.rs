@@ -75,7 +75,8 @@ impl MediaConnection {
         self.control(first.freeze()).await
     }
 
-    /// Opens a bidirectional stream, writes `first` as it is, and speaks control messages on it from there on.
+    /// Opens a bidirectional stream, writes `first` as it is, and speaks control messages on it from there on. When the future is
+    /// dropped, the stream is reset.
     pub async fn control(&self, first: Bytes) -> Result<MediaControl, SessionEnd> {
         let (mut send, recv) = self.session.open_bi().await?;
         send.write_chunk(first).await.map_err(SessionEnd::lost)?;
@@ -94,22 +95,22 @@ impl MediaConnection {
         Ok(MediaControl { outgoing, incoming, session: self.session.clone() })
     }
 
-    /// Opens a stream for media.
+    /// Opens a stream for media. Cancel-safe.
     pub async fn open_stream(&self) -> Result<SendStream, SessionEnd> {
         Ok(self.session.open_uni().await?)
     }
 
-    /// Opens a bidirectional stream.
+    /// Opens a bidirectional stream. Cancel-safe.
     pub async fn open_bidirectional(&self) -> Result<(SendStream, RecvStream), SessionEnd> {
         Ok(self.session.open_bi().await?)
     }
 
-    /// The next stream that the handler opened: one group.
+    /// The next stream that the handler opened: one group. Cancel-safe.
     pub async fn accept_stream(&self) -> Result<RecvStream, SessionEnd> {
         Ok(self.session.accept_uni().await?)
     }
 
-    /// How the session ended; waits for the end.
+    /// How the session ended; waits for the end. Cancel-safe.
     pub async fn closed(&self) -> SessionEnd {
         self.session.closed().await.into()
     }
@@ -160,7 +161,7 @@ pub struct MediaControl {
 }
 
 impl MediaControl {
-    /// Sends a message.
+    /// Sends a message. When the future is dropped, it may not be sent.
     pub async fn send(&self, body: media_client_message::Body) -> Result<(), SessionEnd> {
         self.send_bytes(LengthPrefixed::frame(&media_message(body).encode_to_vec())).await
     }
@@ -256,7 +257,7 @@ impl RecordReader {
         Self { stream, reader: FrameReader::new(PAYLOAD_BYTES_MAX), group, header: None, payload: Vec::new() }
     }
 
-    /// The next record; `None` at a clean end.
+    /// The next record; `None` at a clean end. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<ReceivedRecord>, RecordError> {
         loop {
             while let Some(event) = self.reader.next_event()? {

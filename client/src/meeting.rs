@@ -287,6 +287,8 @@ impl StreamDescription {
 }
 
 /// A meeting to act in. Cheap to clone; when the last one is dropped, the participant leaves.
+///
+/// Each request has one answer, or fails after [`JoinOptions::request_timeout`]. When its future is dropped, it may be done all the same, and its answer is lost.
 #[derive(Clone)]
 pub struct Meeting {
     inner: Arc<Inner>,
@@ -411,7 +413,7 @@ impl Meeting {
     }
 
     /// Publishes a media stream. When it returns, the handler takes frames. In an encrypted meeting its frames are sealed, and each id is good for
-    /// one publication.
+    /// one publication. When the future is dropped, the media stream may stand without a publisher: [`unpublish`](Self::unpublish) takes it back.
     pub async fn publish(&self, description: StreamDescription) -> Result<Publisher, RequestError> {
         let stream = MediaStream {
             stream_id: description.stream_id,
@@ -485,7 +487,7 @@ impl Meeting {
         self.acked(Body::Relay(relay)).await
     }
 
-    /// Tells how a subscribed media stream arrives.
+    /// Tells how a subscribed media stream arrives. When the future is dropped, it may not be told.
     pub async fn report_quality(&self, quality: v1::StreamQualityUpdate) {
         // The meeting being over is told by events.
         let _ = self.inner.requests.commands.send(Command::Tell(Body::Quality(quality))).await;

@@ -303,7 +303,8 @@ impl Publisher {
         self.counters.counts()
     }
 
-    /// Ends the present group, and waits until the handler has all of it, or until it is dropped as late.
+    /// Ends the present group, and waits until the handler has all of it, or until it is dropped as late. When the future is dropped, the group may be
+    /// ended all the same.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
         if self.queue.send(Job::Flush(done)).await.is_ok() {
@@ -312,7 +313,7 @@ impl Publisher {
         }
     }
 
-    /// Tells the meeting that the media stream is gone.
+    /// Tells the meeting that the media stream is gone. When the future is dropped, the sending ends, and the meeting may not be told.
     pub async fn unpublish(self) -> Result<(), RequestError> {
         self.flush().await;
         self.meeting.unpublish(self.stream.stream_id).await

@@ -354,7 +354,9 @@ impl Session {
         let now = self.now();
         let Some(connection) = &self.connection else { return None };
         if self.pulse.is_ping_due(now) {
-            connection.try_send(&client_message(0, client_message::Body::Ping(v1::Ping { sent_at_us: now.as_micros() })));
+            // With a number, though nobody waits for the pong: what has none gets no answer.
+            let ping = client_message::Body::Ping(v1::Ping { sent_at_us: now.as_micros() });
+            connection.try_send(&client_message(self.requests.number(), ping));
         }
         if self.is_silent() {
             if self.coming_back.is_none() && self.leaving.is_none() {

@@ -134,7 +134,7 @@ impl SignalingConnection {
         Self { outgoing, incoming, end, session: None }
     }
 
-    /// Hands a message to the writer. Waits while 64 are unwritten.
+    /// Hands a message to the writer. Waits while 64 are unwritten. When the future is dropped, it may not be sent; never a part of it.
     pub async fn send(&self, message: &ClientMessage) -> Result<(), SessionEnd> {
         self.write(Outgoing::Message(message.encode_to_vec().into())).await
     }
@@ -169,7 +169,7 @@ impl SignalingConnection {
         }
     }
 
-    /// How the session ended; waits for the end.
+    /// How the session ended; waits for the end. Cancel-safe.
     pub async fn ended(&self) -> SessionEnd {
         let mut end = self.end.clone();
         match end.wait_for(Option::is_some).await {

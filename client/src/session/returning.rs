@@ -43,7 +43,6 @@ impl Session {
     /// The session ended: over for good, or to be taken up again.
     pub(super) fn lose(&mut self, end: SessionEnd) -> Option<SessionEnd> {
         self.connection = None;
-        self.backoff.ended_after(self.pulse.age(self.now()));
         if self.leaving.is_some() {
             return Some(left());
         }
@@ -59,6 +58,7 @@ impl Session {
     }
 
     pub(super) fn begin_return(&mut self, reason: &str, by_silence: bool) {
+        self.backoff.ended_after(self.pulse.age(self.now()));
         self.outlets.status.send_modify(|status| status.state = ConnectionState::Reconnecting);
         self.tell(Event::Reconnecting { reason: common_core::name::escape(reason, 300) });
         let committed = Arc::new(AtomicBool::new(false));

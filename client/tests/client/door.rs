@@ -97,6 +97,17 @@ impl Controller {
         }
     }
 
+    /// The next ping, with its number, whatever is said before.
+    pub(crate) async fn hear_ping(&mut self) -> (u64, v1::Ping) {
+        loop {
+            let Some(Ok(Message::Binary(bytes))) = soon(self.0.next()).await else { panic!("the client is gone") };
+            let message = v1::ClientMessage::decode(bytes).expect("a client sends messages");
+            if let Some(client_message::Body::Ping(ping)) = message.body {
+                return (message.request_id, ping);
+            }
+        }
+    }
+
     /// Waits until the client is gone, whatever it says before.
     pub(crate) async fn gone(&mut self) {
         while let Some(Ok(_)) = self.0.next().await {}

@@ -146,3 +146,17 @@ async fn silence_is_answered_by_a_second_session() {
     controller.say(leave.request_id, server_message::Body::Ack(v1::Ack {})).await;
     soon(leaving).await.expect("no panic");
 }
+
+/// A ping asks for an answer, by its number, and the answer's way is measured.
+#[tokio::test]
+async fn the_round_trip_is_measured() {
+    let door = Door::open().await;
+    let (mut ana, mut controller) = join(&door, v1::JoinResponse::default()).await;
+    let (number, ping) = controller.hear_ping().await;
+    assert_ne!(number, 0, "what has no number gets no answer");
+    controller.say(number, server_message::Body::Pong(v1::Pong { sent_at_us: ping.sent_at_us, received_at_us: 1 })).await;
+    controller.say(0, server_message::Body::Chat(chat(1, ""))).await;
+    assert!(matches!(soon(ana.events.next()).await, Some(Event::Chat(_))));
+    assert_eq!(ana.meeting.round_trip().is_some(), ping.sent_at_us > 0);
+    assert_eq!(ana.meeting.stats().round_trip, ana.meeting.round_trip());
+}

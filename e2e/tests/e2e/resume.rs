@@ -35,12 +35,19 @@ struct World {
 }
 
 impl World {
+    /// Ben has nothing but the paths that can be cut.
     async fn start() -> anyhow::Result<Self> {
+        Self::with_ben(|options| options.signaling_fallback_url = None).await
+    }
+
+    async fn with_ben(change: impl FnOnce(&mut client::JoinOptions)) -> anyhow::Result<Self> {
         let cluster = InProcess::start(Options { path: Some(Conditions::default()), ..Options::default() }).await?;
         let meeting = cluster.api.create_meeting().await?.meeting_id;
         let camera = Camera::start(&cluster.invite_nearby(&meeting, "Camera").await?, "Camera", KEY_BYTES).await?;
         let onlooker = Peer::join(Stack::WebTransportQuinn, &cluster.invite_nearby(&meeting, "Olga").await?, "Olga").await?;
-        let mut ben = Client::new()?.join(cluster.api.admit(&meeting, "Ben").await?).await?;
+        let mut options = cluster.api.admit(&meeting, "Ben").await?;
+        change(&mut options);
+        let mut ben = Client::new()?.join(options).await?;
         ben.records.next().await.context("the camera's picture")?;
         Ok(Self { cluster, ben, onlooker, camera })
     }
@@ -115,6 +122,21 @@ async fn comes_back_after(cut: Duration, media_limit: Duration) -> anyhow::Resul
     });
     let heard = within(RESUME_LIMIT, "the onlooker hears of Ben", heard).await?;
     ensure!(heard == "I am back", "the onlooker heard {heard}");
+    world.cluster.stop().await;
+    Ok(())
+}
+
+/// UDP stops passing and TCP goes on: Ben's signaling comes back over a WebSocket, inside the window.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_udp_stops_passing_signaling_goes_on_over_a_websocket() -> anyhow::Result<()> {
+    let mut world = World::with_ben(|_| ()).await?;
+    let ben = world.ben.meeting.participant_id();
+    world.cut()?;
+    let resumed = event_of(&mut world.ben.events, |event| matches!(event, Event::Resumed).then_some(()));
+    within(LEAVE_EARLIEST, "signaling is resumed", resumed).await?;
+    ensure!(world.ben.meeting.participant_id() == ben, "Ben is another participant now");
+    ensure!(world.ben.meeting.stats().signaling == client::SignalingTransport::WebSocket, "it stands on UDP");
+    world.ben.meeting.chat("I am back").await?;
     world.cluster.stop().await;
     Ok(())
 }
