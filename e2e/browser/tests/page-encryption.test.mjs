@@ -1,0 +1,87 @@
+// End-to-end encryption on the page: whoever has the whole link meets as in any meeting; whoever has not is told what is wrong with the link.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import { hook, openPage, picture, startBrowser } from "../support/browser.mjs";
+import { startDev } from "../support/dark-tower.mjs";
+import { enter, meets, others, reads, says } from "../support/people.mjs";
+import { stand } from "../support/processes.mjs";
+
+const fragment = () => `#k=${randomBytes(32).toString("base64url")}`;
+
+describe("an encrypted meeting", { timeout: 120_000 }, () => {
+  let ground;
+  let dev;
+  let browser;
+
+  before(async () => {
+    ground = await stand({ dev: startDev(), browser: startBrowser() });
+    ({ dev, browser } = ground);
+  });
+
+  after(() => ground?.close());
+
+  async function createMeeting() {
+    const created = await fetch(`${dev.url}/api/v1/meetings`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ display_name: "Between us", settings: { enable_e2e_encryption: true } }),
+    });
+    assert.equal(created.status, 201);
+    return (await created.json()).meeting_url;
+  }
+
+  test("those with the whole link see, hear and read each other, and compare a code; a late joiner too", async () => {
+    const meetingUrl = (await createMeeting()) + fragment();
+    const ana = await enter(browser, dev, "Ana", { meetingUrl });
+    const bo = await enter(browser, dev, "Bo", { meetingUrl });
+    await meets(ana.page, "Bo");
+    await meets(bo.page, "Ana");
+    await says(ana.page, "Only for us");
+    await reads(bo.page, "Only for us");
+    const codes = [];
+    for (const { page } of [ana, bo]) {
+      await page.click(hook("encryption"));
+      await page.waitForSelector(hook("comparison-code"));
+      codes.push((await page.textContent(hook("comparison-code"))).trim());
+      await picture(page, `encrypted-${codes.length}`);
+      await page.keyboard.press("Escape");
+    }
+    assert.match(codes[0], /\d{4}/);
+    assert.equal(codes[0], codes[1]);
+    const cy = await enter(browser, dev, "Cy", { meetingUrl });
+    await reads(cy.page, "Only for us");
+    await meets(cy.page, "Ana");
+    for (const { complaints, close } of [ana, bo, cy]) {
+      assert.deepEqual(complaints, []);
+      await close();
+    }
+  });
+
+  /** Opens a link and tries to join; answers what the page says. */
+  async function told(meetingUrl) {
+    const { page, close } = await openPage(browser);
+    await page.goto(meetingUrl);
+    await page.fill(hook("name"), "Eve");
+    if (!(await page.$(hook("error")))) await page.click(hook("join"), { timeout: 2_000 }).catch(() => undefined);
+    await page.waitForSelector(hook("error"));
+    const words = await page.textContent(hook("error"));
+    return { words, page, close };
+  }
+
+  test("a wrong link, and one without its secret, are told in words; nobody is let in", async () => {
+    const meetingUrl = await createMeeting();
+    const ana = await enter(browser, dev, "Ana", { meetingUrl: meetingUrl + fragment() });
+    for (const [link, name] of [
+      [meetingUrl + fragment(), "wrong-link"],
+      [meetingUrl, "no-secret"],
+    ]) {
+      const { words, page, close } = await told(link);
+      assert.match(words, /end-to-end encrypted.*link/is, name);
+      await picture(page, name);
+      await close();
+    }
+    assert.deepEqual(await others(ana.page), []);
+    await ana.close();
+  });
+});
