@@ -252,18 +252,72 @@ test("time never stands still or goes back", () => {
   assert.ok(clock.toEpochUs(1001) > first);
 });
 
-test("a packet's time is that of its samples, whatever was left out before them", () => {
-  const at = new SampleClock();
-  // 10 ms blocks; after the fifth, 300 ms are missing. The encoder calls its first packet 7.
-  for (let block = 0; block < 10; block += 1) at.feed(BigInt(1_000_000 + block * 10_000 + (block >= 5 ? 300_000 : 0)), 480, 48_000);
+/** An encoder of sound as Chromium's: counts the packets that it gives, not those that it leaves out. Milliseconds. */
+class FakeOpus {
+  readonly clock = new SampleClock();
+  private fedMs = 0;
+  private countMs = 0;
+
+  /** A packet's worth of samples, heard from `heardMs` on, in two blocks. */
+  feed(heardMs: number): void {
+    for (const part of [0, 10]) this.clock.feed(BigInt((heardMs + part) * 1000), 480, 48_000);
+    this.fedMs += 20;
+  }
+
+  /** The next packet's time, in milliseconds. */
+  packet(): number {
+    const at = this.clock.at(7_000_000 + this.countMs * 1000);
+    this.countMs += 20;
+    return Number(at) / 1000;
+  }
+}
+
+test("a packet's time is that of its samples, whatever the device left out before them", () => {
+  const opus = new FakeOpus();
+  const times = [1000, 1020, 1040, 1360, 1380].map((heardMs) => {
+    opus.feed(heardMs);
+    return opus.packet();
+  });
+  assert.deepEqual(times, [1000, 1020, 1040, 1360, 1380]);
+});
+
+test("silence that is left out does not shift the sound after it", () => {
+  const opus = new FakeOpus();
+  const late: number[] = [];
+  for (let packet = 0; packet < 200; packet += 1) {
+    opus.feed(packet * 20);
+    // A long silence, and later one of a single packet.
+    if ((packet >= 20 && packet < 60) || packet === 100) continue;
+    late.push(packet * 20 - opus.packet());
+  }
   assert.deepEqual(
-    [0, 20_000, 40_000, 60_000, 80_000].map((us) => at.at(7 + us)),
-    [1_000_000n, 1_020_000n, 1_040_000n, 1_360_000n, 1_380_000n],
+    late.slice(0, 60),
+    Array.from({ length: 60 }, () => 0),
+    "at once after the long one",
   );
-  // It counts from elsewhere: the newest samples are meant.
-  at.feed(2_000_000n, 960, 48_000);
-  assert.equal(at.at(50_000_000), 2_000_000n);
-  assert.equal(new SampleClock().at(5), 0n);
+  assert.ok(
+    late.slice(70).every((it) => it === 0),
+    "soon after the short one",
+  );
+});
+
+test("packets that come late in a burst keep their times", () => {
+  const opus = new FakeOpus();
+  let fed = 0;
+  const times: number[] = [];
+  // The encoder stands still for 60 ms now and then, and catches up.
+  for (let packet = 0; packet < 100; packet += 1) {
+    opus.feed(packet * 20);
+    fed += 1;
+    if (packet % 10 < 7)
+      while (fed > 0) {
+        times.push(opus.packet());
+        fed -= 1;
+      }
+  }
+  const apart = times.map((at, packet) => Math.abs(at - packet * 20));
+  assert.ok(Math.max(...apart) <= 60, apart.join(" "));
+  assert.ok(apart.filter((it) => it > 1).length <= 30, "and only while it catches up");
 });
 
 test("sound has a group a second, and a new one after silence", () => {
