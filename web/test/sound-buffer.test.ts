@@ -171,6 +171,48 @@ test("whatever arrives in one burst, what is held is bounded", () => {
   assert.ok(buffer.counts.droppedSamples > 0);
 });
 
+for (const [what, wrongMs] of [
+  ["absurdly late", 2 ** 53],
+  ["absurdly early", 0],
+  ["a day ahead", EPOCH_MS + 86_400_000],
+] as const) {
+  test(`one packet whose time is ${what} does not silence those behind it`, () => {
+    const buffer = new SoundBuffer();
+    const calm = run(buffer, 2, () => 20);
+    assert.ok(from(calm, 1000).some((sample) => Math.abs(sample) > 0.4));
+    const heard = new Float32Array(2 * RATE - ((2 * RATE) % QUANTUM));
+    let packet = 100;
+    buffer.push(2000, wrongMs, tone(0));
+    for (let at = 0; at < heard.length; at += QUANTUM) {
+      const nowMs = 2000 + (at * 1000) / RATE;
+      while (packet * PACKET_MS + 20 <= nowMs) {
+        buffer.push(packet * PACKET_MS + 20, EPOCH_MS + packet * PACKET_MS, tone(packet));
+        packet += 1;
+      }
+      buffer.mixInto(nowMs, [heard.subarray(at, at + QUANTUM)]);
+    }
+    assert.equal(Math.round(pitch(from(heard, 1000))), PITCH);
+    const lagMs = 4000 - ((buffer.heardMs ?? 0) - EPOCH_MS);
+    assert.ok(lagMs < 20 + 40 + 60, `${lagMs}`);
+  });
+}
+
+test("a publisher whose clock is set back by an hour is heard on", () => {
+  const buffer = new SoundBuffer();
+  const heard = new Float32Array(4 * RATE - ((4 * RATE) % QUANTUM));
+  let packet = 0;
+  for (let at = 0; at < heard.length; at += QUANTUM) {
+    const nowMs = (at * 1000) / RATE;
+    while (packet * PACKET_MS + 20 <= nowMs) {
+      buffer.push(packet * PACKET_MS + 20, EPOCH_MS + packet * PACKET_MS - (packet >= 100 ? 3_600_000 : 0), tone(packet));
+      packet += 1;
+    }
+    buffer.mixInto(nowMs, [heard.subarray(at, at + QUANTUM)]);
+  }
+  assert.ok(from(heard, 2300).some((sample) => Math.abs(sample) > 0.4));
+  assert.ok(buffer.heldMs <= 200, `${buffer.heldMs}`);
+});
+
 test("a publisher that leaves fades out, and nothing is kept of it", () => {
   const buffer = new SoundBuffer();
   let packet = 0;

@@ -26,6 +26,8 @@ const TOLERANCE = 20 * PER_MS;
 const JUMP = 250 * PER_MS;
 /** At most one correction in so long. */
 const CORRECTION_INTERVAL = 40 * PER_MS;
+/** Sound this far from what is held is of another clock: the publisher's was set, its machine slept, or a time is wrong. */
+const CLOCK_JUMP = 2000 * PER_MS;
 /** Quieter than this (-50 dB) a cut needs no matching wave, and a small error is mended too. */
 const SILENCE = 0.003;
 const TOLERANCE_IN_SILENCE = 5 * PER_MS;
@@ -93,6 +95,8 @@ export class SoundBuffer {
   push(nowMs: number, captureMs: number, channels: Float32Array[], afterLoss = false): void {
     const length = channels[0]?.length ?? 0;
     if (length === 0) return;
+    if (!Number.isFinite(captureMs)) return;
+    if (this.isOfAnotherClock(captureMs * PER_MS)) this.startOver();
     this.jitter.arrived(nowMs, captureMs);
     const start = this.seam(Math.round(captureMs * PER_MS));
     const block = { start, end: start + length, channels, afterLoss };
@@ -124,6 +128,24 @@ export class SoundBuffer {
     let at = 0;
     while (at < length && this.isHeard) at += this.step(out, at, length - at);
     this.forgetHeard();
+  }
+
+  /** A pause puts sound far ahead of what was heard last; only what still is held says that the clock is another. Back is always another. */
+  private isOfAnotherClock(start: number): boolean {
+    const last = this.blocks[this.blocks.length - 1];
+    const isAhead = last !== undefined && last.end > this.position && start - last.end > CLOCK_JUMP;
+    return isAhead || this.position - start > CLOCK_JUMP;
+  }
+
+  /** Nothing that was heard or measured says anything of what comes; without this all of it would be too late, or everything after it. */
+  private startOver(): void {
+    while (this.blocks.length > 0) this.dropOldest();
+    this.jitter.forget();
+    this.position = -Infinity;
+    this.isHeard = false;
+    this.crossing = undefined;
+    this.fill = undefined;
+    this.gapFrom = undefined;
   }
 
   /** Times of blocks that follow upon one another are made to meet. */

@@ -6,6 +6,7 @@ import { DecoderHealth } from "../decoder-health.ts";
 import { DarkTowerError } from "../error.ts";
 import type { Frame } from "../frame.ts";
 import { GroupOrder } from "../group-order.ts";
+import { PacketTimes } from "../packet-times.ts";
 import { SoundMeter } from "../sound.ts";
 import type { SoundReport, ToWorklet } from "../sound-messages.ts";
 import type { SubscriptionStats } from "../stats.ts";
@@ -35,8 +36,7 @@ export class AudioSubscription implements FrameSink {
   private decoder: AudioDecoder | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private next: bigint | undefined;
-  /** Capture times, in microseconds, of packets behind a loss. */
-  private readonly afterLoss = new Set<number>();
+  private readonly times = new PacketTimes(2 * DECODE_QUEUE_MAX);
   private waitsMs = 0;
   private buffer = { targetMs: 0, bufferedMs: 0 };
   private isClosed = false;
@@ -130,9 +130,9 @@ export class AudioSubscription implements FrameSink {
       return;
     }
     const timestamp = Number(frame.timestampUs);
-    if (isBehindLoss) this.afterLoss.add(timestamp);
     try {
       this.decoder ??= this.newDecoder(this.codec);
+      this.times.fed(nowMs, { captureUs: timestamp, afterLoss: isBehindLoss });
       this.decoder.decode(new EncodedAudioChunk({ type: "key", timestamp, data: frame.payload }));
     } catch (thrown) {
       this.fail(thrown);
@@ -171,7 +171,7 @@ export class AudioSubscription implements FrameSink {
   private closeDecoder(): void {
     if (this.decoder !== undefined && this.decoder.state !== "closed") this.decoder.close();
     this.decoder = undefined;
-    this.afterLoss.clear();
+    this.times.clear();
   }
 
   private play(sound: AudioData): void {
@@ -187,12 +187,24 @@ export class AudioSubscription implements FrameSink {
     }
     const [first] = channels;
     if (first !== undefined) this.loudness.hear(nowMs, first);
-    this.consumers.give(sound);
-    const afterLoss = this.afterLoss.delete(sound.timestamp);
+    const { captureUs, afterLoss } = this.times.given() ?? { captureUs: sound.timestamp, afterLoss: false };
+    this.give(sound, channels, captureUs);
     const { streamId } = this.stream;
     this.send(
-      { streamId, captureMs: sound.timestamp / 1000, afterLoss, channels },
+      { streamId, captureMs: captureUs / 1000, afterLoss, channels },
       channels.map((samples) => samples.buffer),
     );
+  }
+
+  /** To who reads samples, with the time of their capture. */
+  private give(sound: AudioData, channels: Float32Array<ArrayBuffer>[], captureUs: number): void {
+    if (!this.consumers.isWatched) return;
+    const { numberOfFrames, sampleRate } = sound;
+    const data = new Float32Array(numberOfFrames * channels.length);
+    for (const [index, samples] of channels.entries()) data.set(samples, index * numberOfFrames);
+    const numberOfChannels = channels.length;
+    const stamped = new AudioData({ format: "f32-planar", sampleRate, numberOfFrames, numberOfChannels, timestamp: captureUs, data });
+    this.consumers.give(stamped);
+    stamped.close();
   }
 }
