@@ -33,6 +33,8 @@ export const CHAT_BYTES_MAX = 4096;
 export const NAME_CHARACTERS_MAX = 64;
 /** So many chat messages are kept in `Meeting.chat`, the newest; a controller's history is 100. */
 export const CHAT_KEPT_MAX = 1000;
+/** A worker that was asked to end and has not by now is stopped from outside. */
+const WORKER_ENDS_WITHIN_MS = 1000;
 
 /** What `join` takes. */
 export interface JoinOptions {
@@ -332,8 +334,11 @@ export class Meeting {
       this.endReason = "left";
       this.sources.state.set("ended");
     }
+    if (this.isClosed) return;
     this.playback?.close();
-    this.worker.terminate();
+    // Torn down from outside amid encoding and decoding, a worker may take the page's whole process with it: it ends itself.
+    void this.request("close", {}).catch(() => undefined);
+    setTimeout(() => this.worker.terminate(), WORKER_ENDS_WITHIN_MS);
     this.isClosed = true;
     for (const { reject } of this.pending.values()) reject(over());
     this.pending.clear();

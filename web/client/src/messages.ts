@@ -72,6 +72,8 @@ export interface StayRequests {
   ticket: { takes: { wish: number; outcome: { ticket: JoinTicket } | { error: ErrorData } }; gives: void };
   relay: { takes: { targetId: string; kind: string; payload: Uint8Array }; gives: void };
   leave: { takes: Record<string, never>; gives: void };
+  /** Lets go of everything and ends the worker; not answered. */
+  close: { takes: Record<string, never>; gives: void };
 }
 
 /** To what is published. */

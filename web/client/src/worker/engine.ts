@@ -332,6 +332,11 @@ export class Engine {
     this.events.emit({ type: "ended", detail: { reason, error: error?.toData() } });
   }
 
+  /** Lets go of everything, at once and without a word to the page. */
+  close(): void {
+    if (!this.over) this.shut();
+  }
+
   private shut(): void {
     this.over = true;
     this.monitor.stop();

@@ -6,6 +6,9 @@ import { Engine } from "./engine.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
+/** Codecs work in threads of their own: those that were closed just now give their frames back first. */
+const LINGER_MS = 100;
+
 function post(message: ToPage): void {
   self.postMessage(message);
 }
@@ -65,6 +68,10 @@ function handle(message: ToWorker): unknown {
       return undefined;
     case "leave":
       return engine.leave();
+    case "close":
+      engine.close();
+      setTimeout(() => self.close(), LINGER_MS);
+      return undefined;
   }
 }
 
