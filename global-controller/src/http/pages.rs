@@ -17,7 +17,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// What a meeting needs of a browser, for this origin alone, and what it never asks for.
 const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capture=(self), speaker-selection=(self), autoplay=(self), \
-    fullscreen=(self), clipboard-write=(self), geolocation=(), payment=(), usb=(), serial=(), hid=(), bluetooth=(), midi=()";
+    fullscreen=(self), clipboard-write=(self), geolocation=(), payment=(), usb=(), serial=(), hid=(), midi=()";
 
 /// No header of ours by this name is in the `http` crate.
 const PERMISSIONS_POLICY_NAME: HeaderName = HeaderName::from_static("permissions-policy");
