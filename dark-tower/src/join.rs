@@ -195,6 +195,8 @@ struct Refused {
 async fn enter(args: &JoinArgs, report: Report) -> anyhow::Result<Result<Joined, Refused>> {
     let trust = trust(args)?;
     let meeting_url = MeetingUrl::parse(&address(args, report).await?)?;
+    // Before anybody is asked: what is wrong on this side is told first.
+    let secret = secret(args, meeting_url.secret()).await?;
     let api = Api::new(&trust)?;
     let admission = match api.join(&meeting_url, &args.name, None).await {
         Ok(admission) => admission,
@@ -209,7 +211,7 @@ async fn enter(args: &JoinArgs, report: Report) -> anyhow::Result<Result<Joined,
     };
     let options = JoinOptions {
         trust,
-        secret: secret(args, meeting_url.secret()).await?,
+        secret,
         auto_subscribe: subscribe::is_everything(&args.wishes()),
         tickets: Some(Arc::new(MeetingTickets::new(api, meeting_url, &args.name, None))),
         ..admission.into_options(&args.name)
@@ -232,7 +234,10 @@ async fn address(args: &JoinArgs, report: Report) -> anyhow::Result<String> {
         }
         return Ok(args.url.clone());
     }
-    first_line().await.context("cannot read the address from standard input")
+    let line = first_line().await.context("cannot read the address from standard input")?;
+    let address = line.trim();
+    anyhow::ensure!(!address.is_empty(), "standard input has no address");
+    Ok(address.to_owned())
 }
 
 /// The first line of standard input, read in a thread that a signal may leave behind: nothing else can wait for a terminal.

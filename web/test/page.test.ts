@@ -106,7 +106,7 @@ test("each cause has words with what to do, and both devices one note where the 
     const { title, advice } = faultWords("Camera", fault);
     titles.add(title);
     assert.ok(title.endsWith(".") && advice.length > 20, fault);
-    if (fault !== "silenced") assert.match(advice, /You can join without it\.$/u);
+    if (fault !== "silenced") assert.match(advice, /You can take part without it\.$/u);
     const both = faultsWords(fault, fault);
     assert.equal(both.length, 1);
     assert.match(both[0]?.title ?? "", /camera and (no )?microphone/iu);

@@ -109,7 +109,7 @@ test("every refusal has words, and says what to do", () => {
     assert.ok(title.endsWith(".") && advice.length > 20 && !title.includes("_"), code);
   }
   for (const name of ["NotAllowedError", "NotFoundError", "NotReadableError", "Whatever"])
-    assert.match(captureWords("Camera", name).advice, /join without it/u);
+    assert.match(captureWords("Camera", name).advice, /take part without it/u);
   assert.match(endWords("kicked").title, /were removed/u);
   assert.match(endWords("connection-lost", { code: "MEETING_ENDED" }).title, /ended/u);
 });

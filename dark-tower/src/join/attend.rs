@@ -121,13 +121,16 @@ pub(super) async fn attend(
     let is_heard = publishing.streams().iter().any(|stream| stream.stream_type.is_audio());
     let is_seen = publishing.streams().iter().any(|stream| !stream.stream_type.is_audio());
     say_state(&meeting, is_heard, is_seen, report).await?;
+    let mut is_all_said = true;
     for text in &args.say {
-        say(&meeting, text, report).await?;
+        is_all_said &= say(&meeting, text, report).await?;
     }
     if !stays && publishing.streams().is_empty() {
         meeting.leave().await;
-        report.line(&Line::Left { reason: "all is said" })?;
-        return Ok(ExitCode::SUCCESS);
+        let (reason, code) =
+            if is_all_said { ("all is said", ExitCode::SUCCESS) } else { ("not all was said", ExitCode::from(EXIT_REFUSED)) };
+        report.line(&Line::Left { reason })?;
+        return Ok(code);
     }
 
     let mut speaking = JoinSet::new();
@@ -223,7 +226,7 @@ async fn speak(meeting: Meeting, report: Report) -> anyhow::Result<()> {
     let mut lines = words::of_standard_input();
     while let Some(words) = lines.recv().await {
         match words {
-            Words::Say(text) => say(&meeting, &text, report).await?,
+            Words::Say(text) => drop(say(&meeting, &text, report).await?),
             Words::Unfit => report.warn("a line that is no text, or longer than 4096 bytes, was not said")?,
         }
     }
@@ -237,12 +240,15 @@ async fn next_tick(stats: &mut Option<tokio::time::Interval>) {
     }
 }
 
-/// Says it; that it fails is told, and ends nothing.
-async fn say(meeting: &Meeting, text: &str, report: Report) -> anyhow::Result<()> {
-    if let Err(error) = meeting.chat(text).await {
-        report.warn(&format!("not said: {error}"))?;
+/// Says it; that it fails is told, and ends nothing. Answers whether it was said.
+async fn say(meeting: &Meeting, text: &str, report: Report) -> anyhow::Result<bool> {
+    match meeting.chat(text).await {
+        Ok(_) => Ok(true),
+        Err(error) => {
+            report.warn(&format!("not said: {error}"))?;
+            Ok(false)
+        }
     }
-    Ok(())
 }
 
 /// Tells the others whether there is sound and a picture. That it fails does not end anything: the frames flow all the same.

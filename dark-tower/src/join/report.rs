@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use client::file::Recording;
+use client::roster::StateUpdate;
 use client::{Event, Participant};
 use common_core::media::MediaStream;
 use common_core::{ParticipantId, StreamId};
@@ -191,7 +192,7 @@ fn describe_event(event: &Event) -> Option<(String, Value)> {
             // Levels come twice a second.
             update.is_muted.or(update.is_video_on)?;
             (
-                format!("{participant_id}: muted {:?}, video on {:?}", update.is_muted, update.is_video_on),
+                format!("{participant_id}: {}", state_words(update)),
                 json!({
                     "event": "state_changed",
                     "participant_id": participant_id.to_string(),
@@ -245,9 +246,26 @@ fn describe_event(event: &Event) -> Option<(String, Value)> {
     })
 }
 
+/// What has changed, in words; what has not is left out.
+fn state_words(update: &StateUpdate) -> String {
+    let word = |is_on: bool| if is_on { "on" } else { "off" };
+    let microphone = update.is_muted.map(|is_muted| format!("microphone {}", word(!is_muted)));
+    let camera = update.is_video_on.map(|is_on| format!("camera {}", word(is_on)));
+    microphone.into_iter().chain(camera).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_of_state_is_told_in_words() {
+        for (is_muted, is_video_on, words) in
+            [(Some(false), Some(true), "microphone on, camera on"), (Some(true), None, "microphone off"), (None, Some(false), "camera off")]
+        {
+            assert_eq!(state_words(&StateUpdate { is_muted, is_video_on, audio_level: None }), words);
+        }
+    }
 
     /// A line of a stranger's making must not move the terminal or break the line.
     #[test]

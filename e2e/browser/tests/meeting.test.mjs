@@ -188,12 +188,19 @@ describe("the meeting page", { timeout: 170_000 }, () => {
 
   test("somebody without camera and microphone still joins, and is told why", async () => {
     const refuse = () => {
+      const getUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
       navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));
+      globalThis.allow = () => (navigator.mediaDevices.getUserMedia = getUserMedia);
     };
     const person = await enter(browser, dev, "Di", { prepare: (page) => page.addInitScript(refuse) });
     await person.page.waitForSelector(hook("error"));
-    assert.match(await person.page.textContent(hook("error")), /access is blocked.*join without it/is);
+    assert.match(await person.page.textContent(hook("error")), /access is blocked.*take part without it/is);
     await eventually("muted", WITHIN_MS, async () => (await tiles(person.page))[0]?.isMuted === true);
+    // Allowed at last: what was said about it goes by itself.
+    await person.page.evaluate(() => void globalThis.allow());
+    await person.page.click(hook("mute"));
+    await eventually("unmuted", WITHIN_MS, async () => (await tiles(person.page))[0]?.isMuted === false);
+    await person.page.waitForSelector(hook("error"), { state: "detached" });
     await person.close();
   });
 

@@ -47,7 +47,7 @@ export function faultOf({ name, message, permission, isSecure, isAllowedByPolicy
   }
 }
 
-const WITHOUT = "You can join without it.";
+const WITHOUT = "You can take part without it.";
 
 /** `what` starts a sentence: "Camera", "Microphone", "Camera and microphone". */
 export function faultWords(what: string, fault: CaptureFault): Words {

@@ -23,6 +23,11 @@ export class Notice {
     this.view.replaceChildren(...all.map((words) => this.note(words)));
   }
 
+  /** Takes these away, if they are what stands there. */
+  withdraw(...all: Words[]): void {
+    if (JSON.stringify(all) === this.shown) this.clear();
+  }
+
   clear(): void {
     this.shown = "";
     this.view.replaceChildren();

@@ -11,6 +11,8 @@ export interface OwnMediaEvents {
   /** Something of `OwnMedia` is another now. */
   changed: () => void;
   fault: (words: Words) => void;
+  /** What a `fault` told of is over. */
+  mended: (words: Words) => void;
   /** Something went well that nobody asked for. */
   news: (words: Words) => void;
 }
@@ -25,6 +27,8 @@ export class OwnMedia {
   private readonly capture: Capture;
   private readonly events: OwnMediaEvents;
   private readonly publications: Partial<Record<Device | "screen", Promise<Publication | undefined>>> = {};
+  /** What was said of a device that has not worked since. */
+  private readonly told: Partial<Record<Device, Words>> = {};
   /** Devices of which it was told that they give nothing. */
   private readonly silenced = new Set<Device>();
   private readonly wantsVideo: boolean;
@@ -139,8 +143,8 @@ export class OwnMedia {
   /** Whoever joined before the devices answered said more than there is. */
   private async ownUp(): Promise<void> {
     const { tracks, faults } = this.capture;
-    const fault = faults.camera ?? faults.microphone;
-    if (fault !== undefined) this.fail(fault);
+    const device = faults.camera === undefined ? "microphone" : "camera";
+    this.deviceFails(device, faults[device]);
     if (tracks.camera === undefined && this.wantsVideo) await this.tellVideo(false);
     if (tracks.microphone === undefined && !this.isMuted) {
       this.isMuted = true;
@@ -155,8 +159,11 @@ export class OwnMedia {
       const track = await this.capture.open(device);
       if (this.isOver) this.capture.closeAll();
       else if (track === undefined)
-        this.fail(this.capture.faults[device] ?? captureWords(device === "camera" ? "Camera" : "Microphone", ""));
-      else await this.publish(device);
+        this.deviceFails(device, this.capture.faults[device] ?? captureWords(device === "camera" ? "Camera" : "Microphone", ""));
+      else {
+        this.deviceWorks(device);
+        await this.publish(device);
+      }
       return !this.isOver && track !== undefined;
     } finally {
       this.busy(device, false);
@@ -186,7 +193,7 @@ export class OwnMedia {
 
   /** Another device was chosen, or took the place of one that went away; or none did. */
   private async replaced({ device, track, wentAway, words }: Replacement): Promise<void> {
-    if (words !== undefined && track === undefined) this.fail(words);
+    if (track === undefined) this.deviceFails(device, words);
     else if (words !== undefined) this.events.news(words);
     if (track === undefined) {
       await this.off(device);
@@ -234,9 +241,9 @@ export class OwnMedia {
     for (const device of ["camera", "microphone"] as const) {
       const isSilenced = this.capture.causes[device] === "silenced";
       const words = this.capture.faults[device];
-      if (isSilenced && !this.silenced.has(device) && words !== undefined) this.fail(words);
+      if (isSilenced && !this.silenced.has(device)) this.deviceFails(device, words);
       if (isSilenced) this.silenced.add(device);
-      else this.silenced.delete(device);
+      else if (this.silenced.delete(device) && this.capture.tracks[device] !== undefined) this.deviceWorks(device);
     }
   }
 
@@ -257,6 +264,18 @@ export class OwnMedia {
   private busy(what: Device | "screen", isBusy: boolean): void {
     this.isBusy[what] = isBusy;
     if (!this.isOver) this.events.changed();
+  }
+
+  private deviceFails(device: Device, words: Words | undefined): void {
+    if (words === undefined) return;
+    this.told[device] = words;
+    this.fail(words);
+  }
+
+  private deviceWorks(device: Device): void {
+    const words = this.told[device];
+    this.told[device] = undefined;
+    if (words !== undefined && !this.isOver) this.events.mended(words);
   }
 
   private fail(words: Words): void {

@@ -80,6 +80,7 @@ export class Room {
     this.own = new OwnMedia(meeting, capture, options, {
       changed: () => this.ownChanged(),
       fault: (words) => this.notice.show(words),
+      mended: (words) => this.notice.withdraw(words),
       news: (words) => this.tell(words),
     });
     const close = (): void => this.panels.show(undefined);
