@@ -11,6 +11,7 @@ import { openChat, SEALED_CHAT_BYTES_MAX, sealChat } from "../client/src/sealed-
 import { comparisonCode, createSecret, keyId, MeetingSecret, secretFromUrl, urlWithSecret } from "../client/src/secret.ts";
 import { SFrameError } from "../client/src/sframe.ts";
 import type { ChatMessage } from "../client/src/types.ts";
+import { ChatLog } from "../client/src/worker/chat-log.ts";
 import { Encryption, refusalOf } from "../client/src/worker/encryption.ts";
 
 declare const PROJECT_ROOT: string;
@@ -236,4 +237,22 @@ test("base64url is one text for the same bytes", () => {
     assert.ok(found === undefined || toBase64Url(found) === text, text);
   }
   for (const text of ["A", "AB", "AAB", "AA==", "AA+A"]) assert.equal(fromBase64Url(text), undefined, text);
+});
+
+test("what was said first is sealed first, however long it takes", async () => {
+  const waits = [30, 0, 10];
+  const slow = {
+    async sealChat(_sender: string, _id: string, words: string): Promise<string> {
+      await new Promise((resolve) => setTimeout(resolve, waits.shift()));
+      if (words === "refused") throw new DarkTowerError("INVALID_REQUEST", "too long");
+      return `sealed ${words}`;
+    },
+  };
+  const log = new ChatLog({ emit: () => undefined, encryption: () => slow as unknown as Encryption });
+  const order: string[] = [];
+  const say = (words: string): Promise<unknown> => log.contentOf("", "", words).then((content) => order.push(content));
+  const said = ["first", "refused", "third"].map(say);
+  const outcomes = await Promise.allSettled(said);
+  assert.deepEqual(order, ["sealed first", "sealed third"]);
+  assert.equal(outcomes[1]?.status, "rejected");
 });

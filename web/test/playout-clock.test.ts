@@ -62,6 +62,21 @@ test("sound waits for pictures that take longer, up to a bound", () => {
   assert.ok(waits <= 10, `${waits}`);
 });
 
+test("sound waits for nothing once there are no pictures", () => {
+  const clock = new PlayoutClock();
+  let waits = 0;
+  for (let nowMs = 0; nowMs < 10_000; nowMs += 100) {
+    clock.heard(nowMs, 0, 80 + waits);
+    waits = clock.soundWaits(nowMs, 150);
+  }
+  assert.ok(waits > 50, `${waits}`);
+  for (let nowMs = 10_000; nowMs < 13_000; nowMs += 100) {
+    clock.heard(nowMs, 0, 80 + waits);
+    waits = clock.soundWaits(nowMs, undefined);
+  }
+  assert.equal(waits, 0);
+});
+
 test("clocks that have nothing to do with one another are left apart", () => {
   const clock = new PlayoutClock();
   clock.heard(0, 0, 1_000_000);

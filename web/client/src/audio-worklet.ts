@@ -3,7 +3,7 @@
 
 import { Limiter } from "./limiter.ts";
 import { SoundBuffer } from "./sound-buffer.ts";
-import type { FromWorklet, SoundReport, ToWorklet } from "./sound-messages.ts";
+import type { FromWorklet, SoundReport, ToMixer, ToWorklet } from "./sound-messages.ts";
 
 const PER_MS = 48;
 /** Often enough for pictures to follow. */
@@ -21,17 +21,25 @@ class Mixer extends AudioWorkletProcessor {
   private readonly ended = new Set<string>();
   private readonly limiter = new Limiter();
   private worker: MessagePort | undefined;
+  private isOver = false;
   private reportedAtMs = -Infinity;
 
   constructor() {
     super();
-    this.port.onmessage = ({ data }: MessageEvent<{ port: MessagePort }>) => {
+    this.port.onmessage = ({ data }: MessageEvent<ToMixer>) => {
+      if ("over" in data) {
+        this.isOver = true;
+        this.worker?.close();
+        return;
+      }
       this.worker = data.port;
       data.port.onmessage = (event: MessageEvent<ToWorklet>) => this.receive(event.data);
     };
   }
 
   process(_inputs: Float32Array[][], [output]: Float32Array[][]): boolean {
+    // False lets the browser let go of it: the context is the application's and outlives the meeting.
+    if (this.isOver) return false;
     const nowMs = currentTime * 1000;
     if (nowMs - this.reportedAtMs >= REPORT_INTERVAL_MS) this.report(nowMs);
     if (output === undefined) return true;
@@ -46,8 +54,9 @@ class Mixer extends AudioWorkletProcessor {
   private receive(message: ToWorklet): void {
     const { streamId } = message;
     if ("ended" in message) {
-      this.buffers.get(streamId)?.end();
-      this.ended.add(streamId);
+      const ending = this.buffers.get(streamId);
+      ending?.end();
+      if (ending !== undefined) this.ended.add(streamId);
       return;
     }
     let buffer = this.buffers.get(streamId);

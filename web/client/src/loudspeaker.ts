@@ -4,6 +4,7 @@
 import { DarkTowerError } from "./error.ts";
 import type { AudioClock } from "./messages.ts";
 import { type Observable, Source } from "./observable.ts";
+import type { ToMixer } from "./sound-messages.ts";
 
 /** Whether received sound is played: there is no AudioContext, or it runs, or the browser waits for a click. */
 export type AudioState = "off" | "playing" | "blocked";
@@ -81,7 +82,10 @@ export class Loudspeaker {
   close(): void {
     clearInterval(this.timer);
     this.context?.removeEventListener("statechange", this.stateChanged);
-    for (const node of this.nodes) node.disconnect();
+    for (const node of this.nodes) {
+      node.disconnect();
+      node.port.postMessage({ over: true } satisfies ToMixer);
+    }
     this.nodes.clear();
     this.source.set("off");
   }
@@ -99,7 +103,7 @@ export class Loudspeaker {
     const node = new AudioWorkletNode(context, "dark-tower-mixer", { numberOfInputs: 0, outputChannelCount: [2] });
     this.nodes.add(node);
     const { port1, port2 } = new MessageChannel();
-    node.port.postMessage({ port: port1 }, [port1]);
+    node.port.postMessage({ port: port1 } satisfies ToMixer, [port1]);
     return { node, port: port2 };
   }
 

@@ -398,6 +398,8 @@ export class Meeting {
     this.apply(event);
     this.publishing.apply(event);
     for (const listener of this.listeners.get(event.type) ?? []) listener(event.detail as never);
+    // Whoever does not call `close` leaves no worker behind.
+    if (event.type === "ended") this.close();
   }
 
   /** Keeps the mirror of what the worker knows. */

@@ -45,6 +45,8 @@ export class Playback {
   /** Canvases give their control away once: the worker knows them from then on by these numbers. */
   private readonly canvases = new WeakMap<HTMLCanvasElement, number>();
   private readonly lostCanvases = new FinalizationRegistry<number>((outputId) => this.tell("forget", { outputId }));
+  /** Outputs of tracks, by media stream: they end with it. */
+  private readonly tracks = new Map<string, number[]>();
   /** How many readers besides elements a media stream has. */
   private readonly readers = new Map<string, number>();
   /** In a Worker there are no elements. */
@@ -74,6 +76,8 @@ export class Playback {
     this.streams.delete(streamId);
     this.policy?.unpublished(streamId);
     this.readers.delete(streamId);
+    for (const outputId of this.tracks.get(streamId) ?? []) this.tell("forget", { outputId });
+    this.tracks.delete(streamId);
     for (const [element, output] of this.outputs) if (output.streamId === streamId) this.release(element, output);
   }
 
@@ -123,6 +127,7 @@ export class Playback {
     }
     const { track, target } = pictureTrack();
     const outputId = this.newOutputId();
+    this.tracks.set(streamId, [...(this.tracks.get(streamId) ?? []), outputId]);
     this.read(streamId);
     await this.options.request("attach", { streamId, outputId, target }, [transferOf(target)]);
     return new MediaStream([track]);

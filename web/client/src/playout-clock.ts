@@ -54,12 +54,15 @@ export class PlayoutClock {
     return this.offset ?? wanted;
   }
 
-  /** How much longer than on its own account sound has to wait, so that pictures which need `neededMs` are not behind it. */
-  soundWaits(nowMs: number, neededMs: number): number {
+  /**
+   * How much longer than on its own account sound has to wait, so that pictures which need `neededMs` are not behind it. `undefined`: there
+   * are no pictures, and it waits for nothing.
+   */
+  soundWaits(nowMs: number, neededMs: number | undefined): number {
     const offset = this.soundOffset(nowMs);
     if (offset === undefined || nowMs - this.waitsSetAtMs < WAIT_INTERVAL_MS) return this.waits;
-    if (Math.abs(offset - neededMs) > APART_MAX_MS) return this.waits;
-    const wanted = Math.min(SOUND_WAITS_MAX_MS, Math.max(0, this.waits + neededMs - offset));
+    if (neededMs !== undefined && Math.abs(offset - neededMs) > APART_MAX_MS) return this.waits;
+    const wanted = neededMs === undefined ? 0 : Math.min(SOUND_WAITS_MAX_MS, Math.max(0, this.waits + neededMs - offset));
     if (Math.abs(wanted - this.waits) >= WAIT_STEP_MS) {
       this.waits = wanted;
       this.waitsSetAtMs = nowMs;

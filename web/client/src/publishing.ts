@@ -163,6 +163,7 @@ class OpenPublication implements Publication {
   private readonly context: PublishingContext;
   private readonly forgotten: () => void;
   private track: MediaStreamTrack | undefined;
+  private isOver = false;
   private readonly trackEnded = (): void => void this.endWithTrack();
 
   constructor(publicationId: string, type: StreamType, context: PublishingContext, forgotten: () => void) {
@@ -190,6 +191,7 @@ class OpenPublication implements Publication {
   /** From now on this track's end is the publication's. */
   follow(track: MediaStreamTrack): void {
     this.track?.removeEventListener("ended", this.trackEnded);
+    if (this.isOver) return;
     this.track = track;
     track.addEventListener("ended", this.trackEnded);
     // It may have ended while the controller was asked.
@@ -199,6 +201,7 @@ class OpenPublication implements Publication {
   forget(): void {
     this.track?.removeEventListener("ended", this.trackEnded);
     this.track = undefined;
+    this.isOver = true;
     this.forgotten();
   }
 

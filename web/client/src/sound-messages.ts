@@ -1,4 +1,7 @@
-// What passes between the worker and the audio worklet.
+// What passes between the worker and the audio worklet, and what the window tells the worklet.
+
+/** Where samples come from; or that nobody listens any more. */
+export type ToMixer = { port: MessagePort } | { over: true };
 
 /** Samples of a media stream, how much longer it has to wait for pictures, or its end. */
 export type ToWorklet =

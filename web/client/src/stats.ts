@@ -1,5 +1,6 @@
-// What a meeting costs and how well it goes, in numbers: one snapshot each second. Counts go up from the start of the media stream;
-// rates are of the second that ended with the snapshot. Plain data.
+// What a meeting costs and how well it goes, in numbers: one snapshot each second. What is sent is counted from the start of the
+// publication, what comes from the start of the subscription: a tile that was hidden, unsubscribed and seen again counts from zero, so
+// take differences only while they do not go back. Rates are of the second that ended with the snapshot. Plain data.
 
 import type { StreamType } from "./types.ts";
 
@@ -56,7 +57,7 @@ export interface PublicationStats {
   limiter: PublicationLimiter;
 }
 
-/** What comes of one media stream of somebody else, in figures. */
+/** What comes of one media stream of somebody else, in figures. Counts begin anew each time that it is subscribed to. */
 export interface SubscriptionStats {
   /** Of the media stream. */
   streamId: string;
@@ -80,7 +81,10 @@ export interface SubscriptionStats {
   framesDecoded: number;
   /** Pictures put on the screen or given out; packets played. */
   framesShown: number;
-  /** Gaps of picture that a person notices (docs of `FREEZE_MS`), and how long they were together. */
+  /**
+   * Of pictures: gaps that a person notices, by the rule of WebRTC's `freezeCount` (longer than three mean intervals, or than the mean
+   * and 150 ms, whichever is more). Of sound: gaps, that is interruptions of sound that was sent, lost or too late.
+   */
   freezes: number;
   /** How long they were together. */
   freezeMs: number;

@@ -18,6 +18,7 @@ export class ChatLog {
   private readonly context: ChatLogContext;
   private readonly seen = new Set<number>();
   private last: Promise<unknown> = Promise.resolve();
+  private lastSealed: Promise<unknown> = Promise.resolve();
 
   constructor(context: ChatLogContext) {
     this.context = context;
@@ -44,9 +45,13 @@ export class ChatLog {
     });
   }
 
-  /** What to send for these words. */
-  async contentOf(senderId: string, clientMessageId: string, words: string): Promise<string> {
-    return (await this.context.encryption()?.sealChat(senderId, clientMessageId, words)) ?? words;
+  /** What to send for these words. Sealed one after the other: what was said first is sent first, however long it takes. */
+  contentOf(senderId: string, clientMessageId: string, words: string): Promise<string> {
+    const encryption = this.context.encryption();
+    if (encryption === undefined) return Promise.resolve(words);
+    const turn = this.lastSealed.then(() => encryption.sealChat(senderId, clientMessageId, words));
+    this.lastSealed = turn.catch(() => undefined);
+    return turn;
   }
 
   private async inWords(message: ChatMessage): Promise<ChatMessage> {

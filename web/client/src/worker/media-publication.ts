@@ -102,7 +102,8 @@ export abstract class MediaPublication<F> {
           continue;
         }
         try {
-          if (reader === this.reader) this.take(frame);
+          // What still comes of a source that was replaced, or behind a stop, would open an encoder that nobody closes.
+          if (reader === this.reader && !this.isStopped()) this.take(frame);
         } finally {
           (frame as Closable).close?.();
         }
@@ -190,6 +191,11 @@ export abstract class MediaPublication<F> {
     if (this.stopped) return;
     this.stop();
     this.events.failed(DarkTowerError.from(error));
+  }
+
+  /** Asked anew, for it changes while a frame is waited for. */
+  private isStopped(): boolean {
+    return this.stopped;
   }
 
   /** The next frame; `undefined` at the end. What a source that was replaced still throws is of no interest. */

@@ -13,6 +13,8 @@ import type { Subscriptions } from "./subscriptions.ts";
 
 /** Unless the controller names another; on a WebSocket it takes three seconds without a message for a loss. */
 const PING_INTERVAL_MS = 1000;
+/** What a controller may wish for: no storm, and nothing that a timer cannot wait for. */
+const PING_INTERVAL_RANGE_MS = { least: 200, most: 60_000 } as const;
 const PING_TIMEOUT_MS = 5000;
 const LEVEL_INTERVAL_MS = 100;
 const STATS_INTERVAL_MS = 1000;
@@ -51,7 +53,7 @@ export class Monitor {
 
   /** `pingIntervalMs`: as the controller wishes; 0: it has no wish. */
   start(pingIntervalMs: number): void {
-    this.timers.push(setInterval(() => void this.ping(), pingIntervalMs || PING_INTERVAL_MS));
+    this.timers.push(setInterval(() => void this.ping(), pingInterval(pingIntervalMs)));
     this.timers.push(setInterval(() => this.reportLevels(), LEVEL_INTERVAL_MS));
     this.timers.push(setInterval(() => this.tellStats(), STATS_INTERVAL_MS));
   }
@@ -142,4 +144,9 @@ export class Monitor {
       context.session()?.notify({ case: "state", value: { audioLevel: speaking ? level : 0 } });
     }
   }
+}
+
+function pingInterval(wishedMs: number): number {
+  const { least, most } = PING_INTERVAL_RANGE_MS;
+  return wishedMs === 0 ? PING_INTERVAL_MS : Math.min(most, Math.max(least, wishedMs));
 }

@@ -80,7 +80,10 @@ export class Publications {
 
   async publish(args: PublishArguments): Promise<{ streamId: string }> {
     const { publicationId } = args;
-    const opened = await this.make(args);
+    const opened = await this.make(args).catch((thrown: unknown) => {
+      letGo(args.source);
+      throw thrown;
+    });
     const { publication } = opened;
     const announce = (): ClientBody => ({ case: "publish", value: opened.message });
     this.open.set(publicationId, opened);
@@ -110,7 +113,10 @@ export class Publications {
 
   replaceSource({ publicationId, source }: PublicationRequests["replaceSource"]["takes"]): void {
     const found = this.open.get(publicationId);
-    if (found === undefined) throw new DarkTowerError("NOT_FOUND", "the publication is over");
+    if (found === undefined) {
+      letGo(source);
+      throw new DarkTowerError("NOT_FOUND", "the publication is over");
+    }
     found.publication.replace(framesOf(source));
   }
 
@@ -280,7 +286,8 @@ export class Publications {
       const withdrawn = isOver ? streamId : before.streamId;
       await this.context.request({ case: "unpublish", value: { streamId: withdrawn } });
     } catch {
-      // Refused, or the stay is over: the codec stays, and is looked at again.
+      // Refused, or the stay is over: the codec stays, and is looked at again. Unanswered, it may have been done all the same.
+      if (opened.message !== message) this.context.request({ case: "unpublish", value: { streamId } }).catch(() => undefined);
     } finally {
       opened.isMoving = false;
     }
@@ -320,4 +327,11 @@ function announcement(streamId: string, args: PublishArguments, codec: string, m
 
 function framesOf<F>(source: SourceArguments): ReadableStream<F> {
   return (source.kind === "readable" ? source.readable : receiveFrames(source.port)) as ReadableStream<F>;
+}
+
+/** A source that nobody reads holds a device's buffers. */
+function letGo(source: SourceArguments): void {
+  framesOf(source)
+    .cancel()
+    .catch(() => undefined);
 }

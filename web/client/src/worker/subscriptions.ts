@@ -209,8 +209,7 @@ export class Subscriptions {
       const { participantId } = subscription.stream;
       const clock = this.clockOf(participantId);
       clock.heard(nowMs, report.captureMs, heardMs);
-      const neededMs = this.neededMs(participantId);
-      if (neededMs !== undefined) subscription.setWaits(clock.soundWaits(nowMs, neededMs));
+      subscription.setWaits(clock.soundWaits(nowMs, this.neededMs(participantId)));
     }
   }
 

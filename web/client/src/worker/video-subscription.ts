@@ -186,7 +186,11 @@ export class VideoSubscription implements FrameSink {
       const { decoder } = this;
       if (decoder === undefined) return;
       const timestamp = Number(frame.timestampUs);
-      if (decoder.decodeQueueSize === 0) this.decodingSince.set(timestamp, nowMs);
+      if (decoder.decodeQueueSize === 0) {
+        // What gave no picture is not remembered for ever.
+        if (this.decodingSince.size > 2 * PICTURES_MAX) this.decodingSince.clear();
+        this.decodingSince.set(timestamp, nowMs);
+      }
       decoder.decode(new EncodedVideoChunk({ type: isKey ? "key" : "delta", timestamp, data: frame.payload }));
     } catch (thrown) {
       this.fail(thrown);
