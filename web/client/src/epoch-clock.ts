@@ -37,6 +37,11 @@ export class EpochClock {
     return this.lastUs;
   }
 
+  /** How much longer than the quickest it took from the sensor to here, in microseconds. */
+  ageUs(captureUs: number, nowEpochUs: bigint): bigint {
+    return nowEpochUs - BigInt(Math.round(captureUs)) - this.best();
+  }
+
   private best(): bigint {
     const { least = 0n, leastBefore = 0n } = this;
     return least < leastBefore ? least : leastBefore;

@@ -6,6 +6,7 @@ import { EpochClock, epochNowUs } from "../epoch-clock.ts";
 import type { PublishArguments } from "../messages.ts";
 import { SampleClock } from "../sample-clock.ts";
 import { SoundMeter } from "../sound.ts";
+import { StaleSound } from "../stale-sound.ts";
 import type { PublicationStats } from "../stats.ts";
 import { BACKLOG_MAX_MS } from "../uplink.ts";
 import { withHeaderRoom } from "./group-writer.ts";
@@ -31,6 +32,8 @@ export class AudioPublication extends MediaPublication<AudioData> {
   private readonly groups = new AudioGroups();
   private clock = new EpochClock();
   private samplesAt = new SampleClock();
+  /** Of a track; an application's own frames may have any times. */
+  private readonly stale: StaleSound | undefined;
   private encoder: AudioEncoder | undefined;
   private shape = "";
   private samples = new Float32Array(0);
@@ -46,6 +49,7 @@ export class AudioPublication extends MediaPublication<AudioData> {
     super(streamId, "Opus", args, frames, events);
     this.bitrate = bitrate;
     this.isMusic = isMusic;
+    this.stale = args.endsWithSource ? undefined : new StaleSound();
     this.followsMute = args.options.followsMute ?? true;
     this.muted = muted && this.followsMute;
   }
@@ -90,7 +94,13 @@ export class AudioPublication extends MediaPublication<AudioData> {
     }
     this.meter.hear(nowMs, this.firstChannel(sound));
     // The timestamp is of its first sample, and the last one is just there.
-    this.clock.observe(sound.timestamp + sound.duration, epochNowUs());
+    const nowUs = epochNowUs();
+    const endUs = sound.timestamp + sound.duration;
+    this.clock.observe(endUs, nowUs);
+    if (this.stale?.skips(nowMs, this.clock.ageUs(endUs, nowUs)) === true) {
+      this.counts.dropped += 1;
+      return;
+    }
     const session = this.events.session();
     if (this.paused || session === undefined || session.isOver) {
       this.groups.restart();
