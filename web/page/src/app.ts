@@ -1,7 +1,16 @@
 // The meeting page: `/` creates a meeting, `/m/{code}` is its lobby, then the room, then the end. What stands behind the `#` stays there: it is
 // read here, handed to the client, and sent nowhere.
 
-import { DarkTowerError, describeMeeting, join, type Meeting, secretFromUrl, support } from "@dark-tower/client";
+import {
+  DarkTowerError,
+  describeMeeting,
+  type EndReason,
+  type ErrorData,
+  join,
+  type Meeting,
+  secretFromUrl,
+  support,
+} from "@dark-tower/client";
 import { codeOfPath } from "./address.ts";
 import { Capture } from "./capture.ts";
 import { show } from "./dom.ts";
@@ -13,7 +22,7 @@ import { Room } from "./room.ts";
 import { rememberedDevices } from "./storage.ts";
 import { trustOwnScripts } from "./trusted-types.ts";
 import { ticketTo } from "./way-in.ts";
-import { endWords, errorWords, type Words } from "./words.ts";
+import { endWords, errorWords } from "./words.ts";
 
 function route(): void {
   const code = codeOfPath(location.pathname);
@@ -95,16 +104,17 @@ async function enter(code: string, capture: Capture, choice: LobbyChoice): Promi
     ended: (reason, error) => {
       stay();
       void audioContext.close();
-      showEnd(code, endWords(reason, error), reason !== "left");
+      showEnd(code, reason, error);
     },
   });
   document.title = `${meeting.info.displayName || code} · Dark Tower`;
   show(room.view);
 }
 
-function showEnd(code: string, words: Words, isError: boolean): void {
+function showEnd(code: string, reason: EndReason, error: ErrorData | undefined): void {
   document.title = "Dark Tower";
-  show(endPage(words, isError, () => openLobby(code)));
+  const mayComeBack = reason !== "kicked" && reason !== "meeting-ended";
+  show(endPage(endWords(reason, error), reason !== "left", mayComeBack ? () => openLobby(code) : undefined));
 }
 
 trustOwnScripts();

@@ -4,8 +4,8 @@ import { brand } from "./brand.ts";
 import { element } from "./dom.ts";
 import type { Words } from "./words.ts";
 
-/** `isError`: it was not the person's own wish. */
-export function endPage(words: Words, isError: boolean, again: () => void): HTMLElement {
+/** `isError`: it was not the person's own wish. `again` goes back to the lobby; absent where that would be of no use, or not welcome. */
+export function endPage(words: Words, isError: boolean, again?: () => void): HTMLElement {
   const text = element(
     "div",
     { attributes: { role: "alert" } },
@@ -24,7 +24,9 @@ export function endPage(words: Words, isError: boolean, again: () => void): HTML
       element(
         "div",
         { class: "row" },
-        element("button", { testid: "rejoin", attributes: { type: "button" }, on: { click: again } }, "Join again"),
+        ...(again === undefined
+          ? []
+          : [element("button", { testid: "rejoin", attributes: { type: "button" }, on: { click: again } }, "Join again")]),
         element("a", { class: "button primary", attributes: { href: "/" } }, "Back to the start"),
       ),
     ),
