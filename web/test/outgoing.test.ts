@@ -2,15 +2,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AudioGroups } from "../client/src/audio-groups.ts";
+import { DrainTime } from "../client/src/drain-time.ts";
 import { EncoderControl, type EncoderSigns } from "../client/src/encoder-control.ts";
 import { EpochClock } from "../client/src/epoch-clock.ts";
 import { Pacer } from "../client/src/pacer.ts";
 import { SampleClock } from "../client/src/sample-clock.ts";
+import { SentRate } from "../client/src/sent-rate.ts";
 import { UplinkDelay } from "../client/src/uplink-delay.ts";
 import { UplinkRate, type UplinkSigns } from "../client/src/uplink.ts";
 import { chooseCodec, CodecWatch, type CodecSituation, decodes } from "../client/src/video-codecs.ts";
 
-const CALM: UplinkSigns = { backlogMs: 0, queueMs: 0, loss: 0, available: 0 };
+const CALM: UplinkSigns = { backlogMs: 0, queueMs: 0, loss: 0, sent: 0, available: 0 };
 const FULL: UplinkSigns = { ...CALM, queueMs: 150 };
 const IDLE: EncoderSigns = { ...CALM, pictures: 6, busy: 0, encodeMs: 4 };
 
@@ -76,6 +78,24 @@ test("a longer way is the way after a while", () => {
   assert.equal(delay.queueMs(100_200), 0);
 });
 
+test("what a transport holds is seen at the end of a group, and while that stays away", () => {
+  const drain = new DrainTime();
+  drain.ended(0).arrived(30);
+  assert.equal(drain.aboveMs(40), 0);
+  drain.ended(2000).arrived(2430);
+  assert.equal(drain.aboveMs(2500), 400);
+  assert.equal(drain.aboveMs(3000), 0, "it has arrived, and that was a while ago");
+  const late = drain.ended(4000);
+  assert.equal(drain.aboveMs(4100), 70);
+  assert.equal(drain.aboveMs(4530), 500);
+  drain.forget();
+  assert.equal(drain.aboveMs(4600), 0);
+  late.arrived(9000);
+  assert.equal(drain.aboveMs(9000), 0, "given up before");
+  drain.ended(9100).dropped();
+  assert.equal(drain.aboveMs(9900), 0);
+});
+
 test("the bitrate falls at once, waits for a queue that falls, and rises slowly, slowest where it fell", () => {
   const rate = new UplinkRate(800_000);
   assert.equal(rate.sample(0, FULL), true);
@@ -115,6 +135,24 @@ test("the other side's figure counts beside a queue, and not by itself", () => {
   assert.equal(rate.bitrate, 700_000);
   rate.sample(6000, { ...CALM, loss: 0.2 });
   assert.equal(rate.bitrate, 595_000, "loss by itself does");
+});
+
+test("an encoder that sends less than it may is lowered from what it sends", () => {
+  const rate = new UplinkRate(740_000);
+  rate.sample(0, { ...FULL, sent: 400_000 });
+  assert.equal(rate.bitrate, 374_000);
+  rate.sample(1000, { ...FULL, sent: 10_000 });
+  assert.equal(rate.bitrate, 127_160, "but not by what was sent in a quiet moment");
+});
+
+test("what is sent is counted over two seconds", () => {
+  const rate = new SentRate();
+  assert.deepEqual(
+    [0, 500, 1000, 2000, 3000, 4000].map((nowMs) => rate.of(nowMs, nowMs * 10)),
+    [0, 0, 80_000, 80_000, 80_000, 80_000],
+  );
+  assert.equal(rate.of(6000, 40_000), 0);
+  assert.equal(rate.of(6200, 10), 0, "another count");
 });
 
 test("a camera's picture gets smaller with its bitrate, and larger again after a while", () => {
@@ -242,6 +280,19 @@ test("the quickest frame says where the capture clock stands", () => {
   // Another device, with a clock from elsewhere.
   clock.observe(77, epochUs + 9_000_000n);
   assert.equal(clock.toEpochUs(77), epochUs + 9_000_000n);
+});
+
+test("a clock that jumps for a moment is not followed, one that drifts is", () => {
+  const clock = new EpochClock();
+  let apartUs = 0n;
+  for (let tick = 0; tick < 3000; tick += 1) {
+    const realUs = tick * 20_000;
+    // Fast by 50 parts in a million; and 400 ms ahead for half a second.
+    const captureUs = realUs * 1.000_05 + (tick >= 1000 && tick < 1025 ? 400_000 : 0);
+    clock.observe(captureUs, BigInt(realUs));
+    apartUs = clock.toEpochUs(captureUs) - BigInt(realUs);
+    if (tick > 1100) assert.ok(apartUs > -1000n && apartUs < 1000n, `${tick}: ${apartUs}`);
+  }
 });
 
 test("time never stands still or goes back", () => {

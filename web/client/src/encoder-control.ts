@@ -91,8 +91,8 @@ export class EncoderControl {
   }
 
   /** A group was given up. */
-  givenUp(nowMs: number): void {
-    this.uplink.givenUp(nowMs);
+  givenUp(nowMs: number, sent = 0): void {
+    this.uplink.givenUp(nowMs, sent);
     this.adjust(nowMs);
   }
 

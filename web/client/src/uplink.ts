@@ -25,6 +25,10 @@ const KNEE = 0.9;
 const KNEE_RAISE_FACTOR = 1.03;
 const KNEE_INTERVAL_MS = 2000;
 const KNEE_REMEMBERED_MS = 20_000;
+/** What was sent, and a little: an encoder that needs less than it may is not slowed by being allowed a little less. */
+const SENT_FACTOR = 1.1;
+/** But what was sent for a moment is not everything. */
+const SENT_SHARE_MIN = 0.4;
 /** Pictures below this bitrate help nobody. */
 const BITRATE_MIN = 100_000;
 
@@ -35,6 +39,8 @@ export interface UplinkSigns {
   queueMs: number;
   /** 0 to 1. */
   loss: number;
+  /** Bits per second that went out lately; 0: not known. */
+  sent: number;
   /** What the other side thinks that the path carries, in bits per second; 0: not known. It may not have been put to the test. */
   available: number;
 }
@@ -59,13 +65,13 @@ export class UplinkRate {
     return this.bitrate < this.bitrateMax;
   }
 
-  /** A group was given up. */
-  givenUp(nowMs: number): void {
-    this.lower(nowMs, this.bitrate * GIVEN_UP_FACTOR, BACKLOG_MAX_MS);
+  /** A group was given up. `sent` as in the signs. */
+  givenUp(nowMs: number, sent = 0): void {
+    this.lower(nowMs, this.used(sent) * GIVEN_UP_FACTOR, BACKLOG_MAX_MS);
   }
 
   /** Looks at the path; returns whether the bitrate is another now. */
-  sample(nowMs: number, { backlogMs, queueMs, loss, available }: UplinkSigns): boolean {
+  sample(nowMs: number, { backlogMs, queueMs, loss, sent, available }: UplinkSigns): boolean {
     const waitMs = Math.max(backlogMs, queueMs);
     if (waitMs > QUEUE_CALM_MS || loss > LOSS_CALM) this.calmSinceMs = Infinity;
     else this.calmSinceMs = Math.min(this.calmSinceMs, nowMs);
@@ -73,12 +79,17 @@ export class UplinkRate {
       const early = nowMs - this.changedAtMs < LOWER_INTERVAL_MS;
       const isFalling = loss <= LOSS_HIGH && waitMs < this.queueAtChangeMs * FALLING;
       if (early || isFalling || this.bitrate <= this.bitrateMin) return false;
-      const lowered = this.bitrate * (waitMs > QUEUE_LONG_MS ? LONG_FACTOR : LOWER_FACTOR);
+      const lowered = this.used(sent) * (waitMs > QUEUE_LONG_MS ? LONG_FACTOR : LOWER_FACTOR);
       // By itself the other side's figure proves nothing, for it measures what it sends; beside a queue it is worth believing.
       this.lower(nowMs, available > 0 ? Math.min(lowered, Math.max(available, lowered * LONG_FACTOR)) : lowered, waitMs);
       return true;
     }
     return this.raise(nowMs);
+  }
+
+  /** Of the bitrate, what is really made use of. */
+  private used(sent: number): number {
+    return sent > 0 ? Math.min(this.bitrate, Math.max(this.bitrate * SENT_SHARE_MIN, sent * SENT_FACTOR)) : this.bitrate;
   }
 
   private lower(nowMs: number, bitrate: number, waitMs: number): void {

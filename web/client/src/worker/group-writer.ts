@@ -3,6 +3,7 @@
 // unsent, and gives a late group up. Bounded: what is handed in after the backlog grew too old is refused.
 
 import { CIPHER_OVERHEAD_BYTES_MAX, type RecordCipher } from "../cipher.ts";
+import { DrainTime } from "../drain-time.ts";
 import { encodeFrameHeader, FLAG_DISCARDABLE, FLAG_END_OF_FRAME, FRAME_HEADER_BYTES, type FrameKind, PAYLOAD_BYTES_MAX } from "../frame.ts";
 import { type MediaSession, streamError } from "./media-session.ts";
 import type { Turns } from "./uplink-turns.ts";
@@ -41,6 +42,7 @@ export class GroupWriter {
   framesSent = 0;
   /** Headers included. */
   bytesSent = 0;
+  private readonly drain = new DrainTime();
   private readonly streamId: string;
   private readonly session: () => MediaSession | undefined;
   private readonly turns: Turns;
@@ -69,6 +71,11 @@ export class GroupWriter {
     return oldest === undefined ? 0 : nowMs - oldest.queuedAtMs;
   }
 
+  /** Milliseconds that the transport holds more than usual of what it took; known about once a group. */
+  heldBelowMs(nowMs: number): number {
+    return this.drain.aboveMs(nowMs);
+  }
+
   /** Takes a frame; false when it can only go on with a frame that starts a group. */
   push(nowMs: number, frame: OutgoingFrame): boolean {
     const broken = this.writerSession === undefined || this.writerSession !== this.session() || this.writerSession.isOver;
@@ -94,6 +101,7 @@ export class GroupWriter {
   }
 
   private resetGroup(): void {
+    this.drain.forget();
     this.writer?.abort(streamError("EXPIRED")).catch(() => undefined);
     this.forgetGroup();
   }
@@ -103,8 +111,11 @@ export class GroupWriter {
       this.resetGroup();
       return;
     }
-    // Closing waits for the last byte to be taken; nobody needs to.
-    this.writer?.close().catch(() => undefined);
+    // Closing waits until everything has arrived, which tells how old it has grown below us.
+    if (this.writer !== undefined) {
+      const { arrived, dropped } = this.drain.ended(performance.now());
+      this.writer.close().then(() => arrived(performance.now()), dropped);
+    }
     this.forgetGroup();
   }
 

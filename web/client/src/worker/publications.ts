@@ -34,7 +34,7 @@ const TICK_INTERVAL_MS = 200;
 /** Bits per second at which pictures go out while nothing says that the path carries less: a key frame of 30 kB in 8 ms. */
 const FREE_PACE = 30_000_000;
 /** On a narrow path, against what is encoded: a key frame takes time, and sound passes beside it. */
-const NARROW_PACE_FACTOR = 1.5;
+const NARROW_PACE_FACTOR = 2.5;
 /** A screen's pictures a second unless somebody asks for others. */
 const SCREEN_RATES = { motion: 30, detail: 15, text: 10 } as const;
 

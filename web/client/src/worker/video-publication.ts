@@ -5,6 +5,7 @@ import { EncoderControl, type EncoderPlan } from "../encoder-control.ts";
 import { EpochClock, epochNowUs } from "../epoch-clock.ts";
 import type { PublishArguments } from "../messages.ts";
 import type { PublicationStats } from "../stats.ts";
+import { SentRate } from "../sent-rate.ts";
 import { BACKLOG_MAX_MS } from "../uplink.ts";
 import { encoderFormat } from "./encoder-choice.ts";
 import { withHeaderRoom } from "./group-writer.ts";
@@ -64,6 +65,8 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
   private encodeMs = 0;
   private seen = { pictures: 0, busy: 0 };
   private queueMs = 0;
+  private readonly sentRate = new SentRate();
+  private sent = 0;
 
   constructor(
     streamId: string,
@@ -118,10 +121,14 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
 
   /** Looks at the path and the machine; several times a second. */
   tick(nowMs: number, path: PathSigns): void {
-    this.queueMs = path.queueMs;
+    const heldMs = this.writer.heldBelowMs(nowMs);
+    this.queueMs = Math.max(path.queueMs, heldMs);
+    this.sent = this.sentRate.of(nowMs, this.writer.bytesSent);
     if (this.paused) return;
-    const backlogMs = this.writer.backlogMs(nowMs);
-    this.control.sample(nowMs, { ...path, backlogMs, ...this.seen, encodeMs: this.encodeMs });
+    // What the transport holds for so long is as late as what we do.
+    if (heldMs > BACKLOG_MAX_MS) this.giveUpGroup(nowMs);
+    const { queueMs, sent } = this;
+    this.control.sample(nowMs, { ...path, queueMs, backlogMs: this.writer.backlogMs(nowMs), sent, ...this.seen, encodeMs: this.encodeMs });
     this.seen = { pictures: 0, busy: 0 };
     this.repeatIfIdle(nowMs);
   }
@@ -203,9 +210,7 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
     if (nowMs < this.dueAtMs - intervalMs * EARLY_SHARE) return false;
     const backlogMs = this.writer.backlogMs(nowMs);
     if (backlogMs > BACKLOG_MAX_MS) {
-      this.giveUp();
-      this.control.givenUp(nowMs);
-      this.needsKey = true;
+      this.giveUpGroup(nowMs);
     } else if (backlogMs <= intervalMs && !this.isHeld(nowMs)) {
       if ((this.encoder?.encodeQueueSize ?? 0) < ENCODE_QUEUE_MAX) {
         // From when it was due, so that a camera's unevenness does not add up; but what was missed is not made up for.
@@ -216,6 +221,13 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
     }
     this.counts.dropped += 1;
     return false;
+  }
+
+  /** Nobody wants it any more: what follows begins anew, and is less. */
+  private giveUpGroup(nowMs: number): void {
+    this.giveUp();
+    this.control.givenUp(nowMs, this.sent);
+    this.needsKey = true;
   }
 
   private isHeld(nowMs: number): boolean {
