@@ -4,7 +4,7 @@
 
 /** The quickest frame of each second counts. */
 const SECOND_US = 1_000_000n;
-/** Of so many seconds the one in the middle: a clock may jump for a moment, and may drift in minutes. */
+/** Of so many seconds, the newest among them not over yet, the one in the middle: a clock may jump for a moment, and may drift in minutes. */
 const SECONDS = 10;
 /** A capture clock that is further off than this has been set anew: another device, or the machine slept. */
 const JUMP_US = 1_000_000n;
@@ -30,7 +30,9 @@ export class EpochClock {
     } else if (offset < least) {
       this.leasts[newest] = offset;
     }
-    const sorted = [...this.leasts].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+    // The second that is under way may have had late frames alone until now.
+    const known = this.leasts.length > 1 ? this.leasts.slice(0, -1) : this.leasts;
+    const sorted = [...known].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
     this.offsetUs = sorted[sorted.length >> 1];
   }
 
