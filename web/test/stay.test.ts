@@ -50,6 +50,14 @@ test("a broken session is resumed at once, and everything is well again", () => 
   assert.equal(story.stay.deadlineMs, undefined);
 });
 
+test("whoever says goodbye has left, however the session ends then", () => {
+  for (const code of ["NORMAL", "MOVED", undefined] as const) {
+    const story = new Story();
+    assert.deepEqual(story.when({ type: "leaving" }), []);
+    assert.deepEqual(story.when({ type: "closed", code }), ["end left"]);
+  }
+});
+
 test("attempts that fail come again with growing waits", () => {
   const story = new Story();
   story.when(broken);

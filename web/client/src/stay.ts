@@ -42,6 +42,8 @@ export type StayInput =
   | { type: "failed"; attempt: number; error: ErrorData }
   /** The machine has a network again. */
   | { type: "online" }
+  /** The participant says goodbye: however the session ends now, it was its own wish. */
+  | { type: "leaving" }
   /** The deadline has come. */
   | { type: "tick" };
 
@@ -103,6 +105,7 @@ export class Stay {
   /** A join with our resume token went out since the session in use stands: "a newer session took over" is then our own. */
   private claimed = false;
   private placeIsGone = false;
+  private isLeaving = false;
   private lastError: ErrorData | undefined;
   private isOver = false;
   private outputs: StayOutput[] = [];
@@ -150,6 +153,9 @@ export class Stay {
         break;
       case "online":
         this.online(nowMs);
+        break;
+      case "leaving":
+        this.isLeaving = true;
         break;
       case "tick":
         break;
@@ -207,7 +213,8 @@ export class Stay {
   }
 
   private closed(nowMs: number, code: Code | undefined): void {
-    if (code === "NORMAL") this.end("meeting-ended");
+    if (this.isLeaving) this.end("left");
+    else if (code === "NORMAL") this.end("meeting-ended");
     else if (code === "FORBIDDEN") this.end("kicked");
     else if (code === "MOVED" && !this.claimed) this.end("moved");
     else this.away(nowMs, "gone");

@@ -176,6 +176,8 @@ export class Engine {
   }
 
   async leave(): Promise<void> {
+    // The controller may close the session before its answer is read.
+    this.standing?.leaving();
     await this.standing?.session.request({ case: "leave", value: {} }, LEAVE_TIMEOUT_MS).catch(() => undefined);
     this.end("left", undefined);
   }

@@ -85,6 +85,11 @@ export class Standing {
     if (end !== undefined) setTimeout(() => this.closed(session, end), 0);
   }
 
+  /** A goodbye is about to be said on the session in use. */
+  leaving(): void {
+    this.feed({ type: "leaving" });
+  }
+
   private closed(session: SignalingSession, end: End): void {
     if (session === this.session) this.feed({ type: "closed", code: end.code });
   }
