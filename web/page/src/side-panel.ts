@@ -63,7 +63,7 @@ export class SidePanels<Name extends string> {
       const hadFocus = panel.view.contains(document.activeElement);
       panel.view.hidden = true;
       panel.opened(false);
-      if (name === undefined && hadFocus) this.origin?.focus();
+      if (name === undefined && hadFocus) this.leaveFocus();
     }
     this.current = name;
     if (name !== undefined) {
@@ -73,5 +73,12 @@ export class SidePanels<Name extends string> {
       if (!isQuiet) this.panels[name].focus();
     }
     this.changed(name);
+  }
+
+  /** Where it was before; where that is gone, nowhere: a hidden field would go on taking keys until the next picture of the page. */
+  private leaveFocus(): void {
+    const { activeElement } = document;
+    this.origin?.focus();
+    if (document.activeElement === activeElement && activeElement instanceof HTMLElement) activeElement.blur();
   }
 }
