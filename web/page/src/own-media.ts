@@ -32,6 +32,7 @@ export class OwnMedia {
   /** Devices of which it was told that they give nothing. */
   private readonly silenced = new Set<Device>();
   private readonly wantsVideo: boolean;
+  private isCameraPressedAgain = false;
   private screenTrack: MediaStreamTrack | undefined;
   private isOver = false;
   /** Resolves when the devices that were chosen in the lobby are published, or are not there. */
@@ -78,14 +79,23 @@ export class OwnMedia {
     await this.meeting.setMuted(this.isMuted).catch((thrown: unknown) => this.fail(wordsOf(thrown)));
   }
 
+  /** A press while the camera is being opened or closed is done after that: whoever presses "off" is not left on. */
   async toggleCamera(): Promise<void> {
-    if (this.isBusy.camera) return;
-    if (this.camera === undefined) {
-      if (await this.open("camera")) await this.tellVideo(true);
+    if (this.isBusy.camera) {
+      this.isCameraPressedAgain = !this.isCameraPressedAgain;
       return;
     }
-    await this.close("camera");
-    await this.tellVideo(false);
+    do {
+      this.isCameraPressedAgain = false;
+      if (this.camera !== undefined) {
+        await this.close("camera");
+        await this.tellVideo(false);
+      } else if (await this.open("camera")) {
+        await this.tellVideo(true);
+      } else {
+        return;
+      }
+    } while (this.isCameraPressedAgain && !this.isOver);
   }
 
   async toggleScreen(): Promise<void> {
