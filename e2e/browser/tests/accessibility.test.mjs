@@ -1,9 +1,8 @@
 // The page for everybody: axe finds nothing grave in any state, and the keyboard is enough from the first page to the end.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { hook, openPage, picture, startBrowser } from "../support/browser.mjs";
-import { startDev } from "../support/dark-tower.mjs";
-import { stand } from "../support/processes.mjs";
+import { hook, openPage, picture } from "../support/browser.mjs";
+import { onDev } from "../support/ground.mjs";
 import { serious } from "../support/screens.mjs";
 import { enter, joinFromLobby, reads, sees } from "../support/people.mjs";
 
@@ -11,16 +10,9 @@ import { enter, joinFromLobby, reads, sees } from "../support/people.mjs";
 const TABS_MAX = 60;
 
 describe("the page for everybody", { timeout: 170_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   // Colours have arrived where they stay, so that contrast is judged of that.
   const calm = { reducedMotion: "reduce" };

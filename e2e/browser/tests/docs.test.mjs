@@ -1,24 +1,16 @@
 // The documentation page: made of the server's own description, whole, without a single request to anywhere else.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { eventually, openPage, picture, startBrowser } from "../support/browser.mjs";
-import { startDev } from "../support/dark-tower.mjs";
-import { stand } from "../support/processes.mjs";
+import { describe, test } from "node:test";
+import { eventually, openPage, picture } from "../support/browser.mjs";
+import { onDev } from "../support/ground.mjs";
 
 const WITHIN_MS = 10_000;
 const CREATE = "#createMeeting";
 
 describe("the documentation page", { timeout: 60_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   /** The page, with every address that it asked and every complaint about its policy. */
   async function openDocs(path, options) {

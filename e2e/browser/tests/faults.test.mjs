@@ -1,26 +1,18 @@
 // What breaks between the page and the servers is mended without a reload.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { eventually, moves, startBrowser } from "../support/browser.mjs";
-import { startDev } from "../support/dark-tower.mjs";
-import { stand } from "../support/processes.mjs";
+import { describe, test } from "node:test";
+import { eventually, moves } from "../support/browser.mjs";
 import { breakSessions, withFaults } from "../support/faults.mjs";
+import { onDev } from "../support/ground.mjs";
 import { byName, enter, meets, reads, says, WITHIN_MS } from "../support/people.mjs";
 
 /** A break is resumed inside the controller's window of five seconds. */
 const RESUMED_WITHIN_MS = 5_000;
 
 describe("faults", { timeout: 120_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   test("where WebTransport does not reach the controller, signaling goes over a WebSocket", async () => {
     const ana = await enter(browser, dev, "Ana", { prepare: (page) => withFaults(page, "/wt") });

@@ -1,25 +1,17 @@
 // A meeting's link: who made it there is its host for as long as the tab lives, and the key in it stays with the people.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { eventually, hook, openPage, picture, startBrowser } from "../support/browser.mjs";
-import { startDev } from "../support/dark-tower.mjs";
-import { stand } from "../support/processes.mjs";
+import { after, describe, test } from "node:test";
+import { eventually, hook, openPage, picture } from "../support/browser.mjs";
+import { onDev } from "../support/ground.mjs";
 import { byName, enter, joinFromLobby, meets, others, reads, says, sees, WITHIN_MS } from "../support/people.mjs";
 
 /** DESIGN section 7 gives whoever is lost five seconds to come back; whoever closes the window is not waited for. */
 const GONE_WITHIN_MS = 1_000;
 
 describe("a meeting's link", { timeout: 170_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   async function made(settings = {}) {
     const body = JSON.stringify({ display_name: "Design review", settings });

@@ -1,22 +1,14 @@
 // Before a meeting: what keeps devices away is said in words, names are those that others can read, devices are chosen and come and go.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { eventually, hook, moves, openPage, startBrowser } from "../support/browser.mjs";
-import { startDev } from "../support/dark-tower.mjs";
-import { stand } from "../support/processes.mjs";
+import { describe, test } from "node:test";
+import { eventually, hook, moves, openPage } from "../support/browser.mjs";
+import { onDev } from "../support/ground.mjs";
 import { enter, joinFromLobby, meets, WITHIN_MS } from "../support/people.mjs";
 
 describe("the lobby", { timeout: 170_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   async function made(settings = {}) {
     const body = JSON.stringify({ display_name: "Design review", settings });

@@ -1,22 +1,15 @@
 // People meet: two in Chromium, one without a browser. The page is all they touch.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { changes, eventually, hook, moves, openPage, picture, startBrowser, tiles } from "../support/browser.mjs";
-import { startDev, startPattern } from "../support/dark-tower.mjs";
-import { stand } from "../support/processes.mjs";
+import { after, describe, test } from "node:test";
+import { changes, eventually, hook, moves, openPage, picture, tiles } from "../support/browser.mjs";
+import { startPattern } from "../support/dark-tower.mjs";
+import { onDev } from "../support/ground.mjs";
 import { byName, chat, enter, hears, joinFromLobby, meets, others, reads, says, sees, WITHIN_MS } from "../support/people.mjs";
 
 describe("the meeting page", { timeout: 170_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   test("a meeting of two browsers and a native participant", async () => {
     const ana = await openPage(browser);

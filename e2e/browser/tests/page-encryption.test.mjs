@@ -1,25 +1,17 @@
 // End-to-end encryption on the page: whoever has the whole link meets as in any meeting; whoever has not is told what is wrong with the link.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { after, before, describe, test } from "node:test";
-import { hook, openPage, picture, startBrowser } from "../support/browser.mjs";
-import { startDev } from "../support/dark-tower.mjs";
+import { describe, test } from "node:test";
+import { hook, openPage, picture } from "../support/browser.mjs";
+import { onDev } from "../support/ground.mjs";
 import { enter, meets, others, reads, says } from "../support/people.mjs";
-import { stand } from "../support/processes.mjs";
 
 const fragment = () => `#k=${randomBytes(32).toString("base64url")}`;
 
 describe("an encrypted meeting", { timeout: 120_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   async function createMeeting() {
     const created = await fetch(`${dev.url}/api/v1/meetings`, {

@@ -1,11 +1,11 @@
 // What a native publisher sends is what a person at the page sees and hears: which pictures, and which tone.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { eventually, picture, startBrowser } from "../support/browser.mjs";
-import { startDev, startPattern } from "../support/dark-tower.mjs";
+import { after, describe, test } from "node:test";
+import { eventually, picture } from "../support/browser.mjs";
+import { startPattern } from "../support/dark-tower.mjs";
+import { onDev } from "../support/ground.mjs";
 import { stamps, withLoudspeaker, withStamps } from "../support/pattern.mjs";
 import { enter, sees, WITHIN_MS } from "../support/people.mjs";
-import { stand } from "../support/processes.mjs";
 
 /** Hertz. */
 const TONE = { of: 440, within: 15 };
@@ -15,16 +15,9 @@ const AGE_MS_MAX = 1_000;
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
 describe("a test pattern on the page", { timeout: 120_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   const prepare = async (page) => {
     await withLoudspeaker(page);

@@ -1,11 +1,11 @@
 // Picture and sound of one person reach the eye and the ear together.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { eventually, hook, startBrowser } from "../support/browser.mjs";
-import { startDev, startPattern } from "../support/dark-tower.mjs";
+import { after, describe, test } from "node:test";
+import { eventually, hook } from "../support/browser.mjs";
+import { startPattern } from "../support/dark-tower.mjs";
+import { onDev } from "../support/ground.mjs";
 import { flashesAfterBeeps, withLoudspeaker } from "../support/pattern.mjs";
 import { enter, sees, WITHIN_MS } from "../support/people.mjs";
-import { stand } from "../support/processes.mjs";
 import { stats, withStats } from "../support/worker.mjs";
 
 /** An ear notices 45 ms of lead and 125 of lag. */
@@ -15,16 +15,9 @@ const MARKS_MIN = 5;
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
 describe("picture and sound", { timeout: 120_000 }, () => {
-  let ground;
   let dev;
   let browser;
-
-  before(async () => {
-    ground = await stand({ dev: startDev(), browser: startBrowser() });
-    ({ dev, browser } = ground);
-  });
-
-  after(() => ground?.close());
+  onDev((ground) => ({ dev, browser } = ground));
 
   const prepare = async (page) => {
     await withLoudspeaker(page);
