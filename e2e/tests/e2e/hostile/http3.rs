@@ -56,11 +56,12 @@ async fn ends(what: &str, connection: &Connection) -> anyhow::Result<()> {
 async fn opened_with(endpoint: &Endpoint, server: SocketAddr, control: &[u8], request: &[u8]) -> anyhow::Result<Connection> {
     let connection = raw::connect(endpoint, server).await?;
     connection.open_uni().await?.write_all(control).await?;
-    let (mut stream, answer) = connection.open_bi().await?;
-    // The server may have ended it by now.
-    let _ = stream.write_all(request).await;
-    // Both stay open: what the server sees is all there is to come.
-    std::mem::forget((stream, answer));
+    // The server may have ended it by now, for what came on the control stream or for the request.
+    if let Ok((mut stream, answer)) = connection.open_bi().await {
+        let _ = stream.write_all(request).await;
+        // Both stay open: what the server sees is all there is to come.
+        std::mem::forget((stream, answer));
+    }
     Ok(connection)
 }
 
