@@ -86,6 +86,10 @@ bench-api: ## Requests per CPU second of the public API, beside a bare handler (
 bench-api-memory: ## What a global controller holds after a million requests
 	cargo bench --locked -p benches --bench api -- memory
 
+.PHONY: instructions
+instructions: ## Count the instructions of the media handler's hot path, and hold later changes to them
+	REWRITE_INSTRUCTIONS=1 cargo nextest run --workspace --locked --no-capture -E 'package(hotpath)'
+
 .PHONY: fuzz
 fuzz: ## Every decoder of hostile bytes, FUZZ_SECONDS (60) each; finds lie in fuzz/artifacts
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
