@@ -1,6 +1,13 @@
 //! QUIC endpoints with every limit set: quinn's defaults let a silent peer hold over a hundred megabytes.
 
-use std::net::{SocketAddr, UdpSocket};
+#[cfg(target_os = "linux")]
+mod attach;
+mod port;
+#[cfg(any(target_os = "linux", test))]
+mod program;
+mod steering;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +16,9 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 use thiserror::Error;
 
 use crate::tls::{LiveCertificate, TlsError};
+
+pub use port::Port;
+pub use steering::WORKERS_MAX;
 
 /// A silent connection ends after this (DESIGN section 4).
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,8 +33,6 @@ const INCOMING_MAX: usize = 1024;
 const INCOMING_BYTES_MAX: u64 = 16 * 1024;
 /// And of all of them.
 const INCOMING_BYTES_ALL_MAX: u64 = 4 * 1024 * 1024;
-/// What the kernel holds for a socket, each way: a key frame's burst to a hundred subscribers.
-const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Why an endpoint does not stand.
 #[derive(Debug, Error)]
@@ -128,25 +136,8 @@ pub fn server_config(
 
 /// A server endpoint on `address`; port 0 means any free one. Needs a tokio runtime.
 pub fn server_endpoint(address: SocketAddr, config: quinn::ServerConfig) -> Result<quinn::Endpoint, EndpointError> {
+    let Port { address, mut sockets } = Port::bind(address, 1)?;
     let fail = |source| EndpointError::Bind { address, source };
-    let socket = bind(address).map_err(fail)?;
+    let socket = sockets.pop().expect("a port has a socket");
     quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, Arc::new(quinn::TokioRuntime)).map_err(fail)
-}
-
-/// A UDP socket with large buffers; a kernel that clamps them is told of in the log.
-fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
-    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
-    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
-    // The kernel reports twice what it grants to programs.
-    let granted = socket.recv_buffer_size()?.min(socket.send_buffer_size()?) / 2;
-    if granted < SOCKET_BUFFER_BYTES {
-        tracing::warn!(
-            granted,
-            wanted = SOCKET_BUFFER_BYTES,
-            "the kernel clamps UDP buffers; raise net.core.rmem_max and net.core.wmem_max"
-        );
-    }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }

@@ -118,6 +118,8 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let mut config = media_handler::config::Config { node_id: "mh-dev".parse()?, ..Default::default() };
     config.cluster.grpc_bind = grpc_bind;
     config.public.bind = SocketAddr::new(LOOPBACK, args.media_port);
+    // A developer's machine has other things to do, and a few people on one machine do not keep one core busy.
+    config.forwarding.workers = 1;
     config.cluster.global_controllers.clone_from(&global_controllers);
     let identity = authority.issue(&config.node_id, NodeKind::MediaHandler)?;
     let handler = media_handler::start(config, identity, certificate.clone()).await?;

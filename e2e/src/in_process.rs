@@ -80,6 +80,8 @@ impl InProcess {
         let mut config = media_handler::config::Config { node_id: "mh-e2e".parse()?, ..Default::default() };
         config.cluster.grpc_bind = ANY_PORT;
         config.public.bind = ANY_PORT;
+        // One of several services of this process.
+        config.forwarding.workers = 1;
         config.public.url = media_path.as_ref().map(|link| format!("https://{}/media", link.address()));
         config.cluster.global_controllers.clone_from(&global_controllers);
         let handler = media_handler::start(config, identity("mh-e2e", NodeKind::MediaHandler)?, certificate.clone()).await?;

@@ -1,5 +1,6 @@
 //! Configuration: see `common::config` for the layers. Lengths of time are whole milliseconds.
 
+mod forwarding;
 mod limits;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,6 +12,7 @@ use common::tls::NodeKind;
 use common_core::NodeId;
 use serde::Deserialize;
 
+pub use forwarding::ForwardingConfig;
 pub use limits::LimitsConfig;
 
 /// Everything a media handler can be told.
@@ -31,6 +33,8 @@ pub struct Config {
     /// See [`PublicConfig`].
     #[serde(deserialize_with = "common::node::without_fallback")]
     pub public: PublicConfig,
+    /// See [`ForwardingConfig`].
+    pub forwarding: ForwardingConfig,
     /// See [`LimitsConfig`].
     pub limits: LimitsConfig,
 }
@@ -44,6 +48,7 @@ impl Default for Config {
             log: LogConfig::default(),
             cluster: ClusterConfig::default(),
             public: PublicConfig::default(),
+            forwarding: ForwardingConfig::default(),
             limits: LimitsConfig::default(),
         }
     }
@@ -66,6 +71,7 @@ pub type PublicConfig = common::node::PublicConfig<MediaHandler>;
 
 impl Validate for Config {
     fn check(&self, checks: &mut Checks) {
+        self.forwarding.check(checks);
         self.limits.check(checks);
     }
 }
@@ -82,6 +88,8 @@ mod tests {
         let absurd = told(LimitsConfig { telemetry_interval: Duration::ZERO, max_sessions: 9, ..LimitsConfig::default() });
         assert!(absurd.contains("limits.telemetry_interval_ms = 0: must be from"), "{absurd}");
         assert!(absurd.contains("limits.max_sessions: must be at least limits.max_participants"), "{absurd}");
+        let crowd = Config { forwarding: ForwardingConfig { workers: 257 }, ..Config::default() };
+        assert!(crowd.validate().expect_err("too many").to_string().contains("forwarding.workers = 257: must be from 0 to 256"));
         assert!(Config::default().validate().is_ok());
     }
 

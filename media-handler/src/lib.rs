@@ -1,8 +1,8 @@
 //! The media handler's loud room: sockets, tasks, gRPC. What is forwarded to whom, and when not, is in `media-handler-core`.
 //!
 //! In: media sessions over WebTransport, controllers' commands. Out: groups to subscribers, telemetry to controllers,
-//! heartbeats. A task reads each stream of a publisher, one task delivers to each subscriber; between them is the hub, behind
-//! one lock that is never held across a wait or a write.
+//! heartbeats. Sessions are divided between workers, one for each core. A task reads each stream of a publisher, one task delivers to each
+//! subscriber; between them is the hub, behind one lock that is never held across a wait or a write.
 
 #![warn(missing_docs)]
 
@@ -19,6 +19,7 @@ mod session;
 mod transport;
 mod upkeep;
 mod waiting;
+mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,10 +32,10 @@ use common::gate::Gate;
 use common::membership::{Membership, Presentation, start_number};
 use common::node::Setup;
 use common::parts::Parts;
-use common::quic::{EndpointError, server_config, server_endpoint};
+use common::quic::{EndpointError, Port, server_config};
 use common::shutdown::Shutdown;
 use common::tls::{LiveCertificate, LiveIdentity};
-use common::webtransport::{ALPN, Listener, OriginPolicy};
+use common::webtransport::{ALPN, OriginPolicy};
 use common_core::Code;
 use config::Config;
 use proto::cluster::media_handler_service_server::MediaHandlerServiceServer;
@@ -45,6 +46,7 @@ use tonic::service::Routes;
 
 use crate::handler::Handler;
 use crate::member::Registered;
+use crate::worker::Workers;
 
 /// An orderly end takes no longer.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -61,7 +63,7 @@ pub enum StartError {
     /// The configuration has values that make no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// An address is taken or not ours.
+    /// An address is taken or not ours, or its workers do not start.
     #[error("cannot listen on {address}: {source}")]
     Bind {
         /// Which.
@@ -90,7 +92,7 @@ pub struct Running {
     public_url: String,
     grpc_address: SocketAddr,
     public_address: SocketAddr,
-    endpoint: quinn::Endpoint,
+    workers: Workers,
     accepting: CancellationToken,
     stop: CancellationToken,
 }
@@ -110,8 +112,9 @@ pub async fn start(
     let mut congestion = quinn::congestion::CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW_BYTES);
     transport.congestion_controller_factory(Arc::new(congestion));
-    let endpoint = server_endpoint(config.public.bind, server_config(&certificate, &[ALPN], transport)?)?;
-    let public_address = endpoint.local_addr().map_err(|source| StartError::Bind { address: config.public.bind, source })?;
+    let server_config = server_config(&certificate, &[ALPN], transport)?;
+    let port = Port::bind(config.public.bind, config.forwarding.workers())?;
+    let public_address = port.address;
 
     let (gate, parts) = (Arc::new(Gate::default()), Parts::default());
     let handler = Arc::new(Handler::new(config.limits.clone(), tasks.clone(), gate.clone()));
@@ -132,10 +135,9 @@ pub async fn start(
 
     let origins = OriginPolicy::from_list(&config.public.origins);
     let keeper = DoorKeeper::new(config.limits.door);
-    let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, keeper, door: "media" };
-    let serving = handler.clone();
-    let accepts = listener.accept(accepting.clone(), tasks.clone(), move |accepted| session::serve(serving.clone(), accepted));
-    tasks.spawn(parts.clone().watch("the media listener", accepting.clone(), accepts));
+    let service =
+        worker::Service { handler: handler.clone(), server_config, origins, keeper, parts: parts.clone(), accepting: accepting.clone() };
+    let workers = Workers::start(port, service).await.map_err(|source| StartError::Bind { address: config.public.bind, source })?;
     let (keeping, kept_until) = (handler.clone(), stop.clone());
     tasks.spawn(panics::restarted("upkeep", stop.clone(), move || upkeep::run(keeping.clone(), kept_until.clone())));
 
@@ -148,8 +150,9 @@ pub async fn start(
             () = stopped.cancelled() => {}
         }
     });
-    tracing::info!(node = %config.node_id, public = %public_address, grpc = %grpc_address, "media handler started");
-    Ok(Running { handler, membership, public_url: presentation.public_url, grpc_address, public_address, endpoint, accepting, stop })
+    let count = workers.sessions().len();
+    tracing::info!(node = %config.node_id, public = %public_address, grpc = %grpc_address, workers = count, "media handler started");
+    Ok(Running { handler, membership, public_url: presentation.public_url, grpc_address, public_address, workers, accepting, stop })
 }
 
 impl Running {
@@ -161,7 +164,7 @@ impl Running {
             age => Err(format!("has not run for {} s", age.as_secs())),
         });
         let mut checks = self.membership.readiness("media-handler registered", "media-handler health");
-        checks.push(upkeep);
+        checks.extend([upkeep, Readiness::new("media-handler workers", self.workers.check())]);
         checks
     }
 
@@ -173,6 +176,11 @@ impl Running {
     /// Where UDP for clients is bound.
     pub fn public_address(&self) -> SocketAddr {
         self.public_address
+    }
+
+    /// How many media sessions each worker serves now.
+    pub fn sessions_by_worker(&self) -> Vec<usize> {
+        self.workers.sessions()
     }
 
     /// As registered.
@@ -196,9 +204,7 @@ impl Running {
         if tokio::time::timeout(STOP_TIMEOUT, self.handler.tasks.wait()).await.is_err() {
             tracing::warn!("an orderly end took too long");
         }
-        self.endpoint.close(quinn::VarInt::from_u32(0), b"");
-        // What is left is one packet per connection.
-        let _ = tokio::time::timeout(Duration::from_millis(100), self.endpoint.wait_idle()).await;
+        self.workers.stop().await;
     }
 }
 

@@ -15,7 +15,8 @@ struct Arguments {
     config: Option<PathBuf>,
 }
 
-#[tokio::main]
+// Media has threads of its own; what is left for this one is gRPC, heartbeats and upkeep.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,

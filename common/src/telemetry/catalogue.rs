@@ -32,7 +32,7 @@ pub type Metric = (&'static str, MetricKind, &'static str, &'static str);
 pub const METRICS: &[Metric] = &[
     ("process_resident_memory_bytes", MetricKind::Gauge, "", "Memory that the kernel counts as the process's"),
     ("process_open_fds", MetricKind::Gauge, "", "Open file descriptors"),
-    ("dark_tower_tasks", MetricKind::Gauge, "", "Tasks of the runtime that are not over"),
+    ("dark_tower_tasks", MetricKind::Gauge, "", "Tasks that are not over"),
     ("dark_tower_panics_total", MetricKind::Counter, "", "Panics, each a bug of ours, with a log line"),
     (
         "dark_tower_redacted_total",
@@ -118,6 +118,13 @@ pub const METRICS: &[Metric] = &[
     ),
     ("dark_tower_controller_withdrawals_waiting", MetricKind::Gauge, "", "Things to take back at handlers which were not reached yet"),
     ("dark_tower_controller_withdrawals_dropped_total", MetricKind::Counter, "", "Such things that were given up"),
+    (
+        "dark_tower_media_worker_busy_milliseconds_total",
+        MetricKind::Counter,
+        "worker",
+        "How long each worker, one thread for one core, had something to do",
+    ),
+    ("dark_tower_media_worker_sessions", MetricKind::Gauge, "worker", "Media sessions that each worker serves"),
     ("dark_tower_media_participants", MetricKind::Gauge, "", "Participants that controllers have registered here"),
     ("dark_tower_media_sessions", MetricKind::Gauge, "", "Media sessions, hello said or not"),
     ("dark_tower_media_sessions_waiting", MetricKind::Gauge, "", "Media sessions that have not said hello"),

@@ -6,4 +6,5 @@ mod client;
 mod delivery;
 mod refusals;
 mod routes;
+mod workers;
 mod world;

@@ -25,6 +25,11 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
+/// A client's endpoint, on a port of its own.
+pub fn endpoint() -> quinn::Endpoint {
+    quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a client endpoint")
+}
+
 pub fn stream_id() -> StreamId {
     StreamId::new(common::random::uuid())
 }
@@ -63,12 +68,22 @@ impl World {
 
     /// With `limits.NAME = VALUE` laid over the defaults.
     pub async fn with_limits(limits: &[(&str, &str)]) -> Self {
+        // Whoever meets in a test meets within a worker or across two, as chance has it.
+        Self::with(2, limits).await
+    }
+
+    pub async fn with_workers(workers: u16) -> Self {
+        Self::with(workers, &[]).await
+    }
+
+    async fn with(workers: u16, limits: &[(&str, &str)]) -> Self {
         common::tls::install_crypto_provider();
         canary::watch();
         let authority = ClusterAuthority::generate().expect("an authority");
         let certificate = Certificate::self_signed(&["127.0.0.1".into()]).expect("a certificate");
         let flags = limits.iter().map(|(name, value)| (format!("limits.{name}"), (*value).to_owned()));
         let mut config: Config = common::config::load(None, [], flags).expect("the limits exist");
+        config.forwarding.workers = workers;
         config.public.bind = SocketAddr::from(([127, 0, 0, 1], 0));
         config.cluster.grpc_bind = SocketAddr::from(([127, 0, 0, 1], 0));
         let identity = authority.issue(&config.node_id, NodeKind::MediaHandler).expect("a node certificate");
@@ -87,9 +102,20 @@ impl World {
     }
 
     pub async fn participant_in(&mut self, meeting: MeetingId, streams: Vec<v1::MediaStream>, limits: TransportLimits) -> Client {
+        self.participant_from(&endpoint(), meeting, streams, limits).await
+    }
+
+    /// A participant whose client endpoint the test keeps.
+    pub async fn participant_from(
+        &mut self,
+        endpoint: &quinn::Endpoint,
+        meeting: MeetingId,
+        streams: Vec<v1::MediaStream>,
+        limits: TransportLimits,
+    ) -> Client {
         let id = ParticipantId::new(common::random::uuid());
         let token = self.controller.register(meeting, id, 1, streams).await.expect("registered");
-        let mut client = Client::new(self.dial(limits).await, id);
+        let mut client = Client::new(self.dial_from(endpoint, limits).await, id);
         client.hello(&token).await;
         client
     }
@@ -100,6 +126,11 @@ impl World {
     }
 
     pub async fn dial(&self, limits: TransportLimits) -> Session {
+        self.dial_from(&endpoint(), limits).await
+    }
+
+    /// A session over a client endpoint that the test keeps.
+    pub async fn dial_from(&self, endpoint: &quinn::Endpoint, limits: TransportLimits) -> Session {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.certificate.chain[0].clone()).expect("a self-signed certificate is a root");
         let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -112,9 +143,8 @@ impl World {
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         let limits = TransportLimits { unidirectional_streams: limits.unidirectional_streams.max(100), ..limits };
         config.transport_config(Arc::new(limits.transport()));
-        let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a client endpoint");
         let url: url::Url = self.handler.public_url().parse().expect("the handler's URL is one");
-        within("a session", web_transport_quinn::Client::new(endpoint, config).connect(url)).await.expect("the handler accepts")
+        within("a session", web_transport_quinn::Client::new(endpoint.clone(), config).connect(url)).await.expect("the handler accepts")
     }
 
     /// Subscribes `subscriber` to `stream`.

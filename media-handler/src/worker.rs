@@ -1,0 +1,253 @@
+//! One worker for each core: a thread with a runtime of its own, a socket of the media port, a QUIC endpoint, and the sessions that the kernel
+//! brings there.
+//!
+//! In: the port's sockets, what a session is served with. Out: sessions, each with all its tasks on one worker, so that a packet, its
+//! decryption, what it leads to and the answer are one core's work. Never moves a session to another worker; never decides who is forwarded what:
+//! the hub is everybody's.
+
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use common::door::DoorKeeper;
+use common::parts::Parts;
+use common::quic::Port;
+use common::vitals::Counted;
+use common::webtransport::{Listener, OriginPolicy};
+use common_core::Moment;
+use metrics::{counter, gauge};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::handler::Handler;
+use crate::session;
+
+/// Between a worker's signs of life, with which it tells how busy it is.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// A worker that has given none for so long hangs, and its sessions with it.
+const BEAT_AGE_MAX: Duration = Duration::from_secs(3);
+/// What is left of each connection at the end is one packet.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
+/// From the order to end to the end of the threads: the timeout above, and a busy machine.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What all workers serve with.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub handler: Arc<Handler>,
+    pub server_config: quinn::ServerConfig,
+    pub origins: OriginPolicy,
+    /// One door: what strangers may cost, they may cost all workers together.
+    pub keeper: DoorKeeper,
+    pub parts: Parts,
+    /// Until it is cancelled newcomers are let in.
+    pub accepting: CancellationToken,
+}
+
+/// What others see of a worker.
+#[derive(Debug, Default)]
+struct Seen {
+    sessions: AtomicUsize,
+    /// The last sign of life, in microseconds of the handler's clock.
+    beat_at: AtomicU64,
+}
+
+/// The workers of a handler. When they are dropped, they end by themselves.
+pub(crate) struct Workers {
+    handler: Arc<Handler>,
+    seen: Vec<Arc<Seen>>,
+    threads: Vec<Thread>,
+    accepting: CancellationToken,
+    end: CancellationToken,
+    /// Second handles of the sockets: the kernel knows a worker by its place among those that are open. One that died keeps its place, and
+    /// the others their sessions.
+    _places: Vec<UdpSocket>,
+}
+
+struct Thread {
+    handle: JoinHandle<()>,
+    /// Its sender goes with the thread.
+    over: oneshot::Receiver<()>,
+}
+
+impl Workers {
+    /// Starts one for each socket of `port`; returns when all of them serve.
+    pub async fn start(port: Port, service: Service) -> io::Result<Self> {
+        let configs = port.endpoint_configs();
+        let places = port.sockets.iter().map(UdpSocket::try_clone).collect::<Result<_, _>>()?;
+        let mut workers = Self {
+            handler: service.handler.clone(),
+            seen: Vec::new(),
+            threads: Vec::new(),
+            accepting: service.accepting.clone(),
+            end: CancellationToken::new(),
+            _places: places,
+        };
+        let mut standing = Vec::new();
+        for (index, (socket, config)) in port.sockets.into_iter().zip(configs).enumerate() {
+            let seen = Arc::new(Seen::default());
+            seen.beat_at.store(service.handler.now().as_micros(), Ordering::Relaxed);
+            let (stands, stood) = oneshot::channel();
+            let (over, ends) = oneshot::channel();
+            let worker = Worker { index, service: service.clone(), seen: seen.clone(), end: workers.end.clone() };
+            let thread = std::thread::Builder::new().name(format!("media-{index}"));
+            let handle = thread.spawn(move || {
+                // Dropped last, whatever becomes of the rest.
+                let _over: oneshot::Sender<()> = over;
+                worker.run(socket, config, stands);
+            })?;
+            workers.threads.push(Thread { handle, over: ends });
+            workers.seen.push(seen);
+            standing.push(stood);
+        }
+        for stood in standing {
+            stood.await.unwrap_or_else(|_| Err(io::Error::other("a media worker ended while it started")))?;
+        }
+        Ok(workers)
+    }
+
+    /// How many sessions each has.
+    pub fn sessions(&self) -> Vec<usize> {
+        self.seen.iter().map(|seen| seen.sessions.load(Ordering::Relaxed)).collect()
+    }
+
+    /// A check that each has given a sign of life.
+    pub fn check(&self) -> impl Fn() -> Result<(), String> + Send + Sync + use<> {
+        let (handler, seen) = (self.handler.clone(), self.seen.clone());
+        move || {
+            let now = handler.now();
+            for (index, seen) in seen.iter().enumerate() {
+                let age = now.since(Moment::from_micros(seen.beat_at.load(Ordering::Relaxed)));
+                if age > BEAT_AGE_MAX {
+                    return Err(format!("worker {index} has not been seen for {} s", age.as_secs()));
+                }
+            }
+            Ok(())
+        }
+    }
+
+    /// Closes what is left, and waits until the threads are gone.
+    pub async fn stop(mut self) {
+        self.end.cancel();
+        let threads = std::mem::take(&mut self.threads);
+        let gone = async {
+            for Thread { handle, over } in threads {
+                // An error is what is waited for: the sender is gone, and the thread has nothing left to do that could take time.
+                let _ = over.await;
+                if handle.join().is_err() {
+                    tracing::error!("a media worker panicked");
+                }
+            }
+        };
+        if tokio::time::timeout(END_TIMEOUT, gone).await.is_err() {
+            tracing::warn!("a media worker did not end in time, and is left alone");
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.accepting.cancel();
+        self.end.cancel();
+    }
+}
+
+/// One of them, before and while it runs.
+struct Worker {
+    index: usize,
+    service: Service,
+    seen: Arc<Seen>,
+    end: CancellationToken,
+}
+
+impl Worker {
+    /// A worker's life, on its own thread. `stands` is told when it serves, or why it does not.
+    fn run(self, socket: UdpSocket, config: quinn::EndpointConfig, stands: oneshot::Sender<io::Result<()>>) {
+        let started = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+            let entered = runtime.enter();
+            let endpoint = endpoint(socket, config, self.service.server_config.clone())?;
+            drop(entered);
+            Ok((runtime, endpoint))
+        });
+        let (runtime, endpoint) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                // Who started this has given up if nobody listens.
+                let _ = stands.send(Err(error));
+                return;
+            }
+        };
+        let (parts, end) = (self.service.parts.clone(), self.end.clone());
+        runtime.block_on(parts.watch("a media worker", end, self.serve(endpoint, stands)));
+        // Tasks that are left are dropped; what they had begun on other threads is not waited for.
+        runtime.shutdown_background();
+    }
+
+    async fn serve(self, endpoint: quinn::Endpoint, stands: oneshot::Sender<io::Result<()>>) {
+        let _counted = Counted::this_runtime();
+        let Self { index, service: Service { handler, origins, keeper, parts, accepting, .. }, seen, end } = self;
+        let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, keeper, door: "media" };
+        let (serving, place) = (handler.clone(), seen.clone());
+        let accepts = listener.accept(accepting.clone(), handler.tasks.clone(), move |accepted| {
+            let (handler, place) = (serving.clone(), Place::taken(place.clone()));
+            async move {
+                let _place = place;
+                session::serve(handler, accepted).await;
+            }
+        });
+        handler.tasks.spawn(parts.watch("the media listener", accepting, accepts));
+        // Who started this has given up if nobody listens.
+        let _ = stands.send(Ok(()));
+        tokio::select! {
+            () = beat(index, &handler, &seen) => {}
+            () = end.cancelled() => {}
+        }
+        endpoint.close(quinn::VarInt::from_u32(0), b"");
+        let _ = tokio::time::timeout(IDLE_TIMEOUT, endpoint.wait_idle()).await;
+    }
+}
+
+/// The QUIC endpoint of a worker, within its runtime: the one place that says through what a worker reads and writes its socket, keeps its timers and
+/// runs quinn's tasks.
+fn endpoint(socket: UdpSocket, config: quinn::EndpointConfig, server_config: quinn::ServerConfig) -> io::Result<quinn::Endpoint> {
+    let runtime: Arc<dyn quinn::Runtime> = Arc::new(quinn::TokioRuntime);
+    let socket = runtime.wrap_udp_socket(socket)?;
+    quinn::Endpoint::new_with_abstract_socket(config, Some(server_config), socket, runtime)
+}
+
+/// Gives signs of life, and tells how busy the worker is. Never ends.
+async fn beat(index: usize, handler: &Handler, seen: &Seen) {
+    let runtime = Handle::current().metrics();
+    let worker = index.to_string();
+    let busy = counter!("dark_tower_media_worker_busy_milliseconds_total", "worker" => worker.clone());
+    let sessions = gauge!("dark_tower_media_worker_sessions", "worker" => worker);
+    let mut beats = tokio::time::interval(BEAT_INTERVAL);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beats.tick().await;
+        seen.beat_at.store(handler.now().as_micros(), Ordering::Relaxed);
+        busy.absolute(u64::try_from(runtime.worker_total_busy_duration(0).as_millis()).unwrap_or(u64::MAX));
+        sessions.set(seen.sessions.load(Ordering::Relaxed) as f64);
+    }
+}
+
+/// A session's place on its worker.
+struct Place(Arc<Seen>);
+
+impl Place {
+    fn taken(seen: Arc<Seen>) -> Self {
+        seen.sessions.fetch_add(1, Ordering::Relaxed);
+        Self(seen)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,131 @@
+//! Several workers behind one port: all of them serve, meetings go across them, and a client keeps its own wherever it comes from.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use common::quic::TransportLimits;
+use common_core::{Code, StreamId};
+use proto::v1;
+
+use crate::client::{Client, GroupEnd, group, write};
+use crate::world::{World, camera, endpoint, stream_id, within};
+
+/// Clients choose their worker by chance: that fewer than two of so many come to one of three workers happens once in 10^8 runs.
+const COMERS_MAX: usize = 60;
+/// Without steering two clients would stay where they are by chance once in 10^6 runs.
+const MOVES: u64 = 10;
+
+/// A budget that no machine is too slow for.
+fn patient() -> v1::SubscriptionOptions {
+    v1::SubscriptionOptions { max_latency_ms: 20_000, ..Default::default() }
+}
+
+/// A participant whose worker is known.
+struct Comer {
+    endpoint: quinn::Endpoint,
+    client: Client,
+    camera: StreamId,
+}
+
+/// Lets participants come until each worker has so many; they are told by worker.
+async fn crowd(world: &mut World, each: usize) -> Vec<Vec<Comer>> {
+    let mut crowd: Vec<Vec<Comer>> = world.handler.sessions_by_worker().iter().map(|_| Vec::new()).collect();
+    for _ in 0..COMERS_MAX {
+        let (endpoint, id, before) = (endpoint(), stream_id(), world.handler.sessions_by_worker());
+        let streams = vec![camera(id)];
+        let client = world.participant_from(&endpoint, world.meeting, streams, TransportLimits::SIGNALING).await;
+        // Whoever has been welcomed is served.
+        let after = world.handler.sessions_by_worker();
+        let worker = (0..after.len()).find(|worker| after[*worker] > before[*worker]).expect("somebody serves the client");
+        crowd[worker].push(Comer { endpoint, client, camera: id });
+        if crowd.iter().all(|comers| comers.len() >= each) {
+            return crowd;
+        }
+    }
+    panic!("of {COMERS_MAX} there came {:?}", world.handler.sessions_by_worker());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meeting_goes_across_all_workers() {
+    let mut world = World::with_workers(3).await;
+    let crowd = crowd(&mut world, 2).await;
+    let came = crowd.iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(world.handler.sessions_by_worker(), came);
+    for comers in &crowd {
+        let Comer { client: publisher, camera: id, .. } = &comers[0];
+        let viewers = || crowd.iter().map(|comers| &comers[1].client);
+        for viewer in viewers() {
+            world.route(*id, viewer, patient()).await;
+        }
+        let (first, second) = (group(*id, 0, 20, 20_000), group(*id, 21, 3, 3_700));
+        let mut stream = publisher.publish(&first).await;
+        write(&mut stream, &second).await;
+        stream.finish().expect("the stream stands");
+        for viewer in viewers() {
+            for records in [&first, &second] {
+                let mut group = viewer.expect(records).await;
+                assert_eq!(group.end().await, (vec![], GroupEnd::Finished));
+            }
+        }
+    }
+}
+
+/// A client's address changes (another network, another port of its router) ten times while media flows: each time the kernel's own choice would
+/// be another worker, or not, by chance.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_changes_address_keeps_session_and_loses_nothing() {
+    let mut world = World::with_workers(2).await;
+    let crowd = crowd(&mut world, 1).await;
+    let Comer { endpoint: from, client: publisher, camera: id } = &crowd[0][0];
+    let Comer { endpoint: to, client: viewer, .. } = &crowd[1][0];
+    world.route(*id, viewer, patient()).await;
+    let sessions = world.handler.sessions_by_worker();
+    for round in 0..MOVES {
+        let (before, after) = records_of_round(*id, round);
+        let mut stream = publisher.publish(&before).await;
+        let mut group = viewer.accept().await;
+        moves(from);
+        write(&mut stream, &after).await;
+        moves(to);
+        stream.finish().expect("the stream stands");
+        group.expect(&[before, after].concat()).await;
+        assert_eq!(group.end().await, (vec![], GroupEnd::Finished));
+    }
+    assert_eq!(world.handler.sessions_by_worker(), sessions);
+}
+
+/// A group in two parts.
+fn records_of_round(id: StreamId, round: u64) -> (Vec<bytes::Bytes>, Vec<bytes::Bytes>) {
+    let mut records = group(id, round * 10, 9, 10_000);
+    let after = records.split_off(5);
+    (records, after)
+}
+
+/// From now on the client comes from another port.
+fn moves(endpoint: &quinn::Endpoint) {
+    let before = endpoint.local_addr().expect("bound");
+    let socket = UdpSocket::bind(SocketAddr::new(before.ip(), 0)).expect("another port");
+    endpoint.rebind(socket).expect("it can move");
+    assert_ne!(endpoint.local_addr().expect("bound"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_workers_end_in_order() {
+    let mut world = World::with_workers(2).await;
+    let crowd = crowd(&mut world, 1).await;
+    let address = world.handler.public_address();
+    within("an orderly end", world.handler.stop()).await;
+    for Comer { client, .. } in crowd.iter().flatten() {
+        assert_eq!(client.closed().await, Code::Unavailable);
+    }
+    UdpSocket::bind(address).expect("nobody holds the port any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_end_with_their_handler() {
+    let mut world = World::with_workers(2).await;
+    let crowd = crowd(&mut world, 1).await;
+    drop(world.handler);
+    for Comer { client, .. } in crowd.iter().flatten() {
+        within("the end of the session", client.session.closed()).await;
+    }
+}
