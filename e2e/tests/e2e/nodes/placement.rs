@@ -12,8 +12,11 @@ use serde_json::Value;
 
 use super::{Couple, SEE_LIMIT, couples_on_each};
 
-/// Of each region in the first test.
+/// Of each region in the first test, placed while all its controllers were as good.
 const MEETINGS: usize = 30;
+/// Meetings that may be placed until there are so many: a busy machine makes a controller say now and then that it is degraded, and then the
+/// others take them, as they should.
+const MEETINGS_MAX: usize = 120;
 /// A lease and a heartbeat, and what a busy machine adds.
 const LOST_LIMIT: Duration = Duration::from_secs(6);
 /// A new node registers at its start; the directory reaches the controllers with their next heartbeat.
@@ -28,9 +31,16 @@ async fn meetings_go_where_they_are_wished_and_spread() -> anyhow::Result<()> {
     let mut couples = couples_on_each(&nodes, "eu").await?;
     couples.extend(couples_on_each(&nodes, "us").await?);
     let before = placements(&nodes)?.len();
+    let mut placed = 0;
     for region in ["eu", "us"] {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for _ in 0..MEETINGS {
+        let controllers = nodes.ids(NodeKind::MeetingController, Some(region));
+        let mut free = 0;
+        for made in 0.. {
+            if free == MEETINGS {
+                break;
+            }
+            ensure!(made < MEETINGS_MAX, "of {made} meetings in {region} only {free} could go to any of {controllers:?}");
             let meeting = nodes.api.create_meeting_in(region).await?;
             let controller = nodes.at(&meeting.meeting_controller_url)?;
             ensure!(nodes.node(&controller)?.region == region, "a meeting for {region} went to {controller}");
@@ -39,14 +49,17 @@ async fn meetings_go_where_they_are_wished_and_spread() -> anyhow::Result<()> {
             handlers_are_of(&nodes, region, &meeting.media_handler_urls)?;
             handlers_are_of(&nodes, region, &nodes.api.invite(&meeting.meeting_id, "Ana").await?.media_handler_urls)?;
             *counts.entry(controller).or_default() += 1;
+            free += usize::from(was_free(&nodes, &meeting.meeting_id, controllers.len())?);
         }
-        eprintln!("{MEETINGS} meetings in {region}: {counts:?}");
-        let controllers = nodes.ids(NodeKind::MeetingController, Some(region));
-        let even = MEETINGS / controllers.len();
+        let made: usize = counts.values().sum();
+        placed += made;
+        eprintln!("{made} meetings in {region}, {free} of them with a free choice: {counts:?}");
+        let even = made / controllers.len();
         for controller in controllers {
             let count = counts.get(&controller).copied().unwrap_or_default();
-            // Two random choices by load are within a few of even; a fifth off would be a rule that does not hold.
-            ensure!(count.abs_diff(even) * 5 <= even, "{controller} has {count} of {MEETINGS}, even were {even}");
+            // The less loaded of two is chosen, which makes up for what one could not take while it was degraded, and is within a few of
+            // even; a fifth off would be a rule that does not hold.
+            ensure!(count.abs_diff(even) * 5 <= even, "{controller} has {count} of {made}, even were {even}");
         }
     }
     let unknown = nodes.api.create_meeting_in("ap").await?;
@@ -54,9 +67,9 @@ async fn meetings_go_where_they_are_wished_and_spread() -> anyhow::Result<()> {
     ensure!(nodes.api.meeting(&unknown.meeting_id).await?["meeting_controller_region"] == region.as_str(), "a region that is not true");
 
     let reasons = placements(&nodes)?.split_off(before);
-    ensure!(reasons.len() == 2 * MEETINGS + 1, "{} placements are in the log", reasons.len());
+    ensure!(reasons.len() == placed + 1, "{} placements are in the log", reasons.len());
     let of = |reason: &str| reasons.iter().filter(|it| it.contains(reason)).count();
-    ensure!(of("(in the wished region") == 2 * MEETINGS && of("(no fit controller in the wished region") == 1, "{reasons:?}");
+    ensure!(of("(in the wished region") == placed && of("(no fit controller in the wished region") == 1, "{reasons:?}");
 
     // Two people on each controller: their media goes over a handler of the controller's region, whichever the controller chose.
     for Couple { controller, meeting_id, .. } in &couples {
@@ -138,6 +151,14 @@ fn handlers_are_of(nodes: &Nodes, region: &str, urls: &[String]) -> anyhow::Resu
     let here = nodes.ids(NodeKind::MediaHandler, Some(region)).len().min(regions.len());
     ensure!(here > 0 && regions[..here].iter().all(|it| *it == region), "handlers for {region} are in {regions:?}");
     Ok(())
+}
+
+/// Whether a meeting could have gone to any of `controllers` that its region has: none of them said that it is degraded.
+fn was_free(nodes: &Nodes, meeting_id: &str, controllers: usize) -> anyhow::Result<bool> {
+    let lines = nodes.log("gc-1")?;
+    let assigned = lines.iter().rev().find(|line| line["message"] == "meeting assigned" && line["meeting"] == meeting_id);
+    let reason = assigned.and_then(|line| line["placement"].as_str()).context("the choice of a controller is not in the log")?;
+    Ok(controllers == 1 || reason.ends_with(&format!("of {controllers} choices)")))
 }
 
 /// Why each meeting is where it is, as the global controller's log says.
