@@ -27,6 +27,9 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 const SMALL_BYTES_MAX: usize = 16 * 1024;
 /// How long a refusal may take to reach its client before the connection is dropped.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client that knows that its session is over has to close it: a round trip around the world, and a busy page's next turn. With
+/// the farewell before, a session that is ended is over well within a second.
+const CLIENT_GOES_FIRST: Duration = Duration::from_millis(250);
 
 /// What a client may send, in all packets together, until its CONNECT request is there: a handshake with SETTINGS and the largest HEADERS
 /// is a third of it.
@@ -237,6 +240,14 @@ async fn too_much(connection: &quinn::Connection) -> u64 {
 async fn refused(connection: &quinn::Connection) {
     // Who stays is dropped all the same.
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, connection.closed()).await;
+}
+
+/// Resolves when the client has closed a session whose last word it has been sent, or has had its time to. Its own close is the safer one:
+/// Chromium (156) may lose the page's process, or its network service with every connection of the browser, when a server closes a session
+/// in the very moment in which a stream of it ends or the page closes it too. Cancel-safe.
+pub async fn client_goes_first(session: &Session) {
+    // Who stays is closed from here.
+    let _ = tokio::time::timeout(CLIENT_GOES_FIRST, session.closed()).await;
 }
 
 /// Closes a session with a code and a reason that its client may show (at most 1024 bytes; ours are short).

@@ -217,9 +217,16 @@ pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
     let (control, controls) = mpsc::channel(1);
     let accepting = AbortOnDropHandle::new(handler.tasks.spawn(accept_streams(visitor.clone(), control)));
     let ending = talk(&visitor, place, controls).await;
+    // The control stream has ended; with these the groups end, and nothing is left but to close.
+    drop(departure);
+    drop(accepting);
     if let Some(Ending { code, reason }) = ending {
         tracing::debug!(%remote, %code, reason, "a media session is closed");
         metrics::counter!("dark_tower_media_sessions_closed_total", "code" => code.name()).increment(1);
+        // Strangers are not waited for.
+        if visitor.has_said_hello() {
+            common::webtransport::client_goes_first(&session).await;
+        }
         common::webtransport::close(&session, code, &reason);
     }
     // Neither hello nor welcome offers datagrams, so nobody reads them; QUIC has kept the newest few, and counted all.
@@ -227,8 +234,6 @@ pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
     if datagrams > 0 {
         metrics::counter!("dark_tower_refused_total", "door" => "media", "reason" => "datagram").increment(datagrams);
     }
-    drop(departure);
-    drop(accepting);
     // Past the timeout the client notices by itself.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, session.closed()).await;
 }

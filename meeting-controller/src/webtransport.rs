@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::door::count_refusal;
 use common::quic::TransportLimits;
-use common::webtransport::{Accepted, MessageReader, MessageWriter, ReadMessageError, close};
+use common::webtransport::{Accepted, MessageReader, MessageWriter, ReadMessageError, client_goes_first, close};
 use common_core::Code;
 use common_core::length_prefix::CLIENT_MESSAGE_BYTES_MAX;
 use meeting_controller_core::message::Refusal;
@@ -43,9 +43,18 @@ pub(crate) async fn serve(node: Arc<Node>, accepted: Accepted) {
         }
     };
     let Ok((send, receive)) = streams else { return };
-    let written = CancellationToken::new();
-    node.tasks.spawn(write(session.clone(), send, outgoings, written.clone(), node.limits.stall_timeout));
-    read(&session, reader, MessageReader::new(receive, CLIENT_MESSAGE_BYTES_MAX, &[]), &written, node.limits.silence_timeout).await;
+    let marks = Marks::default();
+    node.tasks.spawn(write(session.clone(), send, outgoings, marks.clone(), node.limits.stall_timeout));
+    read(&session, reader, MessageReader::new(receive, CLIENT_MESSAGE_BYTES_MAX, &[]), &marks, node.limits.silence_timeout).await;
+}
+
+/// What the two tasks of a session tell each other.
+#[derive(Clone, Default)]
+struct Marks {
+    /// A meeting has taken the session over.
+    joined: CancellationToken,
+    /// The writer has ended the session.
+    written: CancellationToken,
 }
 
 /// Closes a session and waits a moment, as dropping it at once would drop the reason too.
@@ -56,14 +65,14 @@ async fn dismiss(session: &Session, code: Code, reason: &str) {
 }
 
 /// Reads until there is nothing more to read, and waits until the writer has ended the session.
-async fn read(session: &Session, mut reader: Reader, mut messages: MessageReader, written: &CancellationToken, silence_max: Duration) {
+async fn read(session: &Session, mut reader: Reader, mut messages: MessageReader, marks: &Marks, silence_max: Duration) {
     let mut life = Life::new(session.clone(), silence_max);
     let mut others = Others { session, refused: 0 };
     let key = reader.key();
-    let mut has_grown = false;
     let mut next = Next::Read;
     while next == Next::Read {
-        if reader.is_handed() && !std::mem::replace(&mut has_grown, true) {
+        if reader.is_handed() && !marks.joined.is_cancelled() {
+            marks.joined.cancel();
             TransportLimits::SIGNALING.grow(session);
         }
         next = tokio::select! {
@@ -99,12 +108,12 @@ async fn read(session: &Session, mut reader: Reader, mut messages: MessageReader
                     reader.refuse(0, Refusal::new(Code::RateLimited, "too many streams are opened and given up"))
                 }
             },
-            () = written.cancelled() => break,
+            () = marks.written.cancelled() => break,
         };
     }
     messages.stop(Code::Normal);
     reader.ended().await;
-    written.cancelled().await;
+    marks.written.cancelled().await;
 }
 
 /// The client's streams besides signaling: there are none, so each is stopped.
@@ -141,7 +150,7 @@ impl Others<'_> {
 }
 
 /// Writes until the outbox closes or the session is gone, then closes the session and says so.
-async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, written: CancellationToken, stall_timeout: Duration) {
+async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, marks: Marks, stall_timeout: Duration) {
     let mut writer = MessageWriter::new(send);
     let end = outgoings.end();
     let mut pongs = pongs();
@@ -181,9 +190,16 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, wri
     };
     if !is_stuck && !end.is_due() {
         writer.finish();
+        let farewell = async {
+            writer.delivered().await;
+            // Strangers are not waited for.
+            if marks.joined.is_cancelled() {
+                client_goes_first(&session).await;
+            }
+        };
         // A client that does not take its farewell goes without.
         tokio::select! {
-            () = writer.delivered() => {}
+            () = farewell => {}
             () = end.due() => {}
             () = tokio::time::sleep(FAREWELL_TIMEOUT) => {}
         }
@@ -191,7 +207,7 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, wri
     close(&session, code, &reason);
     // The close itself travels for a moment longer.
     let _ = tokio::time::timeout(FAREWELL_TIMEOUT, session.closed()).await;
-    written.cancel();
+    marks.written.cancel();
 }
 
 /// What a look at a session's life tells.

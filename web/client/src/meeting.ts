@@ -336,7 +336,7 @@ export class Meeting {
     }
     if (this.isClosed) return;
     this.playback?.close();
-    // Torn down from outside amid encoding and decoding, a worker may take the page's whole process with it: it ends itself.
+    // It ends itself, in order: its sessions are closed before it goes, and its codecs have given their frames back.
     void this.request("close", {}).catch(() => undefined);
     setTimeout(() => this.worker.terminate(), WORKER_ENDS_WITHIN_MS);
     this.isClosed = true;

@@ -8,6 +8,8 @@ import { within } from "./deadline.ts";
 
 /** A controller that is there answers within a few round trips; people wait no longer for the next way. */
 const DIAL_TIMEOUT_MS = 4000;
+/** The controller gives whoever knows that its session is over a quarter of a second to close it, and then tells the code: a round trip later, or two. */
+const CODE_TIMEOUT_MS = 1000;
 const WEBSOCKET_PROTOCOL = "darktower.v1";
 
 /** How a channel or session ended: with a code of the other side, or without (it broke). */
@@ -102,7 +104,7 @@ export async function webTransportChannel(transport: WebTransport): Promise<Chan
       if (thrown instanceof RangeError) channel.close("INVALID_REQUEST", thrown.message);
     }
     // The stream may end a moment before the session does, which knows the code.
-    const how = await within(500, "the end of the session", endOf(transport)).catch((): End => ({
+    const how = await within(CODE_TIMEOUT_MS, "the end of the session", endOf(transport)).catch((): End => ({
       code: undefined,
       message: "the signaling stream ended",
     }));
