@@ -6,8 +6,11 @@
 //! this worker gave, whatever its address: a client that moves stays where its session is, which the kernel's own choice, a hash of both
 //! addresses and ports, would not see to.
 //!
+//! One thing remains to chance: packets of several connections over one address that a network card has merged (UDP GRO) come to one worker together,
+//! and those of the others are lost there. QUIC sends them again; who opens many sessions gives each a socket, as browsers do.
+//!
 //! The worker is in the first two bytes, modulo the number of workers, and all eight are random otherwise. So ids tell an observer which connections
-//! share a worker (as draft-ietf-quic-load-balancers section 5.2 has it for ids in the clear), and not which are one connection.
+//! share a worker (as with the unencrypted ids of draft-ietf-quic-load-balancers), and not which are one connection.
 
 use quinn::{ConnectionId, ConnectionIdGenerator};
 use quinn_proto::InvalidCid;
