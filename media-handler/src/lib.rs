@@ -16,7 +16,7 @@ mod member;
 mod panics;
 mod path;
 mod session;
-mod transport;
+pub mod transport;
 mod upkeep;
 mod waiting;
 mod worker;
@@ -32,7 +32,7 @@ use common::gate::Gate;
 use common::membership::{Membership, Presentation, start_number};
 use common::node::Setup;
 use common::parts::Parts;
-use common::quic::{EndpointError, Port, server_config};
+use common::quic::{EndpointError, Port};
 use common::shutdown::Shutdown;
 use common::tls::{LiveCertificate, LiveIdentity};
 use common::webtransport::{ALPN, OriginPolicy};
@@ -52,10 +52,6 @@ use crate::worker::Workers;
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Upkeep runs ten times a second and more; one that has not for so long hangs, and what only time brings about does not happen.
 const UPKEEP_AGE_MAX: Duration = Duration::from_secs(3);
-
-/// Sent before anything is acknowledged: the key frame that a joiner waits for, at once and not in three flights. 32 packets, as
-/// large content networks have it; RFC 9002 section 7.2 suggests 10.
-const INITIAL_WINDOW_BYTES: u64 = 32 * 1200;
 
 /// Why the handler does not start.
 #[derive(Debug, Error)]
@@ -108,11 +104,7 @@ pub async fn start(
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let grpc_listener = common::grpc::Listener::bind(config.cluster.grpc_bind, &identity).await?;
     let grpc_address = grpc_listener.local_addr();
-    let mut transport = transport::BEFORE_HELLO.opening();
-    let mut congestion = quinn::congestion::CubicConfig::default();
-    congestion.initial_window(INITIAL_WINDOW_BYTES);
-    transport.congestion_controller_factory(Arc::new(congestion));
-    let server_config = server_config(&certificate, &[ALPN], transport)?;
+    let server_config = transport::server_config(&certificate, ALPN)?;
     let port = Port::bind(config.public.bind, config.forwarding.workers())?;
     let public_address = port.address;
 

@@ -1,8 +1,19 @@
 //! What one media session may hold and open in QUIC: little before its hello, enough for any publisher after it.
+//!
+//! In: a certificate, connections that have said who they are. Out: quinn's configuration. The media benchmark's floor takes the same.
 
-use common::quic::{OPENING_RECEIVE_WINDOW, TransportLimits};
+use std::sync::Arc;
+
+use common::quic::{EndpointError, OPENING_RECEIVE_WINDOW, TransportLimits};
+use common::tls::LiveCertificate;
 
 use crate::path;
+
+/// Sent before anything is acknowledged: the key frame that a joiner waits for, at once and not in three flights. 32 packets, as
+/// large content networks have it; RFC 9002 section 7.2 suggests 10.
+const INITIAL_WINDOW_BYTES: u64 = 32 * 1200;
+/// What may be sent to a subscriber and not acknowledged on the best of paths, bytes.
+pub const SEND_WINDOW_BYTES_MAX: u64 = *path::WINDOW_BYTES.end();
 
 /// Before the hello. A few media streams may come right behind it (DESIGN section 5) and are held here, unread: the connection's
 /// window bounds their bytes together.
@@ -27,8 +38,17 @@ const BIDIRECTIONAL_STREAMS: u32 = 64;
 /// Or open one at each key frame; a few are under way at a time.
 const UNIDIRECTIONAL_STREAMS: u32 = 128;
 
+/// How media sessions are served: quinn's configuration with every limit of theirs, speaking `alpn`.
+pub fn server_config(certificate: &LiveCertificate, alpn: &[u8]) -> Result<quinn::ServerConfig, EndpointError> {
+    let mut transport = BEFORE_HELLO.opening();
+    let mut congestion = quinn::congestion::CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW_BYTES);
+    transport.congestion_controller_factory(Arc::new(congestion));
+    common::quic::server_config(certificate, &[alpn], transport)
+}
+
 /// Makes room for a session that has said hello.
-pub(crate) fn grow(connection: &quinn::Connection) {
+pub fn grow(connection: &quinn::Connection) {
     connection.set_receive_window(quinn::VarInt::from_u32(RECEIVE_WINDOW));
     connection.set_max_concurrent_bi_streams(quinn::VarInt::from_u32(BIDIRECTIONAL_STREAMS));
     connection.set_max_concurrent_uni_streams(quinn::VarInt::from_u32(UNIDIRECTIONAL_STREAMS));

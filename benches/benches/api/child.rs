@@ -1,6 +1,5 @@
 //! The measured process as the load sees it: started on a core of its own, told what to do, asked over its listeners.
 
-use std::process::Stdio;
 use std::rc::Rc;
 
 use base64::Engine;
@@ -10,8 +9,6 @@ use common::tls::{ClusterAuthority, NodeKind};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use crate::load::{Connection, Protocol, Requests, Target};
 use crate::nodes::Nodes;
@@ -24,9 +21,7 @@ pub struct Child {
     /// Paths of meetings in the API.
     pub meetings: Vec<String>,
     bearer: HeaderValue,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-    process: tokio::process::Child,
+    process: benches::child::Child,
     folder: tempfile::TempDir,
 }
 
@@ -67,36 +62,16 @@ impl Call {
     }
 }
 
-/// Keeps the threads of this process, made from now on, on one core.
-pub fn pin_self(core: &str) {
-    let pid = std::process::id().to_string();
-    let pinned = std::process::Command::new("taskset").args(["-cp", core, &pid]).stdout(Stdio::null()).status();
-    assert!(pinned.is_ok_and(|status| status.success()), "the bench needs taskset (Debian: util-linux) and two cores");
-}
-
 impl Child {
     /// Starts it with two nodes, an API client and meetings.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let log = std::fs::File::create(folder.path().join("log")).expect("a file");
-        let program = std::env::current_exe().expect("this program");
-        let mut process = Command::new("taskset")
-            .args(["-c", SERVER_CORE])
-            .arg(program)
-            .arg("server")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // As in production: a line for each request, written to a file.
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("it starts");
-        let input = process.stdin.take().expect("piped");
-        let output = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let pid = process.id().expect("it runs");
+        // As in production: a line for each request, written to a file.
+        let process = benches::child::Child::start(SERVER_CORE, "server", Some(&folder.path().join("log")));
+        let pid = process.pid;
         let target = Target { address: ([127, 0, 0, 1], 0).into(), certificate: Vec::new().into() };
         let bearer = HeaderValue::from_static("");
-        let mut child = Self { pid, target, meetings: Vec::new(), bearer, input, output, process, folder };
+        let mut child = Self { pid, target, meetings: Vec::new(), bearer, process, folder };
         child.introduce().await;
         child
     }
@@ -156,9 +131,7 @@ impl Child {
 
     /// Has it do something; its answer.
     pub async fn ask(&mut self, wish: Value) -> Value {
-        self.input.write_all(format!("{wish}\n").as_bytes()).await.expect("it reads");
-        let line = self.output.next_line().await.expect("it answers").expect("it answers");
-        serde_json::from_str(&line).expect("JSON")
+        self.process.ask(&wish).await
     }
 
     /// Requests of one kind: as `call` says, or the same to the bare handler.
@@ -186,9 +159,7 @@ impl Child {
 
     /// Ends it in order.
     pub async fn stop(self) {
-        let Self { input, mut process, .. } = self;
-        drop(input);
-        process.wait().await.expect("it ends");
+        self.process.stop().await;
     }
 }
 

@@ -50,7 +50,7 @@ fn main() {
     if let Some(What::Server) = arguments.what {
         return server::run();
     }
-    child::pin_self(LOAD_CORE);
+    benches::child::pin_self(LOAD_CORE);
     common::tls::install_crypto_provider();
     // One thread: the load's work for a request is about the server's, and costs nothing that is measured.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

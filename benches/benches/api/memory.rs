@@ -1,8 +1,9 @@
 //! What the global controller holds after a tenth of many requests, after half of them, and after all.
 
+use benches::measure::resident_bytes;
+
 use crate::child::{Call, Child};
 use crate::load::{Connection, Protocol, Until, drive};
-use crate::measure::resident_bytes;
 use crate::{CONNECTIONS, IN_FLIGHT};
 
 #[derive(clap::Args)]

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use benches::measure::Rounds;
+
 use crate::child::{Call, Child};
 use crate::load::{Connection, Protocol, Until, drive};
-use crate::measure::{Cpu, Rounds};
+use crate::measure::Cpu;
 use crate::{CONNECTIONS, IN_FLIGHT};
 
 /// Not measured, at the beginning of each kind.

@@ -1,0 +1,93 @@
+//! What the kernel says of a measured process, and what becomes of several rounds.
+
+use std::fs;
+
+/// Time that the threads of process `pid` have had on a core since it started, seconds, by the scheduler's own count (nanoseconds): those
+/// whose names begin with `threads`, or all for an empty text.
+pub fn cpu_seconds(pid: u32, threads: &str) -> f64 {
+    let mut nanoseconds = 0.0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives").flatten() {
+        let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if threads.is_empty() || read("comm").starts_with(threads) {
+            // A thread that ends while we look is none that works.
+            nanoseconds += read("schedstat").split(' ').next().and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
+        }
+    }
+    nanoseconds / 1e9
+}
+
+/// Memory that process `pid` holds, bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    kilobytes(&format!("/proc/{pid}/status"), "VmRSS:") * 1024
+}
+
+/// The same without what it shares with others: pages of several processes count in parts.
+pub fn proportional_bytes(pid: u32) -> u64 {
+    kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:") * 1024
+}
+
+fn kilobytes(path: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(path).expect("the process lives");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("its size");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Several rounds' worth of one number.
+#[derive(Clone, Debug, Default)]
+pub struct Rounds(Vec<f64>);
+
+impl FromIterator<f64> for Rounds {
+    fn from_iter<T: IntoIterator<Item = f64>>(values: T) -> Self {
+        Self(values.into_iter().collect())
+    }
+}
+
+impl Rounds {
+    /// One more.
+    pub fn push(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    /// The middle one, of an even number the upper; not a number of none.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// The least.
+    pub fn min(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// The greatest.
+    pub fn max(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    /// The places of those that are further than `share` of the median from it.
+    pub fn outliers(&self, share: f64) -> Vec<usize> {
+        let median = self.median();
+        (0..self.0.len()).filter(|index| (self.0[*index] - median).abs() > share * median).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outliers_are_told_from_the_median() {
+        let rounds: Rounds = [10.0, 12.4, 9.0, 12.6, 7.4, 10.0, 10.0].into_iter().collect();
+        assert_eq!((rounds.median(), rounds.min(), rounds.max()), (10.0, 7.4, 12.6));
+        assert_eq!(rounds.outliers(0.25), [3, 4]);
+        assert!(Rounds::default().median().is_nan() && Rounds::default().outliers(0.25).is_empty());
+    }
+
+    #[test]
+    fn this_process_has_worked_and_holds_memory() {
+        let pid = std::process::id();
+        assert!(resident_bytes(pid) > 0 && proportional_bytes(pid) > 0 && cpu_seconds(pid, "") > 0.0);
+        assert_eq!(cpu_seconds(pid, "no thread has this name"), 0.0);
+    }
+}
