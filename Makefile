@@ -12,7 +12,7 @@ STAMPS := target/.stamp
 VENV := target/venv
 # For a client whose packages take the place of others'.
 VENV_NIQUESTS := target/venv-niquests
-# What `make dev` passes on, such as ARGS="--http-port 9000".
+# What `make dev` and the media benches pass on, such as ARGS="--http-port 9000".
 ARGS ?=
 # Seconds that `make fuzz` spends on each target.
 FUZZ_SECONDS ?= 60
@@ -89,6 +89,21 @@ bench-api-memory: ## What a global controller holds after a million requests
 .PHONY: instructions
 instructions: ## Count the instructions of the media handler's hot path, and hold later changes to them
 	REWRITE_INSTRUCTIONS=1 cargo nextest run --workspace --locked --no-capture -E 'package(hotpath)'
+
+# The media handler's own process is what is measured: built with the same profile, beside the bench.
+BENCH_MEDIA = cargo build --release --locked -p media-handler --bin media-handler && cargo bench --locked -p benches --bench media --
+
+.PHONY: bench-media
+bench-media: ## CPU per delivered record of the media handler, beside a minimal forwarder (docs/performance.md); ARGS="--only W1"
+	$(BENCH_MEDIA) $(ARGS)
+
+.PHONY: bench-media-growth
+bench-media-growth: ## The same with ever more subscribers and ever larger meetings; draws docs/media-growth.svg
+	$(BENCH_MEDIA) growth --rounds 3 --svg $(CURDIR)/docs/media-growth.svg $(ARGS)
+
+.PHONY: bench-media-cores
+bench-media-cores: ## The same with one core and with two
+	$(BENCH_MEDIA) cores --rounds 3 $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Every decoder of hostile bytes, FUZZ_SECONDS (60) each; finds lie in fuzz/artifacts

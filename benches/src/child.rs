@@ -38,8 +38,13 @@ impl Child {
         let error = log.map_or_else(Stdio::inherit, |path| std::fs::File::create(path).expect("a file").into());
         let program = std::env::current_exe().expect("this program");
         let mut command = pinned(cores, program);
-        let mut process =
-            command.arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(error).spawn().expect("taskset is there (util-linux)");
+        let mut process = command
+            .arg(argument)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(error)
+            .spawn()
+            .expect("taskset is there (util-linux)");
         let input = process.stdin.take().expect("piped");
         let output = BufReader::new(process.stdout.take().expect("piped")).lines();
         let pid = process.id().expect("it runs");

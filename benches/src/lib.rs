@@ -18,4 +18,5 @@
 pub mod child;
 pub mod latencies;
 pub mod measure;
+pub mod plot;
 pub mod records;

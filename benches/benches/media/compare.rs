@@ -3,7 +3,7 @@
 use benches::measure::Rounds;
 
 use crate::load::Outcome;
-use crate::side::{APART, Kind, Side};
+use crate::side::{Cores, Kind, Side};
 use crate::workload::Workload;
 
 /// A round whose floor is further from the median than this is repeated; a run in which such rounds remain is refused.
@@ -11,7 +11,7 @@ const NOISE_MAX: f64 = 0.25;
 /// Repetitions of one round.
 const REPEATS_MAX: usize = 3;
 /// From the last connection to the first round: handshakes and MTU discovery are over.
-const REST: std::time::Duration = std::time::Duration::from_millis(500);
+pub const REST: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// How long, how often, and against what.
 #[derive(Clone, Debug)]
@@ -21,7 +21,9 @@ pub struct Course {
     pub seconds: f64,
     /// What the handler is compared with.
     pub base: Kind,
+    pub base_cores: Cores,
     pub handler: Kind,
+    pub handler_cores: Cores,
 }
 
 /// One round of each.
@@ -54,8 +56,8 @@ pub struct Refused(pub String);
 
 /// Measures `workload`.
 pub async fn compare(workload: &Workload, course: &Course) -> Result<Vec<Pair>, Refused> {
-    let mut base = Side::start(&course.base, workload, APART).await;
-    let mut handler = Side::start(&course.handler, workload, APART).await;
+    let mut base = Side::start(&course.base, workload, course.base_cores).await;
+    let mut handler = Side::start(&course.handler, workload, course.handler_cores).await;
     for side in [&mut base, &mut handler] {
         side.connect(workload, &workload.members).await;
     }

@@ -123,8 +123,7 @@ async fn ingest(hub: Shared, mut stream: quinn::RecvStream) {
                 }
                 let record = input.split_to(length).freeze();
                 let is_audio = header.kind == FrameKind::Audio;
-                let all =
-                    subscribers.get_or_insert_with(|| lock(&hub).subscribers.get(&header.stream_id).cloned().unwrap_or_default());
+                let all = subscribers.get_or_insert_with(|| lock(&hub).subscribers.get(&header.stream_id).cloned().unwrap_or_default());
                 for subscriber in all {
                     // One that is full or gone misses it, and the load notices.
                     let _ = subscriber.try_send(Item::Record { group, is_audio, record: record.clone() });

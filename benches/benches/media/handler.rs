@@ -92,7 +92,7 @@ impl Handler {
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        let channel = common::grpc::channel(&issue(CONTROLLER, NodeKind::MeetingController), &grpc_address.to_string(), NODE);
+        let channel = common::grpc::channel(issue(CONTROLLER, NodeKind::MeetingController), &grpc_address.to_string(), NODE);
         let grpc = MediaHandlerServiceClient::new(channel.expect("a channel"));
         let last_report = Arc::default();
         tokio::spawn(listen(grpc.clone(), Arc::clone(&last_report)));

@@ -7,7 +7,6 @@ mod dial;
 mod publish;
 mod subscribe;
 
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

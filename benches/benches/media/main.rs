@@ -3,7 +3,9 @@
 #![allow(clippy::print_stdout, reason = "a bench tells its numbers on standard output, and its processes talk over it")]
 
 mod compare;
+mod cores;
 mod floor;
+mod growth;
 mod handler;
 mod idle;
 mod load;
@@ -25,7 +27,7 @@ use workload::Workload;
 #[derive(Parser)]
 struct Arguments {
     /// What cargo adds.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
     #[command(subcommand)]
     what: Option<What>,
@@ -35,6 +37,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    /// The handler's cost with ever more subscribers, and with ever larger meetings.
+    Growth(growth::Options),
+    /// The handler's cost with one core and with two.
+    Cores,
     /// The forwarder that the handler is compared with; the bench starts it by itself.
     #[command(hide = true)]
     Floor,
@@ -90,7 +96,8 @@ impl Options {
             Some(program) => Kind::Handler(Build { program: program.clone(), settings: self.against_set.clone() }),
             None => Kind::Floor,
         };
-        Course { rounds: self.rounds, warm_up: self.warm_up, seconds: self.seconds, base, handler }
+        let (rounds, warm_up, seconds) = (self.rounds, self.warm_up, self.seconds);
+        Course { rounds, warm_up, seconds, base, base_cores: APART, handler, handler_cores: APART }
     }
 }
 
@@ -105,12 +112,18 @@ fn main() -> ExitCode {
             load::run();
             return ExitCode::SUCCESS;
         }
-        None => {}
+        _ => {}
     }
     benches::child::pin_self(APART.load);
     common::tls::install_crypto_provider();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(judge(&options))
+    runtime.block_on(async {
+        match what {
+            Some(What::Growth(growth)) => growth::run(&options.course(), &growth).await,
+            Some(What::Cores) => cores::run(&options).await,
+            _ => judge(&options).await,
+        }
+    })
 }
 
 /// The workloads one after the other.

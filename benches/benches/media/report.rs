@@ -9,8 +9,8 @@ use crate::load::Outcome;
 /// Over this the load's own core, and not the server, may be what limits.
 const LOAD_CORE_MAX: f64 = 0.8;
 
-/// A floor elsewhere (moq-relay's authors' machine is none; these are of a minimal quinn forwarder on a machine of this kind): CPU seconds per
-/// gigabyte, or microseconds per record where records are small.
+/// What a minimal quinn forwarder took on another machine of this kind: CPU seconds per gigabyte, or microseconds per record where records are
+/// small. A floor far above these is no floor.
 const REFERENCES: [(&str, &str); 4] = [("W1", "5.6 s/GB"), ("W2", "8.3 s/GB"), ("W3", "14.6 µs"), ("W4", "2.5 s/GB")];
 
 /// Memory per idle subscriber, kB.
@@ -102,7 +102,8 @@ impl Row {
 }
 
 /// Above the rows.
-pub const HEAD: &str = "        ratio     least-most  handler    floor  handler    floor floor else-   handler p50/99   floor p50/99  server   load
+pub const HEAD: &str =
+    "        ratio     least-most  handler    floor  handler    floor floor else-   handler p50/99   floor p50/99  server   load
      (median)                    µs       µs     s/GB     s/GB      where              ms             ms    core   core";
 
 fn number(value: f64) -> String {

@@ -1,6 +1,6 @@
 //! One of the two that are compared: a server process on its core, and a load process of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use benches::child::Child;
 use serde_json::json;
@@ -25,6 +25,9 @@ pub struct Cores {
 
 /// A core each.
 pub const APART: Cores = Cores { server: "0", load: "1" };
+/// The server on one core, or on both, and the load wherever there is room: for what more cores bring.
+pub const ONE: Cores = Cores { server: "0", load: "0,1" };
+pub const TWO: Cores = Cores { server: "0,1", load: "0,1" };
 
 enum Server {
     Floor(Child),
@@ -90,7 +93,8 @@ impl Side {
             return Ok(outcome);
         }
         let Outcome { expected, received, lost_groups, ref problem, late_ms, .. } = outcome;
-        let mut told = format!("{received} of {expected} records and all but {lost_groups} groups came; {problem}; load late by {late_ms:.1} ms");
+        let mut told =
+            format!("{received} of {expected} records and all but {lost_groups} groups came; {problem}; load late by {late_ms:.1} ms");
         if let Server::Handler(handler) = &self.server {
             told += &format!("\nfates so far: {}\nlog:\n{}", handler.fates(), handler.log());
         }
@@ -112,9 +116,9 @@ const AT_ONCE: usize = 200;
 /// Share of the records that may be missing (or too many) in a round.
 const MISSING_MAX: f64 = 0.01;
 
-/// Where the programs lie beside this one.
+/// Where cargo puts the handler's program, seen from this one.
 pub fn built_handler() -> PathBuf {
     let bench = std::env::current_exe().expect("this program");
     // target/release/deps/media-…, and target/release/media-handler
-    bench.parent().and_then(|deps| deps.parent()).expect("a target folder").join("media-handler")
+    bench.parent().and_then(Path::parent).expect("a target folder").join("media-handler")
 }

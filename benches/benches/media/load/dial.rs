@@ -39,7 +39,7 @@ const CONTROL_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Clone)]
 pub enum Link {
     Floor(quinn::Connection),
-    Handler(Session),
+    Handler(Box<Session>),
 }
 
 /// A stream to be written.
@@ -154,7 +154,7 @@ impl Dialer {
                     let client = web_transport_quinn::Client::new(endpoint.clone(), self.config.clone());
                     let session = client.connect(url).await.expect("the handler accepts");
                     greet(&session, token).await;
-                    Link::Handler(session)
+                    Link::Handler(Box::new(session))
                 }
             }
         };

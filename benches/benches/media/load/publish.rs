@@ -83,6 +83,7 @@ impl Publisher {
 }
 
 /// Says of each media stream when its next record is due, until nobody listens.
+#[expect(clippy::disallowed_methods, reason = "to keep time is what this thread is for")]
 fn keep_time(rates: &[u32], say: &mpsc::Sender<(Instant, usize)>) {
     let started = Instant::now();
     let intervals: Vec<Duration> = rates.iter().map(|rate| Duration::from_secs_f64(1.0 / f64::from(*rate))).collect();
