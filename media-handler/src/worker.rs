@@ -124,16 +124,7 @@ impl Workers {
     /// A check that each has given a sign of life.
     pub fn check(&self) -> impl Fn() -> Result<(), String> + Send + Sync + use<> {
         let (handler, seen) = (self.handler.clone(), self.seen.clone());
-        move || {
-            let now = handler.now();
-            for (index, seen) in seen.iter().enumerate() {
-                let age = now.since(Moment::from_micros(seen.beat_at.load(Ordering::Relaxed)));
-                if age > BEAT_AGE_MAX {
-                    return Err(format!("worker {index} has not been seen for {} s", age.as_secs()));
-                }
-            }
-            Ok(())
-        }
+        move || alive(handler.now(), seen.iter().map(|seen| Moment::from_micros(seen.beat_at.load(Ordering::Relaxed))))
     }
 
     /// Closes what is left, and waits until the threads are gone.
@@ -247,6 +238,16 @@ async fn beat(index: usize, handler: &Handler, seen: &Seen) {
     }
 }
 
+/// Whether each worker, by its last sign of life, is there; or the first that is not.
+fn alive(now: Moment, beats: impl Iterator<Item = Moment>) -> Result<(), String> {
+    for (index, age) in beats.map(|beat| now.since(beat)).enumerate() {
+        if age > BEAT_AGE_MAX {
+            return Err(format!("worker {index} has not been seen for {} s", age.as_secs()));
+        }
+    }
+    Ok(())
+}
+
 /// A session's place on its worker.
 struct Place(Arc<Seen>);
 
@@ -260,5 +261,18 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_hangs_is_named() {
+        let beats = |seconds: [u64; 3]| seconds.map(|second| Moment::from_micros(second * 1_000_000)).into_iter();
+        let now = Moment::from_micros(20_000_000);
+        assert_eq!(alive(now, beats([20, 17, 18])), Ok(()));
+        assert_eq!(alive(now, beats([20, 16, 18])), Err("worker 1 has not been seen for 4 s".to_owned()));
     }
 }
