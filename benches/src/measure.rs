@@ -16,6 +16,22 @@ pub fn cpu_seconds(pid: u32, threads: &str) -> f64 {
     nanoseconds / 1e9
 }
 
+/// Time that all cores together have been at work since the machine started, or were taken from it, seconds: to a hundredth.
+pub fn busy_seconds() -> f64 {
+    let text = fs::read_to_string("/proc/stat").expect("the kernel counts");
+    let cpu = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).expect("the sum of all cores");
+    busy_ticks(cpu) / TICKS_PER_SECOND
+}
+
+/// What the kernel counts in for programs, on every machine (`man 7 time`).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// In order: user, nice, system, idle, waiting for disks, interrupts, soft interrupts, stolen; guests are in user already.
+fn busy_ticks(cpu: &str) -> f64 {
+    let ticks = cpu.split_ascii_whitespace().take(8).map(|text| text.parse().unwrap_or(0.0));
+    ticks.enumerate().filter(|(place, _)| ![3, 4].contains(place)).map(|(_, ticks)| ticks).sum()
+}
+
 /// Memory that process `pid` holds, bytes.
 pub fn resident_bytes(pid: u32) -> u64 {
     kilobytes(&format!("/proc/{pid}/status"), "VmRSS:") * 1024
@@ -82,6 +98,12 @@ mod tests {
         assert_eq!((rounds.median(), rounds.min(), rounds.max()), (10.0, 7.4, 12.6));
         assert_eq!(rounds.outliers(0.25), [3, 4]);
         assert!(Rounds::default().median().is_nan() && Rounds::default().outliers(0.25).is_empty());
+    }
+
+    #[test]
+    fn idle_cores_are_not_busy() {
+        assert_eq!(busy_ticks(" 100 20 3 9000 500 4 5 6 77 88"), 138.0);
+        assert!(busy_seconds() > 0.0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use benches::measure::cpu_seconds;
+use benches::measure::{busy_seconds, cpu_seconds};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -65,6 +65,8 @@ pub struct Outcome {
     pub seconds: f64,
     pub server_cpu: f64,
     pub load_cpu: f64,
+    /// The same of everything else on this machine.
+    pub others_cpu: f64,
     /// From the write at the publisher to the last byte at a subscriber, milliseconds.
     pub p50_ms: f64,
     pub p99_ms: f64,
@@ -177,6 +179,7 @@ impl Load {
             seconds: (to.at - from.at).as_secs_f64(),
             server_cpu: to.server_cpu - from.server_cpu,
             load_cpu: to.load_cpu - from.load_cpu,
+            others_cpu: ((to.busy - to.server_cpu - to.load_cpu) - (from.busy - from.server_cpu - from.load_cpu)).max(0.0),
             p50_ms,
             p99_ms,
             max_ms,
@@ -196,12 +199,13 @@ struct Look {
     bytes: u64,
     server_cpu: f64,
     load_cpu: f64,
+    busy: f64,
 }
 
 impl Look {
     fn at(pid: u32, counts: &Counts) -> Self {
         let state = counts.state();
         let (server_cpu, load_cpu) = (cpu_seconds(pid, ""), cpu_seconds(std::process::id(), ""));
-        Self { at: Instant::now(), records: state.records, bytes: state.bytes, server_cpu, load_cpu }
+        Self { at: Instant::now(), records: state.records, bytes: state.bytes, server_cpu, load_cpu, busy: busy_seconds() }
     }
 }

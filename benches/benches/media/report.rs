@@ -8,6 +8,8 @@ use crate::load::Outcome;
 
 /// Over this the load's own core, and not the server, may be what limits.
 const LOAD_CORE_MAX: f64 = 0.8;
+/// More than this at work besides, and latencies say how busy the machine was.
+const OTHERS_CORES_MAX: f64 = 0.2;
 
 /// What a minimal quinn forwarder took on another machine of this kind: CPU seconds per gigabyte, or microseconds per record where records are
 /// small. A floor far above these is no floor.
@@ -52,6 +54,7 @@ impl Row {
             ("handler_core", handler(|it| it.server_cpu / it.seconds).median()),
             ("floor_core", base(|it| it.server_cpu / it.seconds).median()),
             ("load_core", load_core),
+            ("others_cores", base(|it| it.others_cpu / it.seconds).max().max(handler(|it| it.others_cpu / it.seconds).max())),
             ("records_per_s", handler(|it| it.records as f64 / it.seconds).median()),
             ("load_late_ms", handler(|it| it.late_ms).max().max(base(|it| it.late_ms).max())),
             ("floor_idle_kb", idle.base),
@@ -82,9 +85,15 @@ impl Row {
     pub fn text(&self) -> String {
         let value = |name: &str| self.value(name);
         let reference = REFERENCES.iter().find(|(name, _)| *name == self.name).map_or("", |(_, reference)| reference);
-        let mark = if value("load_core") > LOAD_CORE_MAX { "  LOAD IS THE BOTTLENECK" } else { "" };
+        let mut marks = String::new();
+        if value("load_core") > LOAD_CORE_MAX {
+            marks += "  LOAD IS THE BOTTLENECK";
+        }
+        if value("others_cores") > OTHERS_CORES_MAX {
+            marks += &format!("  OTHER PROGRAMS TOOK {:.1} CORES: LATENCIES ARE THEIRS", value("others_cores"));
+        }
         format!(
-            "{:<4} {:>7.2} {:>13} {:>8.1} {:>8.1} {:>8.2} {:>8.2} {:>10} {:>13} {:>15} {:>6.0} % {:>5.0} %{mark}",
+            "{:<4} {:>7.2} {:>13} {:>8.1} {:>8.1} {:>8.2} {:>8.2} {:>10} {:>13} {:>15} {:>6.0} % {:>5.0} %{marks}",
             self.name,
             value("ratio"),
             format!("{:.2}-{:.2}", value("ratio_min"), value("ratio_max")),
