@@ -73,7 +73,8 @@ impl Latency {
 pub struct Latencies(Arc<Mutex<Vec<u32>>>);
 
 impl Latencies {
-    fn note(&self, micros: u64) {
+    /// Notes one.
+    pub fn note(&self, micros: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(u32::try_from(micros).unwrap_or(u32::MAX));
     }
 

@@ -23,7 +23,7 @@ use crate::{eventually, within};
 
 mod figures;
 
-pub use figures::Figures;
+pub use figures::{Figures, metric};
 
 /// What DESIGN and the bars promise for every refusal.
 pub const REFUSAL_LIMIT: Duration = Duration::from_secs(1);

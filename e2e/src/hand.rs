@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use common::quic::TransportLimits;
 use common_core::{Code, ParticipantId, StreamId};
-use proto::v1::{self, client_message, media_client_message, server_message};
+use proto::v1::{self, client_message, media_client_message, media_server_message, server_message};
 use web_transport_quinn::{SessionError, WebTransportError, quinn};
 
 use crate::api::Invitation;
@@ -53,7 +53,10 @@ impl Hand {
             server_message::Body::Join(welcome) => welcome,
             other => bail!("instead of a JoinResponse came {other:?}"),
         };
-        let info = welcome.media_server.context("the JoinResponse names no media server")?;
+        let mut info = welcome.media_server.context("the JoinResponse names no media server")?;
+        if let Some(url) = &invitation.media_url_instead {
+            info.media_handler_url.clone_from(url);
+        }
         Ok((signaling, ParticipantId::from_str(&welcome.participant_id)?, info))
     }
 
@@ -71,6 +74,12 @@ impl Hand {
     /// Says something on the control stream.
     pub async fn say(&mut self, body: media_client_message::Body) -> anyhow::Result<()> {
         wire::send(&mut self.control.0, &v1::MediaClientMessage { version: proto::VERSION, body: Some(body) }).await
+    }
+
+    /// What the handler says next on the control stream. Dropped before it is done, it may have read half a message.
+    pub async fn hear(&mut self) -> anyhow::Result<media_server_message::Body> {
+        let message: v1::MediaServerMessage = wire::receive(&mut self.control.1).await?;
+        message.body.context("a message without a body")
     }
 
     /// Sends `bytes` on a stream of their own, and ends it.

@@ -66,7 +66,7 @@ pub(super) async fn metrics(api: &Api) -> anyhow::Result<String> {
 }
 
 /// The sum over all lines of a metric that have these labels.
-pub(super) fn metric(text: &str, name: &str, labels: &[&str]) -> f64 {
+pub fn metric(text: &str, name: &str, labels: &[&str]) -> f64 {
     let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     let chosen = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
     chosen.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

@@ -19,6 +19,7 @@ mod doors;
 mod floods;
 mod forged;
 mod frames;
+mod groups;
 mod grpc;
 mod handshakes;
 mod http3;

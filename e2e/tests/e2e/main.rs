@@ -2,6 +2,7 @@
 
 mod churn;
 mod clip;
+mod cut_through;
 mod description;
 mod dev;
 mod front_desk;

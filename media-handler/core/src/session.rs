@@ -100,7 +100,7 @@ pub struct Session {
     pub(crate) due_at: Moment,
     /// When a group stream was reset last.
     pub(crate) reset_at: Moment,
-    /// What its QUIC may take for such resets without anybody reading: at most what it had of them.
+    /// What its QUIC may take for such resets without anybody reading: what it had of them, and a little.
     pub(crate) echo_bytes: u64,
     /// Memory that its blocked cursors' lag takes, in sum.
     pub(crate) lag: u64,

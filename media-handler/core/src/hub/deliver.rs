@@ -72,6 +72,9 @@ impl Batch {
     }
 }
 
+/// Room that a reset may give back besides what the group had taken: headers of streams, control messages, and credit that the
+/// subscriber's QUIC had withheld so far.
+const ECHO_SLACK: u64 = 16 * 1024;
 /// How far sound may go over a subscriber's cap, so that pictures do not hold it up.
 const SOUND_AHEAD: Duration = Duration::from_secs(1);
 /// Group numbers of the hub that a stream's priority can tell apart: 2²¹, far more than are ever under way at once.
@@ -332,7 +335,7 @@ impl Hub {
             session.due_at = now;
             if cursor.slot.is_some() {
                 session.reset_at = now;
-                session.echo_bytes += cursor.taken;
+                session.echo_bytes += cursor.taken + ECHO_SLACK;
             }
             if subscription.following == Following::Group(cursor.group) && !subscription.is_audio {
                 subscription.following = Following::Waiting;
