@@ -88,7 +88,7 @@ mod tests {
         let absurd = told(LimitsConfig { telemetry_interval: Duration::ZERO, max_sessions: 9, ..LimitsConfig::default() });
         assert!(absurd.contains("limits.telemetry_interval_ms = 0: must be from"), "{absurd}");
         assert!(absurd.contains("limits.max_sessions: must be at least limits.max_participants"), "{absurd}");
-        let crowd = Config { forwarding: ForwardingConfig { workers: 257 }, ..Config::default() };
+        let crowd = Config { forwarding: ForwardingConfig { workers: 257, ..ForwardingConfig::default() }, ..Config::default() };
         assert!(crowd.validate().expect_err("too many").to_string().contains("forwarding.workers = 257: must be from 0 to 256"));
         assert!(Config::default().validate().is_ok());
     }

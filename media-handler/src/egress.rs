@@ -14,9 +14,9 @@ use common::gate::Yielded;
 use common_core::{Code, Moment};
 use media_handler_core::hub::{Batch, Outcome};
 use media_handler_core::{End, Key};
-use tokio::time::Sleep;
 use web_transport_quinn::{SendStream, Session, SessionError};
 
+use crate::event_loop::{EventLoop, Share, Timer, with_drivers};
 use crate::handler::Handler;
 use crate::path::{WINDOW_INTERVAL, send_window};
 
@@ -48,7 +48,10 @@ pub(crate) struct Egress {
     batch: Batch,
     streams: Vec<GroupStream>,
     wakes: Vec<Waker>,
-    timer: Option<(Moment, Pin<Box<Sleep>>)>,
+    events: EventLoop,
+    /// What it has of the loop's deliveries.
+    share: Share,
+    timer: Option<(Moment, Timer)>,
     /// Waits at the gate, after a freeze of this process.
     passage: Option<Passage>,
     /// When QUIC's send window was fitted to the path last.
@@ -62,8 +65,10 @@ pub(crate) struct Egress {
 }
 
 impl Egress {
-    pub fn new(handler: Arc<Handler>, key: Key<media_handler_core::Session>, session: Session) -> Self {
+    pub fn new(handler: Arc<Handler>, events: EventLoop, key: Key<media_handler_core::Session>, session: Session) -> Self {
         Self {
+            events,
+            share: Share::default(),
             handler,
             key,
             session,
@@ -80,8 +85,7 @@ impl Egress {
     }
 
     /// Keeps QUIC's buffer short, so that lateness is seen by the hub, which can act upon it.
-    fn fit_window(&mut self) {
-        let now = self.handler.now();
+    fn fit_window(&mut self, now: Moment) {
         if self.fitted_at.is_none_or(|at| now.since(at) >= WINDOW_INTERVAL) {
             self.fitted_at = Some(now);
             let connection: &quinn::Connection = &self.session;
@@ -151,21 +155,82 @@ impl Egress {
 
     /// Whether the deadline has come; if not, the task is woken then.
     fn is_due(&mut self, deadline: Option<Moment>, context: &mut Context<'_>) -> bool {
-        let Some(at) = deadline else {
-            self.timer = None;
-            return false;
-        };
-        let instant = self.handler.clock.instant(at);
-        let (known, sleep) = self.timer.get_or_insert_with(|| (at, Box::pin(tokio::time::sleep_until(instant))));
-        if *known != at {
-            *known = at;
-            sleep.as_mut().reset(instant);
+        // A timer that nobody needs any more fires once, and then rests.
+        let Some(at) = deadline else { return false };
+        let instant = self.handler.clock.instant(at).into_std();
+        match &mut self.timer {
+            Some((known, timer)) if *known != at => {
+                *known = at;
+                timer.put_off(instant);
+            }
+            Some(_) => {}
+            None => self.timer = Some((at, self.events.timer(instant))),
         }
-        let is_due = sleep.as_mut().poll(context).is_ready();
+        let is_due = self.timer.as_ref().is_some_and(|(_, timer)| timer.is_due(context));
         if is_due {
             self.timer = None;
         }
         is_due
+    }
+
+    /// Delivers what can be delivered now. See [`Future::poll`].
+    fn run(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.may_pass(context) {
+            return Poll::Pending;
+        }
+        let mut now = self.handler.now();
+        self.fit_window(now);
+        let mut again = true;
+        for _ in 0..STEPS_MAX {
+            let (key, batch) = (self.key, &mut self.batch);
+            self.handler.with_wakes(&mut self.wakes, |hub| hub.step(key, now, batch, context.waker(), again));
+            again = false;
+            self.events.count(&mut self.share, self.batch.records, now);
+            if self.batch.is_empty() {
+                if self.look_at.is_some_and(|at| at <= now) {
+                    self.drop_late(now);
+                }
+                let deadline = self.batch.deadline.into_iter().chain(self.look_at).min();
+                again = self.is_due(deadline, context);
+                if again {
+                    now = self.handler.now();
+                    continue;
+                }
+                return Poll::Pending;
+            }
+            for index in 0..self.batch.endings.len() {
+                let (slot, end) = self.batch.endings[index];
+                self.end(slot, end);
+            }
+            self.write(context);
+        }
+        // More to do, but others first.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) {
+        let Batch { writes, chunks, .. } = &mut self.batch;
+        for write in writes.iter_mut() {
+            if self.streams.len() <= write.slot {
+                self.streams.resize_with(write.slot + 1, || GroupStream::Absent);
+            }
+            let stream = &mut self.streams[write.slot];
+            write.outcome = match open(stream, &self.session, write.priority, write.budget, context) {
+                Ok(stream) => poll_write(stream, &mut chunks[write.chunks.clone()], context),
+                Err(outcome) => outcome,
+            };
+        }
+        // A new stream's first bytes wait for the path as well: then no stream is what is lacking.
+        if writes.iter().any(|write| matches!(write.outcome, Outcome::Written(_))) {
+            self.is_path_blocked = false;
+        }
+        self.is_path_blocked |= writes.iter().any(|write| write.outcome == Outcome::Blocked);
+        if self.is_path_blocked {
+            for write in writes.iter_mut().filter(|write| write.outcome == Outcome::Opening) {
+                write.outcome = Outcome::Blocked;
+            }
+        }
     }
 }
 
@@ -174,55 +239,7 @@ impl Future for Egress {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if !this.may_pass(context) {
-            return Poll::Pending;
-        }
-        this.fit_window();
-        let mut again = true;
-        for _ in 0..STEPS_MAX {
-            let (key, now, batch) = (this.key, this.handler.now(), &mut this.batch);
-            this.handler.with_wakes(&mut this.wakes, |hub| hub.step(key, now, batch, context.waker(), again));
-            again = false;
-            if this.batch.is_empty() {
-                if this.look_at.is_some_and(|at| at <= now) {
-                    this.drop_late(now);
-                }
-                let deadline = this.batch.deadline.into_iter().chain(this.look_at).min();
-                again = this.is_due(deadline, context);
-                if again {
-                    continue;
-                }
-                return Poll::Pending;
-            }
-            for index in 0..this.batch.endings.len() {
-                let (slot, end) = this.batch.endings[index];
-                this.end(slot, end);
-            }
-            let Batch { writes, chunks, .. } = &mut this.batch;
-            for write in writes.iter_mut() {
-                if this.streams.len() <= write.slot {
-                    this.streams.resize_with(write.slot + 1, || GroupStream::Absent);
-                }
-                let stream = &mut this.streams[write.slot];
-                write.outcome = match open(stream, &this.session, write.priority, write.budget, context) {
-                    Ok(stream) => poll_write(stream, &mut chunks[write.chunks.clone()], context),
-                    Err(outcome) => outcome,
-                };
-            }
-            // A new stream's first bytes wait for the path as well: then no stream is what is lacking.
-            if writes.iter().any(|write| matches!(write.outcome, Outcome::Written(_))) {
-                this.is_path_blocked = false;
-            }
-            this.is_path_blocked |= writes.iter().any(|write| write.outcome == Outcome::Blocked);
-            if this.is_path_blocked {
-                for write in writes.iter_mut().filter(|write| write.outcome == Outcome::Opening) {
-                    write.outcome = Outcome::Blocked;
-                }
-            }
-        }
-        // More to do, but others first.
-        context.waker().wake_by_ref();
-        Poll::Pending
+        with_drivers(|| this.run(context))
     }
 }
 

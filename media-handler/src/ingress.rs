@@ -45,6 +45,7 @@ pub(crate) async fn serve(visitor: Arc<Visitor>, mut stream: RecvStream, reply: 
         (FRAME_VERSION, reply) => {
             let first = Bytes::copy_from_slice(&first);
             if visitor.greeted().await {
+                visitor.publishes();
                 Reader::new(visitor, stream).run(first).await;
             }
             drop(reply);

@@ -9,6 +9,7 @@
 pub mod config;
 mod control;
 mod egress;
+mod event_loop;
 mod grpc;
 mod handler;
 mod ingress;
@@ -127,8 +128,15 @@ pub async fn start(
 
     let origins = OriginPolicy::from_list(&config.public.origins);
     let keeper = DoorKeeper::new(config.limits.door);
-    let service =
-        worker::Service { handler: handler.clone(), server_config, origins, keeper, parts: parts.clone(), accepting: accepting.clone() };
+    let service = worker::Service {
+        handler: handler.clone(),
+        server_config,
+        origins,
+        keeper,
+        parts: parts.clone(),
+        ticks: config.forwarding.ticks.into(),
+        accepting: accepting.clone(),
+    };
     let workers = Workers::start(port, service).await.map_err(|source| StartError::Bind { address: config.public.bind, source })?;
     let (keeping, kept_until) = (handler.clone(), stop.clone());
     tasks.spawn(panics::restarted("upkeep", stop.clone(), move || upkeep::run(keeping.clone(), kept_until.clone())));

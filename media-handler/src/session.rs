@@ -14,6 +14,7 @@ use web_transport_quinn::Session;
 
 use crate::control::{ControlStream, Ending, Speaker};
 use crate::egress::Egress;
+use crate::event_loop::{Driver, EventLoop, driver_of};
 use crate::handler::{Handler, Incoming, refused};
 use crate::ingress;
 use crate::panics::EndsSession;
@@ -48,7 +49,10 @@ struct Held {
 pub(crate) struct Visitor {
     pub handler: Arc<Handler>,
     pub key: Key<media_handler_core::Session>,
+    pub events: EventLoop,
     session: Session,
+    /// What drives its connection; known from the hello on.
+    driver: OnceLock<Arc<Driver>>,
     said_hello: watch::Sender<bool>,
     ended: CancellationToken,
     /// A reason to close that a stream's task found.
@@ -110,6 +114,13 @@ impl Visitor {
     /// Resolves when the session is over.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// It publishes: what comes from it is for others, and waits for nothing.
+    pub fn publishes(&self) {
+        if let Some(driver) = self.driver.get() {
+            driver.set_patient(false);
+        }
     }
 
     pub fn close(&self, code: Code, reason: &'static str) {
@@ -189,7 +200,7 @@ impl Drop for Departure {
 }
 
 /// Serves a session until it is over.
-pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
+pub(crate) async fn serve(handler: Arc<Handler>, events: EventLoop, accepted: Accepted) {
     // The ticket is held until the session is over.
     let Accepted { session, remote, ticket: _ticket } = accepted;
     let Some(place) = handler.waiting.enter(remote.ip()) else {
@@ -203,7 +214,9 @@ pub(crate) async fn serve(handler: Arc<Handler>, accepted: Accepted) {
     let visitor = Arc::new(Visitor {
         handler: handler.clone(),
         key,
+        events,
         session: session.clone(),
+        driver: OnceLock::new(),
         said_hello: watch::Sender::new(false),
         ended: CancellationToken::new(),
         closing: watch::Sender::new(None),
@@ -299,7 +312,11 @@ async fn talk(visitor: &Arc<Visitor>, place: Place, mut controls: mpsc::Receiver
         }
     };
     drop(place);
-    transport::grow(&visitor.session);
+    if let Some(driver) = driver_of(|| transport::grow(&visitor.session)) {
+        // Until it publishes.
+        driver.set_patient(true);
+        let _ = visitor.driver.set(driver);
+    }
     // It is set once, here.
     let _ = visitor.incoming.set(visitor.handler.incoming(address));
     visitor.said_hello.send_replace(true);
@@ -314,7 +331,7 @@ async fn talk(visitor: &Arc<Visitor>, place: Place, mut controls: mpsc::Receiver
 /// Begins to deliver, with the hello and not after the welcome: a client that does not read that must lag behind like any other.
 /// Ends when the handle is dropped.
 pub(crate) fn deliver(visitor: &Arc<Visitor>) -> AbortOnDropHandle<()> {
-    let egress = Egress::new(visitor.handler.clone(), visitor.key, visitor.session.clone());
+    let egress = Egress::new(visitor.handler.clone(), visitor.events.clone(), visitor.key, visitor.session.clone());
     let guard = EndsSession { task: "egress", visitor: visitor.clone() };
     AbortOnDropHandle::new(visitor.handler.tasks.spawn(async move {
         let _guard = guard;

@@ -20,12 +20,14 @@ use common::quic::Port;
 use common::vitals::Counted;
 use common::webtransport::{Listener, OriginPolicy};
 use common_core::Moment;
+use media_handler_core::ticks::Ticks;
 use metrics::{counter, gauge};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::event_loop::EventLoop;
 use crate::handler::Handler;
 use crate::session;
 
@@ -49,6 +51,8 @@ pub(crate) struct Service {
     /// One door: what strangers may cost, they may cost all workers together.
     pub keeper: DoorKeeper,
     pub parts: Parts,
+    /// Whether each reads its socket on ticks.
+    pub ticks: Ticks,
     /// Until it is cancelled newcomers are let in.
     pub accepting: CancellationToken,
 }
@@ -168,11 +172,12 @@ impl Worker {
     fn run(self, socket: UdpSocket, config: quinn::EndpointConfig, stands: oneshot::Sender<io::Result<()>>) {
         let started = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
             let entered = runtime.enter();
-            let endpoint = endpoint(socket, config, self.service.server_config.clone())?;
+            let events = EventLoop::new();
+            let endpoint = endpoint(&events, socket, config, self.service.server_config.clone())?;
             drop(entered);
-            Ok((runtime, endpoint))
+            Ok((runtime, events, endpoint))
         });
-        let (runtime, endpoint) = match started {
+        let (runtime, events, endpoint) = match started {
             Ok(started) => started,
             Err(error) => {
                 // Who started this has given up if nobody listens.
@@ -181,25 +186,25 @@ impl Worker {
             }
         };
         let (parts, end) = (self.service.parts.clone(), self.end.clone());
-        runtime.block_on(parts.watch("a media worker", end, self.serve(endpoint, stands)));
+        runtime.block_on(parts.watch("a media worker", end, self.serve(events, endpoint, stands)));
         // Tasks that are left are dropped; what they had begun on other threads is not waited for.
         runtime.shutdown_background();
     }
 
-    async fn serve(self, endpoint: quinn::Endpoint, stands: oneshot::Sender<io::Result<()>>) {
+    async fn serve(self, events: EventLoop, endpoint: quinn::Endpoint, stands: oneshot::Sender<io::Result<()>>) {
         let _counted = Counted::this_runtime();
-        let Self { index, service: Service { handler, origins, keeper, parts, accepting, .. }, seen, mailbox, end } = self;
+        let Self { index, service: Service { handler, origins, keeper, parts, accepting, ticks, .. }, seen, mailbox, end } = self;
         if let Some(mailbox) = mailbox {
             mailbox.settle();
             tokio::spawn(async move { mailbox.deliver().await });
         }
         let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, keeper, door: "media" };
-        let (serving, place) = (handler.clone(), seen.clone());
+        let (serving, place, within) = (handler.clone(), seen.clone(), events.clone());
         let accepts = listener.accept(accepting.clone(), handler.tasks.clone(), move |accepted| {
-            let (handler, place) = (serving.clone(), Place::taken(place.clone()));
+            let (handler, events, place) = (serving.clone(), within.clone(), Place::taken(place.clone()));
             async move {
                 let _place = place;
-                session::serve(handler, accepted).await;
+                session::serve(handler, events, accepted).await;
             }
         });
         handler.tasks.spawn(parts.watch("the media listener", accepting, accepts));
@@ -207,6 +212,7 @@ impl Worker {
         let _ = stands.send(Ok(()));
         tokio::select! {
             () = beat(index, &handler, &seen) => {}
+            () = events.decide(index, ticks) => {}
             () = end.cancelled() => {}
         }
         endpoint.close(quinn::VarInt::from_u32(0), b"");
@@ -216,8 +222,13 @@ impl Worker {
 
 /// The QUIC endpoint of a worker, within its runtime: the one place that says through what a worker reads and writes its socket, keeps its timers and
 /// runs quinn's tasks.
-fn endpoint(socket: UdpSocket, config: quinn::EndpointConfig, server_config: quinn::ServerConfig) -> io::Result<quinn::Endpoint> {
-    let runtime: Arc<dyn quinn::Runtime> = Arc::new(quinn::TokioRuntime);
+fn endpoint(
+    events: &EventLoop,
+    socket: UdpSocket,
+    config: quinn::EndpointConfig,
+    server_config: quinn::ServerConfig,
+) -> io::Result<quinn::Endpoint> {
+    let runtime: Arc<dyn quinn::Runtime> = Arc::new(events.clone());
     let socket = runtime.wrap_udp_socket(socket)?;
     quinn::Endpoint::new_with_abstract_socket(config, Some(server_config), socket, runtime)
 }

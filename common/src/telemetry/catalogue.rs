@@ -119,6 +119,19 @@ pub const METRICS: &[Metric] = &[
     ("dark_tower_controller_withdrawals_waiting", MetricKind::Gauge, "", "Things to take back at handlers which were not reached yet"),
     ("dark_tower_controller_withdrawals_dropped_total", MetricKind::Counter, "", "Such things that were given up"),
     (
+        "dark_tower_media_tick_changes_total",
+        MetricKind::Counter,
+        "reason",
+        "Changes between reading a worker's socket at once and on ticks, by the reason of the new way",
+    ),
+    (
+        "dark_tower_media_tick_reason",
+        MetricKind::Gauge,
+        "worker, reason",
+        "1 for the reason why a worker ticks (busy, always) or does not (idle, sparse, never)",
+    ),
+    ("dark_tower_media_tick_seconds", MetricKind::Gauge, "worker", "Time between two reads of a worker's socket; 0: it is read at once"),
+    (
         "dark_tower_media_worker_busy_milliseconds_total",
         MetricKind::Counter,
         "worker",

@@ -213,6 +213,17 @@ impl Group {
 
     /// Moves `position` on by `bytes` that were handed over; how many records became whole by that.
     pub fn advance(&self, position: &mut Position, mut bytes: usize) -> u64 {
+        // The usual case: the newest record was due alone, and was taken whole.
+        if position.record + 1 == self.end()
+            && position.chunk == 0
+            && position.offset == 0
+            && let Some(record) = self.records.back()
+            && record.is_whole()
+            && record.byte_start + bytes as u64 == self.bytes
+        {
+            *position = Position { record: self.end(), chunk: 0, offset: 0 };
+            return 1;
+        }
         let mut whole = 0;
         while let Some(record) = self.record(position.record) {
             let record_end = self.record(position.record + 1).map_or_else(|| self.chunk_end(), |next| next.chunk_start);

@@ -18,6 +18,7 @@ mod pace;
 mod session;
 mod source;
 mod subscription;
+pub mod ticks;
 
 pub use arena::Key;
 pub use fate::{Fate, Fates};

@@ -133,6 +133,11 @@ impl Session {
         are_any
     }
 
+    /// Whether nothing is due: no bytes, no stream to end, nothing that waits for a path or a time.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.ready.is_empty() && self.blocked.is_empty() && self.ending.is_empty()
+    }
+
     /// Whether it is to be closed, or is.
     pub(crate) fn is_closing(&self) -> bool {
         self.close.is_some()

@@ -4,6 +4,7 @@ use std::thread::available_parallelism;
 
 use common::config::{Checks, Validate};
 use common::quic::WORKERS_MAX;
+use media_handler_core::ticks::Ticks;
 use serde::Deserialize;
 
 /// What the machine gives to forwarding.
@@ -12,6 +13,31 @@ use serde::Deserialize;
 pub struct ForwardingConfig {
     /// Threads that serve media sessions, each with sessions of its own. 0: one for each core that the process may use.
     pub workers: u16,
+    /// Whether a worker reads its socket on ticks.
+    pub ticks: TicksConfig,
+}
+
+/// Whether records of several publishers wait a few milliseconds for each other, so that a subscriber is visited once for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TicksConfig {
+    /// While a worker is busy and its visits would carry more; see `media_handler_core::ticks`.
+    #[default]
+    Auto,
+    /// Always: for measuring.
+    Always,
+    /// Never: the least latency, at any cost.
+    Never,
+}
+
+impl From<TicksConfig> for Ticks {
+    fn from(config: TicksConfig) -> Self {
+        match config {
+            TicksConfig::Auto => Ticks::automatic(),
+            TicksConfig::Always => Ticks::fixed(true),
+            TicksConfig::Never => Ticks::fixed(false),
+        }
+    }
 }
 
 impl ForwardingConfig {

@@ -60,9 +60,11 @@ pub struct Batch {
     pub chunks: Vec<Bytes>,
     /// When to step again if nothing else happens before.
     pub deadline: Option<Moment>,
+    /// Records that became whole by the writes that this step learned of.
+    pub records: u64,
     /// Bytes that this step may still plan before the subscriber's cap: of pictures, of sound.
     room: [u64; 2],
-    order: Vec<Key<Subscription>>,
+    order: Vec<(Reverse<Urgency>, u32, Key<Subscription>)>,
 }
 
 impl Batch {
@@ -71,6 +73,9 @@ impl Batch {
         self.writes.is_empty() && self.endings.is_empty()
     }
 }
+
+/// Whether it is sound, the subscriber's priority, which group of the hub is its newest.
+type Urgency = (bool, u32, u64);
 
 /// Room that a reset may give back besides what the group had taken: headers of streams, control messages, and credit that the
 /// subscriber's QUIC had withheld so far.
@@ -86,8 +91,10 @@ impl Hub {
     /// Learns the outcomes of `batch`'s writes and plans the next. `waker` is woken when there is more to do. `again`:
     /// what was blocked is tried again, as the first step of each run of the task does.
     pub fn step(&mut self, key: Key<Session>, now: Moment, batch: &mut Batch, waker: &Waker, again: bool) {
-        self.learn(key, now, batch);
-        self.shed(key, now);
+        batch.records = self.learn(key, now, batch);
+        if self.sessions.get(key).is_some_and(|session| session.lag > self.limits.lag_bytes_max) {
+            self.shed(key, now);
+        }
         batch.writes.clear();
         batch.chunks.clear();
         batch.endings.clear();
@@ -97,6 +104,10 @@ impl Hub {
         if session.delivery_waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             session.delivery_waker = Some(waker.clone());
         }
+        // So it is after most writes: all that there was has been taken.
+        if session.is_at_rest() {
+            return;
+        }
         // The shell ends streams before it writes, so their slots can be taken at once.
         let is_freed = session.free_slots(&mut batch.endings);
         if again || (is_freed && session.is_starved) {
@@ -104,12 +115,18 @@ impl Hub {
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
         batch.room = session.sending.map_or([u64::MAX; 2], |sending| [Duration::ZERO, SOUND_AHEAD].map(|more| sending.room(now, more)));
-        std::mem::swap(&mut session.ready, &mut batch.order);
-        if batch.order.len() > 1 {
-            batch.order.sort_by_key(|subscription| Reverse(self.urgency(*subscription)));
+        let mut ready = std::mem::take(&mut session.ready);
+        // Where two are as urgent, the one that was ready first.
+        batch
+            .order
+            .extend((0..).zip(ready.drain(..)).map(|(place, subscription)| (Reverse(self.urgency(subscription)), place, subscription)));
+        batch.order.sort_unstable();
+        // Its memory is used again.
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.ready = ready;
         }
         for index in 0..batch.order.len() {
-            let subscription = batch.order[index];
+            let (_, _, subscription) = batch.order[index];
             if batch.writes.len() < self.limits.writes_max {
                 self.plan(key, subscription, now, batch);
             } else if let Some(session) = self.sessions.get_mut(key) {
@@ -157,11 +174,12 @@ impl Hub {
         session.blocked = blocked;
     }
 
-    /// Takes the outcomes in.
-    fn learn(&mut self, key: Key<Session>, now: Moment, batch: &Batch) {
+    /// Takes the outcomes in; how many records became whole.
+    fn learn(&mut self, key: Key<Session>, now: Moment, batch: &Batch) -> u64 {
+        let mut records = 0;
         for write in &batch.writes {
             let Self { sources, subscriptions, sessions, limits, .. } = self;
-            let Some(session) = sessions.get_mut(key) else { return };
+            let Some(session) = sessions.get_mut(key) else { break };
             // It may have moved to a newer session while the shell wrote.
             let Some(subscription) = subscriptions.get_mut(write.subscription).filter(|state| state.session == Some(key)) else { continue };
             let Some(source) = sources.get_mut(subscription.source) else { continue };
@@ -184,8 +202,9 @@ impl Hub {
                     let Some(group) = source.group(write.group) else { continue };
                     let whole = group.advance(&mut cursor.position, bytes);
                     subscription.fates.add(Fate::Delivered, whole);
+                    records += whole;
                     let goes_on = group.has_bytes(&cursor.position) || (group.closed && cursor.position.record == group.end());
-                    if !is_behind(subscription, source) {
+                    if subscription.burst_until.is_some() && !is_behind(subscription, source) {
                         subscription.burst_until = None;
                     }
                     if goes_on && !std::mem::replace(&mut subscription.is_ready, true) {
@@ -234,10 +253,11 @@ impl Hub {
                 }
             }
         }
+        records
     }
 
     /// Sound first, then by the subscriber's priority, then the newest group.
-    fn urgency(&self, key: Key<Subscription>) -> (bool, u32, u64) {
+    fn urgency(&self, key: Key<Subscription>) -> Urgency {
         let Some(subscription) = self.subscriptions.get(key) else { return (false, 0, 0) };
         let newest = self.sources.get(subscription.source).and_then(|source| source.groups.back());
         (subscription.is_audio, subscription.options.priority, newest.map_or(0, |group| group.ordinal))
@@ -362,7 +382,7 @@ impl Hub {
 
     /// When something blocked becomes late, or the whole session is taken for stalled.
     fn deadline(&self, key: Key<Session>, now: Moment) -> Option<Moment> {
-        let session = self.sessions.get(key).filter(|session| !session.is_closing())?;
+        let session = self.sessions.get(key).filter(|session| !session.is_closing() && !session.blocked.is_empty())?;
         let blocked = session.blocked.iter().filter_map(|key| self.subscriptions.get(*key));
         let late = blocked.clone().flat_map(|subscription| {
             let source = self.sources.get(subscription.source);

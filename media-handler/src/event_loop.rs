@@ -1,0 +1,77 @@
+//! One worker's event loop under QUIC: when its socket is read, when timers fire, in which order connections are visited.
+//!
+//! In: datagrams, deadlines, what the worker's tasks write. Out: fewer visits. A busy worker reads its socket on ticks, so that a
+//! subscriber's connection is visited once for all that came meanwhile, acknowledgements and records of several publishers alike; an idle one
+//! reads at once. Whether to tick is decided in `media_handler_core::ticks`. The socket is read before timers fire, or what waits in
+//! it would look lost. All of it belongs to one thread with a current-thread runtime; other threads may wake its tasks.
+
+mod drivers;
+mod load;
+mod socket;
+mod timers;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use quinn::{AsyncTimer, AsyncUdpSocket, Runtime};
+
+use drivers::Deferred;
+pub(crate) use drivers::{Driver, driver_of, with_drivers};
+use load::Deliveries;
+pub(crate) use load::Share;
+use socket::Socket;
+pub(crate) use timers::Timer;
+use timers::Timers;
+
+/// The loop of one worker; clones are the same loop.
+#[derive(Clone, Debug)]
+pub(crate) struct EventLoop(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    timers: Arc<Timers>,
+    deferred: Arc<Deferred>,
+    /// Microseconds between reads of the socket; 0: it is read at once.
+    tick_micros: AtomicU64,
+    deliveries: Deliveries,
+}
+
+impl EventLoop {
+    /// Needs the runtime of the thread that it is for.
+    pub fn new() -> Self {
+        let deferred = Deferred::new();
+        tokio::spawn(drivers::run_deferred(deferred.clone()));
+        Self(Arc::new(Shared { timers: Timers::new(), deferred, tick_micros: AtomicU64::new(0), deliveries: Deliveries::default() }))
+    }
+
+    /// How long the socket rests between reads from now on; zero: it is read at once.
+    pub fn set_tick(&self, tick: std::time::Duration) {
+        self.0.tick_micros.store(u64::try_from(tick.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.deferred.set_active(!tick.is_zero());
+        // Whoever waits for readability has to look anew.
+        self.0.timers.wake_reader();
+    }
+
+    /// A timer that fires after the socket was read.
+    pub fn timer(&self, at: Instant) -> Timer {
+        self.0.timers.timer(at)
+    }
+}
+
+impl Runtime for EventLoop {
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        Box::pin(self.timer(at))
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        drivers::spawn(future, self.0.deferred.clone());
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Ok(Arc::new(Socket::new(socket, self.0.clone())?))
+    }
+}
