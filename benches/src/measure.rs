@@ -64,11 +64,12 @@ impl Rounds {
         self.0.push(value);
     }
 
-    /// The middle one, of an even number the upper; not a number of none.
+    /// The middle one, of an even number the mean of the two in the middle; not a number of none.
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        f64::midpoint(at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2))
     }
 
     /// The least.
@@ -97,6 +98,7 @@ mod tests {
         let rounds: Rounds = [10.0, 12.4, 9.0, 12.6, 7.4, 10.0, 10.0].into_iter().collect();
         assert_eq!((rounds.median(), rounds.min(), rounds.max()), (10.0, 7.4, 12.6));
         assert_eq!(rounds.outliers(0.25), [3, 4]);
+        assert_eq!([1.0, 9.0, 2.0, 4.0].into_iter().collect::<Rounds>().median(), 3.0);
         assert!(Rounds::default().median().is_nan() && Rounds::default().outliers(0.25).is_empty());
     }
 
