@@ -20,7 +20,6 @@ use crate::ingress;
 use crate::panics::EndsSession;
 use crate::transport;
 use crate::waiting::Place;
-use crate::worker::at_home;
 
 /// How long a close may take to be delivered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -335,7 +334,7 @@ pub(crate) fn deliver(visitor: &Arc<Visitor>) -> AbortOnDropHandle<()> {
     let guard = EndsSession { task: "egress", visitor: visitor.clone() };
     AbortOnDropHandle::new(visitor.handler.tasks.spawn(async move {
         let _guard = guard;
-        at_home(egress).await;
+        egress.await;
     }))
 }
 

@@ -5,8 +5,6 @@
 //! decryption, what it leads to and the answer are one core's work. Never moves a session to another worker; never decides who is forwarded what:
 //! the hub is everybody's.
 
-mod home;
-
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -30,8 +28,6 @@ use tokio_util::sync::CancellationToken;
 use crate::event_loop::EventLoop;
 use crate::handler::Handler;
 use crate::session;
-
-pub(crate) use home::at_home;
 
 /// Between a worker's signs of life, with which it tells how busy it is.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -74,7 +70,7 @@ pub(crate) struct Workers {
     end: CancellationToken,
     /// Second handles of the sockets: the kernel knows a worker by its place among those that are open. One that died keeps its place, and
     /// the others their sessions.
-    places: Vec<UdpSocket>,
+    _places: Vec<UdpSocket>,
 }
 
 struct Thread {
@@ -94,7 +90,7 @@ impl Workers {
             threads: Vec::new(),
             accepting: service.accepting.clone(),
             end: CancellationToken::new(),
-            places,
+            _places: places,
         };
         let mut standing = Vec::new();
         for (index, (socket, config)) in port.sockets.into_iter().zip(configs).enumerate() {
@@ -102,8 +98,7 @@ impl Workers {
             seen.beat_at.store(service.handler.now().as_micros(), Ordering::Relaxed);
             let (stands, stood) = oneshot::channel();
             let (over, ends) = oneshot::channel();
-            let mailbox = (workers.places.len() > 1).then(Arc::<home::Mailbox>::default);
-            let worker = Worker { index, service: service.clone(), seen: seen.clone(), mailbox, end: workers.end.clone() };
+            let worker = Worker { index, service: service.clone(), seen: seen.clone(), end: workers.end.clone() };
             let thread = std::thread::Builder::new().name(format!("media-{index}"));
             let handle = thread.spawn(move || {
                 // Dropped last, whatever becomes of the rest.
@@ -162,8 +157,6 @@ struct Worker {
     index: usize,
     service: Service,
     seen: Arc<Seen>,
-    /// For wakes from other workers, if there are any.
-    mailbox: Option<Arc<home::Mailbox>>,
     end: CancellationToken,
 }
 
@@ -193,11 +186,7 @@ impl Worker {
 
     async fn serve(self, events: EventLoop, endpoint: quinn::Endpoint, stands: oneshot::Sender<io::Result<()>>) {
         let _counted = Counted::this_runtime();
-        let Self { index, service: Service { handler, origins, keeper, parts, accepting, ticks, .. }, seen, mailbox, end } = self;
-        if let Some(mailbox) = mailbox {
-            mailbox.settle();
-            tokio::spawn(async move { mailbox.deliver().await });
-        }
+        let Self { index, service: Service { handler, origins, keeper, parts, accepting, ticks, .. }, seen, end } = self;
         let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, keeper, door: "media" };
         let (serving, place, within) = (handler.clone(), seen.clone(), events.clone());
         let accepts = listener.accept(accepting.clone(), handler.tasks.clone(), move |accepted| {
