@@ -145,7 +145,7 @@ impl AsyncUdpSocket for Socket {
             for waker in due.drain(..) {
                 waker.wake();
             }
-            let until = self.shared.timers.sleep(context.waker(), (!tick.is_zero()).then_some(*next_tick));
+            let until = self.shared.timers.rest(context.waker(), (!tick.is_zero()).then_some(*next_tick));
             let Some(until) = until else { return Poll::Pending };
             if *sleeps_until != Some(until) {
                 *sleeps_until = Some(until);

@@ -99,7 +99,7 @@ impl Timers {
     }
 
     /// The reader is about to sleep, at the latest until `latest`: until when, that is. It is woken when a timer needs it sooner.
-    pub fn sleep(&self, reader: &Waker, latest: Option<Instant>) -> Option<Instant> {
+    pub fn rest(&self, reader: &Waker, latest: Option<Instant>) -> Option<Instant> {
         let mut state = self.lock();
         let next = state.queue.first().map(|(at, _)| *at);
         // A tick comes anyway, and timers wait for it.
@@ -233,19 +233,19 @@ mod tests {
     fn the_reader_is_woken_when_it_sleeps_too_long() {
         let (timers, start) = (Timers::new(), Instant::now());
         let (bell, reader) = bell();
-        assert_eq!(timers.sleep(&reader, None), None);
+        assert_eq!(timers.rest(&reader, None), None);
         let first = timers.timer(start + 2 * SECOND);
         assert_eq!(bell.rung(), 1, "it slept without end");
-        assert_eq!(timers.sleep(&reader, None), Some(start + 2 * SECOND));
+        assert_eq!(timers.rest(&reader, None), Some(start + 2 * SECOND));
         let second = timers.timer(start + 3 * SECOND);
         assert_eq!(bell.rung(), 0, "later than the first");
         second.put_off(start + SECOND);
         assert_eq!(bell.rung(), 1);
-        assert_eq!(timers.sleep(&reader, Some(start + SECOND / 2)), Some(start + SECOND / 2), "a tick");
+        assert_eq!(timers.rest(&reader, Some(start + SECOND / 2)), Some(start + SECOND / 2), "a tick");
         second.put_off(start + SECOND * 3 / 4);
         assert_eq!(bell.rung(), 0, "a tick comes anyway");
         drop((first, second));
-        assert_eq!(timers.sleep(&reader, None), None, "nothing is left of those that are gone");
+        assert_eq!(timers.rest(&reader, None), None, "nothing is left of those that are gone");
         assert_eq!(timers.lock().queue.len(), 0);
     }
 }
