@@ -91,7 +91,7 @@ instructions: ## Count the instructions of the media handler's hot path, and hol
 	REWRITE_INSTRUCTIONS=1 cargo nextest run --workspace --locked --no-capture -E 'package(hotpath)'
 
 # The media handler's own process is what is measured: built with the same profile, beside the bench.
-BENCH_MEDIA = cargo build --release --locked -p media-handler --bin media-handler && cargo bench --locked -p benches --bench media --
+BENCH_MEDIA = cargo build --release --locked --workspace --bin media-handler && cargo bench --locked --workspace --bench media --
 
 .PHONY: bench-media
 bench-media: ## CPU per delivered record of the media handler, beside a minimal forwarder (docs/performance.md); ARGS="--only W1"
