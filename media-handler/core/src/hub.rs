@@ -109,9 +109,9 @@ impl Hub {
         &self.limits
     }
 
-    /// Exchanges `wakes`, which should be empty, for those of the tasks that have something to do now.
+    /// Moves the wakers of the tasks that have something to do now to `wakes`. Both lists keep their memory: a crowd is woken with each record.
     pub fn take_wakes(&mut self, wakes: &mut Vec<Waker>) {
-        std::mem::swap(&mut self.wakes, wakes);
+        wakes.append(&mut self.wakes);
     }
 
     /// Whether something waits for the next [`tick`](Self::tick) closely: sound that may fall silent, a request held back.
