@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-/// How long a record waits for others at most, on the whole. The runtime's timers are exact to a millisecond, so that it is four and five
-/// in turn: longer ones cost little less, and people begin to feel them.
-pub const TICK: Duration = Duration::from_micros(4500);
+/// Between two reads of the socket: how long a record waits for others at most. The runtime's timers may add a millisecond.
+pub const TICK: Duration = Duration::from_millis(5);
 /// A worker that is less busy has nothing to gain: latency comes first.
 const BUSY_MIN: f64 = 0.04;
 /// Fewer visits spared than this share are not worth the wait.
