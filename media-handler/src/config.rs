@@ -12,7 +12,7 @@ use common::tls::NodeKind;
 use common_core::NodeId;
 use serde::Deserialize;
 
-pub use forwarding::ForwardingConfig;
+pub use forwarding::{ForwardingConfig, TicksConfig};
 pub use limits::LimitsConfig;
 
 /// Everything a media handler can be told.

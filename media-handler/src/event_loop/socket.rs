@@ -37,6 +37,8 @@ struct Reading {
     registered: Option<AsyncFd<Arc<UdpSocket>>>,
     /// Whether datagrams may be left from this tick.
     has_more: bool,
+    /// Whether all of this tick was read, and timers may fire.
+    is_done: bool,
     next_tick: Instant,
     sleep: Pin<Box<Sleep>>,
     sleeps_until: Option<Instant>,
@@ -56,7 +58,8 @@ impl Socket {
         let state = UdpSocketState::new((&udp).into())?;
         let now = Instant::now();
         let sleep = Box::pin(tokio::time::sleep_until(now.into()));
-        let reading = Reading { registered: None, has_more: false, next_tick: now, sleep, sleeps_until: Some(now), due: Vec::new() };
+        let reading =
+            Reading { registered: None, has_more: false, is_done: false, next_tick: now, sleep, sleeps_until: Some(now), due: Vec::new() };
         Ok(Self { udp: Arc::new(udp), state, shared, reading: Mutex::new(reading), full: Mutex::default() })
     }
 
@@ -108,6 +111,7 @@ impl Socket {
         }
         let received = self.recv(bufs, meta)?;
         reading.has_more = received == Some(BATCH_SIZE);
+        reading.is_done = !reading.has_more;
         Ok(received)
     }
 }
@@ -139,11 +143,13 @@ impl AsyncUdpSocket for Socket {
             if let Some(count) = self.try_recv(&mut reading, tick, now, context, bufs, meta)? {
                 return Poll::Ready(Ok(count));
             }
-            // The socket was read: what is overdue now is overdue.
-            let Reading { due, sleep, sleeps_until, next_tick, .. } = &mut *reading;
-            self.shared.timers.fire(now, due);
-            for waker in due.drain(..) {
-                waker.wake();
+            let Reading { due, sleep, sleeps_until, next_tick, is_done, .. } = &mut *reading;
+            // Once the socket was read, what is overdue is overdue; between ticks what is late may be lying there.
+            if tick.is_zero() || std::mem::take(is_done) {
+                self.shared.timers.fire(now, due);
+                for waker in due.drain(..) {
+                    waker.wake();
+                }
             }
             let until = self.shared.timers.rest(context.waker(), (!tick.is_zero()).then_some(*next_tick));
             let Some(until) = until else { return Poll::Pending };

@@ -46,7 +46,16 @@ async fn crowd(world: &mut World, each: usize) -> Vec<Vec<Comer>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_meeting_goes_across_all_workers() {
-    let mut world = World::with_workers(3).await;
+    go_across(World::with_workers(3).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meeting_goes_across_all_workers_on_ticks() {
+    go_across(World::on_ticks(3).await).await;
+}
+
+/// On each worker somebody publishes, and somebody on each of them gets every byte.
+async fn go_across(mut world: World) {
     let crowd = crowd(&mut world, 2).await;
     let came = crowd.iter().map(Vec::len).collect::<Vec<_>>();
     assert_eq!(world.handler.sessions_by_worker(), came);

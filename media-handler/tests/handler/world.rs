@@ -9,7 +9,7 @@ use common::quic::TransportLimits;
 use common::tls::{Certificate, ClusterAuthority, NodeKind};
 use common_core::{MeetingId, ParticipantId, StreamId};
 use media_handler::Running;
-use media_handler::config::Config;
+use media_handler::config::{Config, ForwardingConfig, TicksConfig};
 use proto::cluster::media_handler_service_client::MediaHandlerServiceClient;
 use proto::cluster::{RegisterParticipant, RouteDestination, RouteMediaCommand, TelemetryRequest};
 use proto::v1;
@@ -69,21 +69,26 @@ impl World {
     /// With `limits.NAME = VALUE` laid over the defaults.
     pub async fn with_limits(limits: &[(&str, &str)]) -> Self {
         // Whoever meets in a test meets within a worker or across two, as chance has it.
-        Self::with(2, limits).await
+        Self::with(ForwardingConfig { workers: 2, ..Default::default() }, limits).await
     }
 
     pub async fn with_workers(workers: u16) -> Self {
-        Self::with(workers, &[]).await
+        Self::with(ForwardingConfig { workers, ..Default::default() }, &[]).await
     }
 
-    async fn with(workers: u16, limits: &[(&str, &str)]) -> Self {
+    /// Its workers read their sockets on ticks, however little they have to do.
+    pub async fn on_ticks(workers: u16) -> Self {
+        Self::with(ForwardingConfig { workers, ticks: TicksConfig::Always }, &[]).await
+    }
+
+    async fn with(forwarding: ForwardingConfig, limits: &[(&str, &str)]) -> Self {
         common::tls::install_crypto_provider();
         canary::watch();
         let authority = ClusterAuthority::generate().expect("an authority");
         let certificate = Certificate::self_signed(&["127.0.0.1".into()]).expect("a certificate");
         let flags = limits.iter().map(|(name, value)| (format!("limits.{name}"), (*value).to_owned()));
         let mut config: Config = common::config::load(None, [], flags).expect("the limits exist");
-        config.forwarding.workers = workers;
+        config.forwarding = forwarding;
         config.public.bind = SocketAddr::from(([127, 0, 0, 1], 0));
         config.cluster.grpc_bind = SocketAddr::from(([127, 0, 0, 1], 0));
         let identity = authority.issue(&config.node_id, NodeKind::MediaHandler).expect("a node certificate");
