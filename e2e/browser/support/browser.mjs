@@ -1,6 +1,7 @@
 // Chromium as people have it: no flag but the sandbox's and a camera and microphone that need no hardware.
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { inspect } from "node:util";
 import { chromium } from "playwright-core";
 
 const ARTIFACTS = fileURLToPath(new URL("../artifacts", import.meta.url));
@@ -33,15 +34,25 @@ export function picture(page, name) {
   return page.screenshot({ path: `${ARTIFACTS}/${name}.png` });
 }
 
-/** Waits until `probe` answers something true; says what it waited for when it did not come. */
-export async function eventually(what, withinMs, probe) {
+/** Between two looks of `eventually`. */
+const LOOK_INTERVAL_MS = 50;
+/** Of what was seen last, in the words of a failure. */
+const SEEN_CHARACTERS_MAX = 2_000;
+
+/** Waits until `probe` answers something that `isIt` takes, and answers that; says what it waited for, and what it saw last, when it did not come. */
+export async function eventually(what, withinMs, probe, isIt = Boolean) {
   const untilMs = Date.now() + withinMs;
   for (;;) {
     const answer = await probe();
-    if (answer) return answer;
-    if (Date.now() > untilMs) throw new Error(`within ${withinMs} ms not seen: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (isIt(answer)) return answer;
+    if (Date.now() > untilMs) throw new Error(`within ${withinMs} ms not seen: ${what}; last seen: ${inWords(answer)}`);
+    await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
   }
+}
+
+function inWords(answer) {
+  const words = inspect(answer, { depth: 6, breakLength: Infinity });
+  return words.length > SEEN_CHARACTERS_MAX ? `${words.slice(0, SEEN_CHARACTERS_MAX)}…` : words;
 }
 
 /** Participants on screen: id, name, whether self, muted, speaking, level. */
@@ -79,14 +90,31 @@ export function pixels(page, selector) {
 /** Waits until the pixels inside `selector` have had `count` different values. */
 export async function changes(page, selector, count, withinMs) {
   const seen = new Set();
-  await eventually(`${count} different pictures in ${selector}`, withinMs, async () => {
+  const look = async () => {
     const hash = await pixels(page, selector);
     if (hash !== undefined) seen.add(hash);
-    return seen.size >= count;
-  });
+    return seen.size;
+  };
+  await eventually(`${count} different pictures in ${selector}`, withinMs, look, (size) => size >= count);
 }
+
+/** Waits until the pixels inside `selector` have stayed the same for `ms`. */
+export async function standsStill(page, selector, ms, withinMs) {
+  let [last, sinceMs] = [undefined, Date.now()];
+  const look = async () => {
+    const hash = await pixels(page, selector);
+    if (hash !== last) [last, sinceMs] = [hash, Date.now()];
+    return Date.now() - sinceMs;
+  };
+  await eventually(`a picture that stands still in ${selector}`, withinMs, look, (stoodMs) => stoodMs >= ms);
+}
+
+const pictureOf = (participantId) => `${hook("tile")}[data-participant-id="${participantId}"][data-video="true"]`;
 
 /** The same for a participant's visible picture. */
 export function moves(page, participantId, count, withinMs) {
-  return changes(page, `${hook("tile")}[data-participant-id="${participantId}"][data-video="true"]`, count, withinMs);
+  return changes(page, pictureOf(participantId), count, withinMs);
 }
+
+/** Waits until a participant's visible picture has stayed the same for `ms`. */
+export const freezes = (page, participantId, ms, withinMs) => standsStill(page, pictureOf(participantId), ms, withinMs);

@@ -39,6 +39,24 @@ export async function meets(page, name) {
   return id;
 }
 
+/** Waits until the page says so, as something that went wrong (`error`) or as calm news (`news`). */
+export const tells = (page, words, kind = "error") =>
+  eventually(
+    `${kind} in words: ${words}`,
+    WITHIN_MS,
+    () => page.$$eval(hook(kind), (found) => found.map((it) => it.textContent).join("\n")),
+    (all) => words.test(all),
+  );
+
+/** Waits until an attribute of the first such element is this; `null`: it has none. */
+export const becomes = (page, selector, name, value) =>
+  eventually(
+    `${selector} with ${name}=${value}`,
+    WITHIN_MS,
+    () => page.getAttribute(selector, name),
+    (it) => it === value,
+  );
+
 export async function says(page, text) {
   await page.fill(hook("chat-input"), text);
   await page.press(hook("chat-input"), "Enter");
@@ -48,4 +66,9 @@ export const chat = (page) => page.$$eval(`${hook("chat-message")} .chat-text`, 
 
 /** The chat is these lines and no others. */
 export const reads = (page, ...texts) =>
-  eventually(`chat ${texts.join(", ")}`, WITHIN_MS, async () => (await chat(page)).join("\n") === texts.join("\n"));
+  eventually(
+    `chat ${texts.join(", ")}`,
+    WITHIN_MS,
+    () => chat(page),
+    (lines) => lines.join("\n") === texts.join("\n"),
+  );

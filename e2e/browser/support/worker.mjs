@@ -17,26 +17,38 @@ function holdWorkers() {
 export async function prepareWorkers(page, prepare, argument) {
   await page.addInitScript(holdWorkers);
   page.on("worker", async (worker) => {
-    await worker.evaluate(prepare, argument);
-    await page.evaluate(() => globalThis.releaseWorkers());
+    try {
+      await worker.evaluate(prepare, argument);
+      await page.evaluate(() => globalThis.releaseWorkers());
+    } catch (error) {
+      // Whoever closes a page does not wait for its worker.
+      if (!page.isClosed()) throw error;
+    }
   });
 }
 
-/** Runs in the page before it: keeps the newest statistics that the client's worker has told. */
-function overhearStats() {
+/** Runs in the page before it: keeps the newest statistics that the client's worker has told, and how often it told of what. */
+function overhear() {
   const RealWorker = globalThis.Worker;
+  globalThis.eventsTold = {};
   globalThis.Worker = class extends RealWorker {
     constructor(...args) {
       super(...args);
       this.addEventListener("message", ({ data }) => {
-        if (data?.kind === "event" && data.event.type === "stats") globalThis.newestStats = data.event.detail;
+        if (data?.kind !== "event") return;
+        const { type, detail } = data.event;
+        globalThis.eventsTold[type] = (globalThis.eventsTold[type] ?? 0) + 1;
+        if (type === "stats") globalThis.newestStats = detail;
       });
     }
   };
 }
 
-/** Lets a test read the client's statistics by `stats(page)`. */
-export const withStats = (page) => page.addInitScript(overhearStats);
+/** Lets a test read the client's statistics by `stats(page)` and count its events by `told(page, type)`. */
+export const withStats = (page) => page.addInitScript(overhear);
+
+/** How many events of this type the client has told. */
+export const told = (page, type) => page.evaluate((it) => globalThis.eventsTold[it] ?? 0, type);
 
 /** `MeetingStats` of the client, or `undefined` before the first. */
 export const stats = (page) => page.evaluate(() => globalThis.newestStats);

@@ -1,10 +1,10 @@
 // The page for everybody: axe finds nothing grave in any state, and the keyboard is enough from the first page to the end.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { hook, openPage, picture } from "../support/browser.mjs";
+import { describe, test } from "node:test";
+import { eventually, hook, openPage, picture } from "../support/browser.mjs";
 import { onDev } from "../support/ground.mjs";
 import { serious } from "../support/screens.mjs";
-import { enter, joinFromLobby, reads, sees } from "../support/people.mjs";
+import { becomes, enter, joinFromLobby, reads, sees, WITHIN_MS } from "../support/people.mjs";
 
 /** More controls than any state of the page has. */
 const TABS_MAX = 60;
@@ -36,6 +36,8 @@ describe("the page for everybody", { timeout: 170_000 }, () => {
     await page.fill(hook("code"), "https://other.example/m/abcdefghij");
     await page.click(hook("continue"));
     await page.click(hook("create"));
+    await becomes(page, hook("name"), "aria-invalid", "true");
+    await page.waitForSelector("#code-refusal:not(:empty)");
     await judge("home with refusals");
     await page.fill(hook("name"), "Ana");
     await page.click(hook("create"));
@@ -45,6 +47,7 @@ describe("the page for everybody", { timeout: 170_000 }, () => {
     await page.click(".treatments summary");
     await page.click(hook("camera"));
     await page.click(hook("mute"));
+    for (const device of ["camera", "mute"]) await becomes(page, hook(device), "data-on", "false");
     await judge("lobby with everything off and options open");
     assert.deepEqual(complaints, []);
     await page.goto(`${dev.url}/m/aaaaaaaaaa`);
@@ -91,6 +94,7 @@ describe("the page for everybody", { timeout: 170_000 }, () => {
     await page.keyboard.press("Escape");
     await page.click(hook("camera"));
     await page.click(hook("mute"));
+    for (const device of ["camera", "mute"]) await becomes(page, hook(device), "data-on", "false");
     await judge("room with everything off");
     await page.click(hook("leave"));
     await page.waitForSelector(hook("ended"));
@@ -101,8 +105,11 @@ describe("the page for everybody", { timeout: 170_000 }, () => {
     await ana.close();
   });
 
-  /** Goes on with the Tab key until the focus is there. */
+  const focused = (page, of) => page.evaluate((property) => document.activeElement?.[property] ?? "", of);
+
+  /** Goes on with the Tab key until the focus is there, once it can be. */
   async function tabTo(page, selector) {
+    await page.waitForSelector(`${selector}:enabled`);
     for (let count = 0; count < TABS_MAX; count += 1) {
       if (await page.evaluate((where) => document.activeElement?.matches(where) ?? false, selector)) return;
       await page.keyboard.press("Tab");
@@ -123,7 +130,12 @@ describe("the page for everybody", { timeout: 170_000 }, () => {
     await page.keyboard.press("Enter");
     await page.waitForSelector(hook("join"));
     // The name is remembered, and the field has the focus.
-    assert.equal(await page.evaluate(() => document.activeElement.value), "Kim");
+    await eventually(
+      "the name in the field with the focus",
+      WITHIN_MS,
+      () => focused(page, "value"),
+      (name) => name === "Kim",
+    );
     await page.waitForSelector(`${hook("camera")}[data-on="true"]`);
     await tabTo(page, hook("select-microphone"));
     await page.keyboard.press("Shift+Tab");
@@ -141,7 +153,12 @@ describe("the page for everybody", { timeout: 170_000 }, () => {
     await picture(page, "accessibility-1-focus");
     await page.keyboard.press("Enter");
     await page.waitForSelector(hook("ended"));
-    assert.match(await page.evaluate(() => document.activeElement.textContent), /you left/i);
+    await eventually(
+      "words with the focus",
+      WITHIN_MS,
+      () => focused(page, "textContent"),
+      (words) => /you left/i.test(words),
+    );
     await tabTo(page, hook("rejoin"));
     await page.keyboard.press("Enter");
     await page.waitForSelector(hook("join"));

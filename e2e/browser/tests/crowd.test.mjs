@@ -41,14 +41,17 @@ describe("a crowd", { timeout: 120_000 }, () => {
     // What the room needs besides is fetched when it is entered.
     for (const script of ["worker.js", "audio-worklet.js"])
       await page.evaluate((path) => fetch(`/${path}`).then((it) => it.text()), script);
+    // Told a moment after the page has what it asked for.
+    const files = () => requests.filter((request) => !request.url().includes("/api/"));
+    const parts = ["app.js", "style.css", "worker.js", "audio-worklet.js"];
+    const paths = () => files().map((request) => new URL(request.url()).pathname);
+    await eventually("all parts of the page", ALL_MOVE_WITHIN_MS, paths, (found) => parts.every((part) => found.includes(`/${part}`)));
     const seen = await Promise.all(
-      requests
-        .filter((request) => !request.url().includes("/api/"))
-        .map(async (request) => [new URL(request.url()).pathname, (await request.sizes()).responseBodySize]),
+      files().map(async (request) => [new URL(request.url()).pathname, (await request.sizes()).responseBodySize]),
     );
     const bytes = seen.reduce((sum, [, size]) => sum + size, 0);
     context.diagnostic(`${seen.map(([path, size]) => `${path} ${size}`).join(", ")}: ${bytes} bytes`);
-    assert.ok(seen.some(([path]) => path.endsWith("app.js")) && bytes > 10_000);
+    assert.ok(bytes > 10_000, `${bytes} bytes`);
     assert.ok(bytes < BUNDLE_BYTES_MAX, `${bytes} bytes`);
     await close();
   });
@@ -67,21 +70,36 @@ describe("a crowd", { timeout: 120_000 }, () => {
     }
     const numbers = async () => new Map((await stamps(ana.page)).map(({ name, number }) => [name, number]));
     const first = new Map();
-    await eventually("a picture of everybody", ALL_MOVE_WITHIN_MS, async () => {
-      for (const [name, number] of await numbers()) if (number !== undefined && !first.has(name)) first.set(name, number);
-      return names.every((name) => first.has(name));
-    });
-    const moved = new Set();
-    await eventually("a second on in every picture", ALL_MOVE_WITHIN_MS, async () => {
-      for (const [name, number] of await numbers()) if (number >= first.get(name) + 15) moved.add(name);
-      return names.every((name) => moved.has(name));
-    });
-
-    const [cpuBefore, before] = [await browserCpu(), await numbers()];
+    const missing = (found) => names.filter((name) => !found.has(name));
+    await eventually(
+      "a picture of everybody",
+      ALL_MOVE_WITHIN_MS,
+      async () => {
+        for (const [name, number] of await numbers()) if (number !== undefined && !first.has(name)) first.set(name, number);
+        return missing(first);
+      },
+      (names) => names.length === 0,
+    );
+    /** Waits until every picture is `frames` on from `begin`; answers the newest that was seen of each. */
+    const goOn = async (begin, frames) => {
+      const newest = new Map();
+      await eventually(
+        `every picture ${frames} on`,
+        ALL_MOVE_WITHIN_MS,
+        async () => {
+          for (const [name, number] of await numbers()) if (number >= begin.get(name) + frames) newest.set(name, number);
+          return missing(newest);
+        },
+        (names) => names.length === 0,
+      );
+      return newest;
+    };
+    const before = await goOn(first, 15);
+    const [cpuBefore, beganMs] = [await browserCpu(), Date.now()];
     const frozenBefore = freezes(await stats(ana.page));
     await pass(MEASURED_MS);
-    const [cpuAfter, after] = [await browserCpu(), await numbers()];
-    const seconds = MEASURED_MS / 1000;
+    const after = await goOn(before, 1);
+    const [cpuAfter, seconds] = [await browserCpu(), (Date.now() - beganMs) / 1000];
     const rates = names.map((name) => ((after.get(name) - before.get(name)) / seconds).toFixed(1));
     const ages = (await stamps(ana.page)).flatMap(({ ageMs }) => ageMs ?? []);
     context.diagnostic(`frames a second went on by ${rates.join(", ")}; oldest picture ${Math.max(...ages)} ms`);
@@ -89,10 +107,6 @@ describe("a crowd", { timeout: 120_000 }, () => {
       `browser ${((cpuAfter - cpuBefore) / seconds).toFixed(2)} cores; freezes ${freezes(await stats(ana.page)) - frozenBefore}`,
     );
     await picture(ana.page, "crowd");
-    assert.ok(
-      rates.every((rate) => rate > 0),
-      rates.join(", "),
-    );
     assert.deepEqual(ana.complaints, []);
     await ana.close();
   });

@@ -43,7 +43,8 @@ describe("the documentation page", { timeout: 60_000 }, () => {
     assert.ok(sample.startsWith(`curl -s ${dev.url}/api/v1/meetings `), sample);
     assert.ok(!(await docs.page.textContent("main")).includes(document.servers[0].url), "the configured address is not this one");
     await docs.page.click(`${CREATE} .tab:text("Python")`);
-    assert.ok((await docs.page.textContent("#listMeetings .panel pre")).startsWith("import requests"), "the choice holds for all calls");
+    const listed = () => docs.page.textContent("#listMeetings .panel pre");
+    await eventually("the choice for all calls", WITHIN_MS, listed, (text) => text.startsWith("import requests"));
     nothingElse(docs);
     await docs.close();
   });
@@ -57,7 +58,7 @@ describe("the documentation page", { timeout: 60_000 }, () => {
     await docs.page.click("#createToken .send");
     await docs.page.waitForSelector("#createToken .answer .status.good");
     await docs.page.click(`${CREATE} .try summary`);
-    assert.notEqual(await docs.page.inputValue(`${CREATE} .try input[type=password]`), "");
+    await eventually("the token in its field", WITHIN_MS, () => docs.page.inputValue(`${CREATE} .try input[type=password]`));
     await docs.page.click(`${CREATE} .send`);
     await docs.page.waitForSelector(`${CREATE} .answer .status.good`);
     const answer = JSON.parse(await docs.page.textContent(`${CREATE} .answer pre`));
@@ -75,7 +76,12 @@ describe("the documentation page", { timeout: 60_000 }, () => {
     await picture(docs.page, "docs-3-phone");
     await docs.page.click(".menu");
     await docs.page.fill("nav input", "join");
-    assert.deepEqual(await docs.page.locator("nav li:visible").allTextContents(), ["Join a meetingPOST"]);
+    await eventually(
+      "one call",
+      WITHIN_MS,
+      () => docs.page.locator("nav li:visible").allTextContents(),
+      (found) => found.join() === "Join a meetingPOST",
+    );
     await docs.page.click("nav li:visible a");
     await eventually("the call is in view", WITHIN_MS, () =>
       docs.page.$eval("#joinMeeting", (call) => Math.abs(call.getBoundingClientRect().top) < 200),

@@ -96,7 +96,13 @@ describe("an encrypted meeting", { timeout: 150_000 }, () => {
     return { ...opened, call };
   }
 
-  const reads = (who, line) => eventually(`"${line}"`, WITHIN_MS, async () => (await who.call("chat")).includes(line));
+  const reads = (who, line) =>
+    eventually(
+      `"${line}"`,
+      WITHIN_MS,
+      () => who.call("chat"),
+      (lines) => lines.includes(line),
+    );
   const sees = async (who, name) => {
     const id = await eventually(`${name} in the roster`, WITHIN_MS, () => who.call("idOf", name));
     await changes(who.page, `[id="of-${id}"]`, 3, WITHIN_MS);
@@ -146,7 +152,12 @@ describe("an encrypted meeting", { timeout: 150_000 }, () => {
     assert.equal(await mallory.call("refusal", url, "none"), "SECRET_MISSING");
     const open = await mallory.call("openMeeting");
     assert.equal(await mallory.call("refusal", `${open}${new URL(url).hash}`, "this"), "NOT_ENCRYPTED");
-    await eventually("Ana is alone", WITHIN_MS, async () => (await ana.call("people")).length === 0);
+    await eventually(
+      "Ana is alone",
+      WITHIN_MS,
+      () => ana.call("people"),
+      (people) => people.length === 0,
+    );
     await Promise.all([ana.close(), mallory.close()]);
   });
 });

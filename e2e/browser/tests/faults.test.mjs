@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { eventually, moves } from "../support/browser.mjs";
 import { breakSessions, withFaults } from "../support/faults.mjs";
 import { onDev } from "../support/ground.mjs";
-import { byName, enter, meets, reads, says, WITHIN_MS } from "../support/people.mjs";
+import { byName, chat, enter, meets, reads, says, WITHIN_MS } from "../support/people.mjs";
 
 /** A break is resumed inside the controller's window of five seconds. */
 const RESUMED_WITHIN_MS = 5_000;
@@ -33,12 +33,13 @@ describe("faults", { timeout: 120_000 }, () => {
     assert.equal(await breakSessions(ana.page, "/wt"), 1);
     await says(bo.page, "Said while Ana was away");
     await says(ana.page, "Said by Ana while away");
-    await eventually(
-      "both lines at Ana's",
-      RESUMED_WITHIN_MS,
-      async () => (await ana.page.$$('[data-testid="chat-message"]')).length === 2,
-    );
-    await eventually("both lines at Bo's", RESUMED_WITHIN_MS, async () => (await bo.page.$$('[data-testid="chat-message"]')).length === 2);
+    for (const { page } of [ana, bo])
+      await eventually(
+        "both lines",
+        RESUMED_WITHIN_MS,
+        () => chat(page),
+        (lines) => lines.length === 2,
+      );
     assert.equal((await byName(bo.page, "Ana"))?.id, anaId);
     await moves(bo.page, anaId, 5, WITHIN_MS);
     await ana.close();

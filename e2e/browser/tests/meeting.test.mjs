@@ -1,10 +1,11 @@
 // People meet: two in Chromium, one without a browser. The page is all they touch.
 import assert from "node:assert/strict";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { changes, eventually, hook, moves, openPage, picture, tiles } from "../support/browser.mjs";
 import { startPattern } from "../support/dark-tower.mjs";
 import { onDev } from "../support/ground.mjs";
-import { byName, chat, enter, hears, joinFromLobby, meets, others, reads, says, sees, WITHIN_MS } from "../support/people.mjs";
+import { byName, chat, enter, hears, joinFromLobby, meets, others, reads, says, sees, tells, WITHIN_MS } from "../support/people.mjs";
+import { told, withStats } from "../support/worker.mjs";
 
 describe("the meeting page", { timeout: 170_000 }, () => {
   let dev;
@@ -26,7 +27,12 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     const bo = await enter(browser, dev, "Bo", { meetingUrl, colorScheme: "dark" });
     const boId = await meets(ana.page, "Bo");
     await meets(bo.page, "Ana");
-    await eventually("a word on quality", WITHIN_MS, async () => /connection/i.test((await ana.page.textContent(hook("quality"))) ?? ""));
+    await eventually(
+      "a word on quality",
+      WITHIN_MS,
+      () => ana.page.textContent(hook("quality")),
+      (words) => /connection/i.test(words),
+    );
     await picture(ana.page, "2-two-people");
 
     const native = startPattern(meetingUrl, "Robot", "test:360p30", "test:tone");
@@ -47,21 +53,46 @@ describe("the meeting page", { timeout: 170_000 }, () => {
 
       const late = await enter(browser, dev, "Cy", { meetingUrl, viewport: { width: 420, height: 860 } });
       await reads(late.page, "Hello <b>Bo</b>", "Hi Ana");
-      assert.equal((await others(late.page)).length, 3);
+      await eventually(
+        "three others",
+        WITHIN_MS,
+        () => others(late.page),
+        (found) => found.length === 3,
+      );
       await meets(late.page, "Ana");
       await picture(late.page, "4-late-small");
       await meets(ana.page, "Cy");
       await late.page.click(hook("leave"));
       await late.page.waitForSelector(hook("ended"));
-      await eventually("Cy gone", WITHIN_MS, async () => (await byName(ana.page, "Cy")) === undefined);
+      await eventually(
+        "Cy gone",
+        WITHIN_MS,
+        () => byName(ana.page, "Cy"),
+        (it) => it === undefined,
+      );
       assert.deepEqual(late.complaints, []);
       await late.close();
 
       await bo.page.click(hook("mute"));
-      await eventually("Bo muted", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.isMuted === true);
-      await eventually("Bo silent", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.level === 0);
+      await eventually(
+        "Bo muted",
+        WITHIN_MS,
+        () => byName(ana.page, "Bo"),
+        (it) => it?.isMuted === true,
+      );
+      await eventually(
+        "Bo silent",
+        WITHIN_MS,
+        () => byName(ana.page, "Bo"),
+        (it) => it?.level === 0,
+      );
       await bo.page.click(hook("mute"));
-      await eventually("Bo unmuted", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.isMuted === false);
+      await eventually(
+        "Bo unmuted",
+        WITHIN_MS,
+        () => byName(ana.page, "Bo"),
+        (it) => it?.isMuted === false,
+      );
       await hears(ana.page, "Bo");
 
       await bo.page.click(hook("camera"));
@@ -74,11 +105,21 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     } finally {
       await native.stop();
     }
-    await eventually("Robot gone", WITHIN_MS, async () => (await byName(ana.page, "Robot")) === undefined);
+    await eventually(
+      "Robot gone",
+      WITHIN_MS,
+      () => byName(ana.page, "Robot"),
+      (it) => it === undefined,
+    );
 
     await bo.page.click(hook("leave"));
     await bo.page.waitForSelector(hook("ended"));
-    await eventually("Bo gone", WITHIN_MS, async () => (await others(ana.page)).length === 0);
+    await eventually(
+      "Bo gone",
+      WITHIN_MS,
+      () => others(ana.page),
+      (found) => found.length === 0,
+    );
     assert.deepEqual(await chat(ana.page), ["Hello <b>Bo</b>", "Hi Ana"]);
     await ana.page.click(hook("leave"));
     await ana.page.waitForSelector(hook("ended"));
@@ -109,10 +150,14 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     await host.page.hover(`${hook("tile")}[data-self="false"]`);
     await host.page.click('[aria-label="Remove Guest from the meeting"]');
     await host.page.click(hook("confirm"));
-    await guest.page.waitForSelector(hook("error"));
-    assert.match(await guest.page.textContent(hook("error")), /you were removed/i);
+    await tells(guest.page, /you were removed/i);
     await picture(guest.page, "6-removed");
-    await eventually("Guest gone", WITHIN_MS, async () => (await others(host.page)).length === 0);
+    await eventually(
+      "Guest gone",
+      WITHIN_MS,
+      () => others(host.page),
+      (found) => found.length === 0,
+    );
     await guest.close();
     await host.close();
   });
@@ -124,25 +169,45 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     assert.equal(created.status, 201);
     const { meeting_url: meetingUrl, meeting_id: id } = await created.json();
     const ana = await enter(browser, dev, "Ana", { meetingUrl });
-    const bo = await enter(browser, dev, "Bo", { meetingUrl });
+    const bo = await enter(browser, dev, "Bo", { meetingUrl, prepare: withStats });
     const boId = await meets(ana.page, "Bo");
     assert.match(await bo.page.textContent(hook("may-be-recorded")), /may be recorded/i);
 
     const asked = await api(`/${id}/participants/${boId}`, "PATCH", { is_muted: true, is_video_on: false, reason: "an echo <b>" });
     assert.equal(asked.status, 202, await asked.text());
-    await bo.page.waitForSelector(hook("news"));
-    assert.match(await bo.page.textContent(hook("news")), /microphone and camera were turned off.*“an echo <b>”.*on again/is);
+    await tells(bo.page, /microphone and camera were turned off.*“an echo <b>”.*on again/is, "news");
     assert.equal(await bo.page.getAttribute(`:has(> ${hook("news")})`, "role"), "status");
-    await eventually("Bo muted", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.isMuted === true);
-    await eventually("Bo silent", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.level === 0);
+    await eventually(
+      "Bo muted",
+      WITHIN_MS,
+      () => byName(ana.page, "Bo"),
+      (it) => it?.isMuted === true,
+    );
+    await eventually(
+      "Bo silent",
+      WITHIN_MS,
+      () => byName(ana.page, "Bo"),
+      (it) => it?.level === 0,
+    );
     await ana.page.waitForSelector(`${hook("tile")}[data-participant-id="${boId}"][data-video="false"]`);
     await picture(bo.page, "9-asked-to-be-quiet");
 
     // Asked again, there is nothing left to turn off, and nothing to say.
     await bo.page.click(`${hook("news")} button`);
     assert.equal((await api(`/${id}/participants/${boId}`, "PATCH", { is_muted: true })).status, 202);
+    await eventually(
+      "the second request at Bo's",
+      WITHIN_MS,
+      () => told(bo.page, "mute-requested"),
+      (count) => count === 2,
+    );
     await bo.page.click(hook("mute"));
-    await eventually("Bo unmuted", WITHIN_MS, async () => (await byName(ana.page, "Bo"))?.isMuted === false);
+    await eventually(
+      "Bo unmuted",
+      WITHIN_MS,
+      () => byName(ana.page, "Bo"),
+      (it) => it?.isMuted === false,
+    );
     await hears(ana.page, "Bo");
     assert.equal(await bo.page.$(hook("news")), null);
     assert.deepEqual([...ana.complaints, ...bo.complaints], []);
@@ -157,9 +222,13 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     const code = ana.meetingUrl.split("/").pop();
     const { status } = await fetch(`${dev.url}/api/v1/meetings/${code}/participants/${id}`, { method: "DELETE" });
     assert.equal(status, 200);
-    await bo.page.waitForSelector(hook("error"));
-    assert.match(await bo.page.textContent(hook("error")), /you were removed/i);
-    await eventually("Bo gone", WITHIN_MS, async () => (await others(ana.page)).length === 0);
+    await tells(bo.page, /you were removed/i);
+    await eventually(
+      "Bo gone",
+      WITHIN_MS,
+      () => others(ana.page),
+      (found) => found.length === 0,
+    );
     assert.deepEqual(ana.complaints, []);
     await ana.close();
     await bo.close();
@@ -170,13 +239,11 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     const code = ana.meetingUrl.split("/").pop();
     const { status } = await fetch(`${dev.url}/api/v1/meetings/${code}`, { method: "DELETE" });
     assert.equal(status, 200);
-    await ana.page.waitForSelector(hook("error"));
-    assert.match(await ana.page.textContent(hook("error")), /the meeting has ended/i);
+    await tells(ana.page, /the meeting has ended/i);
     assert.equal(await ana.page.$(hook("rejoin")), null, "there is nothing to come back to");
     await ana.page.goto(ana.meetingUrl);
     await ana.page.click(hook("join"));
-    await ana.page.waitForSelector(hook("error"));
-    assert.match(await ana.page.textContent(hook("error")), /has ended.*new link/is);
+    await tells(ana.page, /has ended.*new link/is);
     await ana.close();
   });
 
@@ -187,13 +254,22 @@ describe("the meeting page", { timeout: 170_000 }, () => {
       globalThis.allow = () => (navigator.mediaDevices.getUserMedia = getUserMedia);
     };
     const person = await enter(browser, dev, "Di", { prepare: (page) => page.addInitScript(refuse) });
-    await person.page.waitForSelector(hook("error"));
-    assert.match(await person.page.textContent(hook("error")), /access is blocked.*take part without it/is);
-    await eventually("muted", WITHIN_MS, async () => (await tiles(person.page))[0]?.isMuted === true);
+    await tells(person.page, /access is blocked.*take part without it/is);
+    await eventually(
+      "muted",
+      WITHIN_MS,
+      () => tiles(person.page),
+      ([own]) => own?.isMuted === true,
+    );
     // Allowed at last: what was said about it goes by itself.
     await person.page.evaluate(() => void globalThis.allow());
     await person.page.click(hook("mute"));
-    await eventually("unmuted", WITHIN_MS, async () => (await tiles(person.page))[0]?.isMuted === false);
+    await eventually(
+      "unmuted",
+      WITHIN_MS,
+      () => tiles(person.page),
+      ([own]) => own?.isMuted === false,
+    );
     await person.page.waitForSelector(hook("error"), { state: "detached" });
     await person.close();
   });
@@ -203,8 +279,7 @@ describe("the meeting page", { timeout: 170_000 }, () => {
     await page.goto(`${dev.url}/m/aaaaaaaaaa`);
     await page.fill(hook("name"), "Eve");
     await page.click(hook("join"));
-    await page.waitForSelector(hook("error"));
-    assert.match(await page.textContent(hook("error")), /does not exist.*check the link/is);
+    await tells(page, /does not exist.*check the link/is);
     await picture(page, "7-unknown-meeting");
     await close();
   });

@@ -1,6 +1,6 @@
 // What a native publisher sends is what a person at the page sees and hears: which pictures, and which tone.
 import assert from "node:assert/strict";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { eventually, picture } from "../support/browser.mjs";
 import { startPattern } from "../support/dark-tower.mjs";
 import { onDev } from "../support/ground.mjs";
@@ -31,26 +31,27 @@ describe("a test pattern on the page", { timeout: 120_000 }, () => {
       await sees(ana.page, "Robot");
       const robot = async () => (await stamps(ana.page)).find(({ name }) => name === "Robot");
       const seen = [];
-      await eventually("twenty pictures of Robot, one after the other", WITHIN_MS, async () => {
+      const look = async () => {
         const stamp = await robot();
         if (stamp?.number !== undefined && stamp.number !== seen.at(-1)?.number) seen.push(stamp);
-        return seen.length >= 20;
-      });
+        return { pictures: seen.length, ageMs: median(seen.slice(-10).map((it) => it.ageMs)) };
+      };
+      // Whoever joins late begins with pictures of the group under way, and has to catch up.
+      const isYoung = ({ pictures, ageMs }) => pictures >= 20 && ageMs >= 0 && ageMs < AGE_MS_MAX;
+      const { ageMs } = await eventually("twenty pictures of Robot, one after the other, the last ten young", WITHIN_MS, look, isYoung);
       assert.deepEqual(
         seen.map(({ number }) => number),
         seen.map(({ number }) => number).toSorted((a, b) => a - b),
       );
-      const ageMs = median(seen.slice(-10).map((stamp) => stamp.ageMs));
-      assert.ok(ageMs >= 0 && ageMs < AGE_MS_MAX, `${ageMs} ms old`);
       await picture(ana.page, "pattern");
 
       let inARow = 0;
-      await eventually("a second of the tone without a gap", WITHIN_MS, async () => {
+      const hear = async () => {
         const [loudness, pitch] = await ana.page.evaluate(() => [globalThis.loudness?.() ?? 0, globalThis.pitch?.() ?? 0]);
         inARow = loudness > 0.01 && Math.abs(pitch - TONE.of) <= TONE.within ? inARow + 1 : 0;
-        return inARow >= 20;
-      });
-      const pitch = await ana.page.evaluate(() => globalThis.pitch());
+        return { inARow, loudness, pitch };
+      };
+      const { pitch } = await eventually("a second of the tone without a gap", WITHIN_MS, hear, (heard) => heard.inARow >= 20);
       context.diagnostic(`glass to glass ${Math.round(ageMs)} ms (median), pitch ${pitch.toFixed(1)} Hz`);
     } finally {
       await native.stop();

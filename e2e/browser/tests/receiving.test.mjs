@@ -20,15 +20,10 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
     person = await openPage(ground.browser, { bypassCSP: true });
     const { page } = person;
     await page.goto(ground.dev.url);
-    const source = await bundle(
-      'export { createMeeting, join, requestJoin } from "./index.ts";',
-    );
+    const source = await bundle('export { createMeeting, join, requestJoin } from "./index.ts";');
     const url = await page.evaluate(async (code) => {
-      globalThis.client = await import(
-        URL.createObjectURL(new Blob([code], { type: "text/javascript" }))
-      );
-      const { code: meeting, meeting_url } =
-        await globalThis.client.createMeeting("Receiving");
+      globalThis.client = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+      const { code: meeting, meeting_url } = await globalThis.client.createMeeting("Receiving");
       globalThis.code = meeting ?? meeting_url.split("/").pop();
       return meeting_url;
     }, source);
@@ -36,10 +31,7 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
     await publishes(native);
     await page.mouse.click(1, 1);
     await page.evaluate(async () => {
-      const ticket = await globalThis.client.requestJoin(
-        globalThis.code,
-        "Ana",
-      );
+      const ticket = await globalThis.client.requestJoin(globalThis.code, "Ana");
       const audioContext = new AudioContext({ sampleRate: 48_000 });
       const meeting = await globalThis.client.join({
         ticket,
@@ -49,25 +41,17 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
       });
       globalThis.meeting = meeting;
       globalThis.failures = [];
-      meeting.on("subscription-failed", (detail) =>
-        globalThis.failures.push(detail),
-      );
+      meeting.on("subscription-failed", (detail) => globalThis.failures.push(detail));
       globalThis.of = (type) =>
-        [...meeting.participants.value.values()]
-          .flatMap((it) => it.streams)
-          .find((it) => it.type === type)?.streamId;
-      globalThis.stat = (type) =>
-        meeting.stats.value?.subscriptions.find((it) => it.type === type);
+        [...meeting.participants.value.values()].flatMap((it) => it.streams).find((it) => it.type === type)?.streamId;
+      globalThis.stat = (type) => meeting.stats.value?.subscriptions.find((it) => it.type === type);
       /** Different pictures on an element within a second. */
       globalThis.moves = async (element) => {
         const surface = new OffscreenCanvas(64, 36).getContext("2d", {
           willReadFrequently: true,
         });
         const seen = new Set();
-        for (
-          const untilMs = performance.now() + 1000;
-          performance.now() < untilMs;
-        ) {
+        for (const untilMs = performance.now() + 1000; performance.now() < untilMs;) {
           await new Promise((resolve) => requestAnimationFrame(resolve));
           surface.drawImage(element, 0, 0, 64, 36);
           seen.add(surface.getImageData(0, 0, 64, 36).data.join());
@@ -76,17 +60,12 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
       };
       globalThis.put = (element) => {
         document.body.replaceChildren(element);
-        element.style.cssText =
-          "position: fixed; inset: 0; width: 320px; height: 180px";
+        element.style.cssText = "position: fixed; inset: 0; width: 320px; height: 180px";
         return element;
       };
     });
     await eventually("both media streams", WITHIN_MS, () =>
-      page.evaluate(
-        () =>
-          globalThis.of("camera") !== undefined &&
-          globalThis.of("audio") !== undefined,
-      ),
+      page.evaluate(() => globalThis.of("camera") !== undefined && globalThis.of("audio") !== undefined),
     );
   });
 
@@ -98,116 +77,74 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
   test("a picture that nobody looks at is not sent; on an element it is", async () => {
     const { page } = person;
     await eventually("the picture given up", WITHIN_MS, () =>
-      page.evaluate(
-        () =>
-          globalThis.stat("audio") !== undefined &&
-          globalThis.stat("camera") === undefined,
-      ),
+      page.evaluate(() => globalThis.stat("audio") !== undefined && globalThis.stat("camera") === undefined),
     );
     await page.evaluate(async () => {
       globalThis.canvas = globalThis.put(document.createElement("canvas"));
-      await globalThis.meeting.attach(
-        globalThis.of("camera"),
-        globalThis.canvas,
-      );
+      await globalThis.meeting.attach(globalThis.of("camera"), globalThis.canvas);
     });
-    await eventually("pictures on a canvas", WITHIN_MS, () =>
-      page.evaluate(
-        async () => (await globalThis.moves(globalThis.canvas)) >= 5,
-      ),
-    );
+    await eventually("pictures on a canvas", WITHIN_MS, () => page.evaluate(async () => (await globalThis.moves(globalThis.canvas)) >= 5));
     await page.evaluate(() => (globalThis.canvas.style.display = "none"));
-    await eventually("given up again", WITHIN_MS, () =>
-      page.evaluate(() => globalThis.stat("camera") === undefined),
-    );
+    await eventually("given up again", WITHIN_MS, () => page.evaluate(() => globalThis.stat("camera") === undefined));
     await page.evaluate(() => (globalThis.canvas.style.display = "block"));
-    await eventually("pictures again", WITHIN_MS, () =>
-      page.evaluate(
-        async () => (await globalThis.moves(globalThis.canvas)) >= 5,
-      ),
-    );
+    await eventually("pictures again", WITHIN_MS, () => page.evaluate(async () => (await globalThis.moves(globalThis.canvas)) >= 5));
   });
 
   test("pictures go with the sound, and the figures say so", async () => {
     const { page } = person;
-    assert.equal(
-      await page.evaluate(() => globalThis.meeting.audio.value),
-      "playing",
+    await eventually(
+      "sound",
+      WITHIN_MS,
+      () => page.evaluate(() => globalThis.meeting.audio.value),
+      (audio) => audio === "playing",
     );
-    // The bitrate is that of the last second, so it tells of the pictures only a while after they are back.
-    const together = async () => {
-      const { camera, audio } = await page.evaluate(() => ({
+    const figures = () =>
+      page.evaluate(() => ({
         camera: globalThis.stat("camera"),
         audio: globalThis.stat("audio"),
       }));
-      return (
-        camera?.syncOffsetMs !== undefined &&
-        Math.abs(camera.syncOffsetMs) <= SYNC_MS_MAX &&
-        camera.latencyMs > 0 &&
-        camera.bitrate > 10_000 &&
-        camera.jitterTargetMs > 0 &&
-        audio?.latencyMs !== undefined &&
-        audio.bitrate > 1000 &&
-        audio.jitterTargetMs >= 40 &&
-        camera
-      );
-    };
-    const camera = await eventually(
-      "picture and sound together, and their figures",
-      WITHIN_MS,
-      together,
-    );
+    // The bitrate is that of the last second, so it tells of the pictures only a while after they are back.
+    const areTogether = ({ camera, audio }) =>
+      camera?.syncOffsetMs !== undefined &&
+      Math.abs(camera.syncOffsetMs) <= SYNC_MS_MAX &&
+      camera.latencyMs > 0 &&
+      camera.bitrate > 10_000 &&
+      camera.jitterTargetMs > 0 &&
+      audio?.latencyMs !== undefined &&
+      audio.bitrate > 1000 &&
+      audio.jitterTargetMs >= 40;
+    const { camera } = await eventually("picture and sound together, and their figures", WITHIN_MS, figures, areTogether);
     assert.equal(camera.width, 640);
-    assert.ok(
-      camera.framesReceived >= camera.framesDecoded &&
-        camera.framesDecoded >= camera.framesShown &&
-        camera.framesShown > 0,
-    );
+    assert.ok(camera.framesReceived >= camera.framesDecoded && camera.framesDecoded >= camera.framesShown && camera.framesShown > 0);
   });
 
   test("a canvas is detached and attached again; a video element takes its place", async () => {
     const { page } = person;
-    await page.evaluate(() =>
-      globalThis.meeting.detach(globalThis.of("camera")),
+    await page.evaluate(() => globalThis.meeting.detach(globalThis.of("camera")));
+    // What was under way to the screen may still come; then it stands still.
+    await eventually(
+      "a canvas that stands still for a second",
+      WITHIN_MS,
+      () => page.evaluate(() => globalThis.moves(globalThis.canvas)),
+      (pictures) => pictures === 1,
     );
-    assert.equal(
-      (await page.evaluate(() => globalThis.moves(globalThis.canvas))) <= 2,
-      true,
-    );
-    await page.evaluate(() =>
-      globalThis.meeting.attach(globalThis.of("camera"), globalThis.canvas),
-    );
-    await eventually("pictures again", WITHIN_MS, () =>
-      page.evaluate(
-        async () => (await globalThis.moves(globalThis.canvas)) >= 5,
-      ),
-    );
+    await page.evaluate(() => globalThis.meeting.attach(globalThis.of("camera"), globalThis.canvas));
+    await eventually("pictures again", WITHIN_MS, () => page.evaluate(async () => (await globalThis.moves(globalThis.canvas)) >= 5));
     await page.evaluate(async () => {
       globalThis.video = globalThis.put(document.createElement("video"));
-      await globalThis.meeting.attach(
-        globalThis.of("camera"),
-        globalThis.video,
-      );
+      await globalThis.meeting.attach(globalThis.of("camera"), globalThis.video);
     });
     await eventually("pictures on a video element", WITHIN_MS, () =>
-      page.evaluate(
-        async () =>
-          globalThis.video.videoWidth === 640 &&
-          (await globalThis.moves(globalThis.video)) >= 5,
-      ),
+      page.evaluate(async () => globalThis.video.videoWidth === 640 && (await globalThis.moves(globalThis.video)) >= 5),
     );
-    await page.evaluate(() =>
-      globalThis.meeting.detach(globalThis.of("camera"), globalThis.video),
-    );
+    await page.evaluate(() => globalThis.meeting.detach(globalThis.of("camera"), globalThis.video));
     assert.equal(await page.evaluate(() => globalThis.video.srcObject), null);
   });
 
   test("frames come decoded and encoded; a reader who sleeps finds the newest, in order", async () => {
     const { page } = person;
     const seen = await page.evaluate(async () => {
-      const reader = globalThis.meeting
-        .frames(globalThis.of("camera"))
-        .getReader();
+      const reader = globalThis.meeting.frames(globalThis.of("camera")).getReader();
       const first = (await reader.read()).value;
       const sizes = [first.displayWidth, first.displayHeight];
       const times = [first.timestamp];
@@ -219,16 +156,12 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
         value.close();
       }
       await reader.cancel();
-      const encoded = globalThis.meeting
-        .encodedFrames(globalThis.of("camera"))
-        .getReader();
+      const encoded = globalThis.meeting.encodedFrames(globalThis.of("camera")).getReader();
       const kinds = [];
-      for (let count = 0; count < 5; count += 1)
-        kinds.push((await encoded.read()).value.kind);
+      // A group that has just begun may be followed by another one at once.
+      while (kinds.at(-1) !== "delta" && kinds.length < 10) kinds.push((await encoded.read()).value.kind);
       await encoded.cancel();
-      const sounds = globalThis.meeting
-        .frames(globalThis.of("audio"))
-        .getReader();
+      const sounds = globalThis.meeting.frames(globalThis.of("audio")).getReader();
       const sound = (await sounds.read()).value;
       const rate = sound.sampleRate;
       sound.close();
@@ -240,27 +173,21 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
       seen.times.toSorted((a, b) => a - b),
       seen.times,
     );
-    assert.ok(
-      seen.times.at(-1) - seen.times[0] > 1_000_000,
-      "the frames of a second and a half are not kept for a sleeper",
-    );
-    assert.deepEqual(seen.kinds, ["key", "delta", "delta", "delta", "delta"]);
+    assert.ok(seen.times.at(-1) - seen.times[0] > 1_000_000, "the frames of a second and a half are not kept for a sleeper");
+    assert.equal(seen.kinds[0], "key");
+    assert.equal(seen.kinds.at(-1), "delta");
     assert.equal(seen.rate, 48_000);
   });
 
   test("a media stream as a track: pictures and sound", async () => {
     const { page } = person;
     await page.evaluate(async () => {
-      const picture = await globalThis.meeting.mediaStream(
-        globalThis.of("camera"),
-      );
+      const picture = await globalThis.meeting.mediaStream(globalThis.of("camera"));
       globalThis.video = globalThis.put(document.createElement("video"));
       globalThis.video.muted = true;
       globalThis.video.srcObject = picture;
       await globalThis.video.play();
-      const sound = await globalThis.meeting.mediaStream(
-        globalThis.of("audio"),
-      );
+      const sound = await globalThis.meeting.mediaStream(globalThis.of("audio"));
       const context = new AudioContext();
       const analyser = new AnalyserNode(context);
       context.createMediaStreamSource(sound).connect(analyser);
@@ -270,22 +197,14 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
         return Math.max(...samples);
       };
     });
-    await eventually("pictures of the track", WITHIN_MS, () =>
-      page.evaluate(
-        async () => (await globalThis.moves(globalThis.video)) >= 5,
-      ),
-    );
-    await eventually("sound of the track", WITHIN_MS, () =>
-      page.evaluate(() => globalThis.loud() > 0.01),
-    );
+    await eventually("pictures of the track", WITHIN_MS, () => page.evaluate(async () => (await globalThis.moves(globalThis.video)) >= 5));
+    await eventually("sound of the track", WITHIN_MS, () => page.evaluate(() => globalThis.loud() > 0.01));
   });
 
   test("when the publisher leaves, readers come to their end and nothing is left", async () => {
     const { page } = person;
     await page.evaluate(() => {
-      const reader = globalThis.meeting
-        .encodedFrames(globalThis.of("audio"))
-        .getReader();
+      const reader = globalThis.meeting.encodedFrames(globalThis.of("audio")).getReader();
       globalThis.end = (async () => {
         while (!(await reader.read()).done);
         return true;
@@ -294,9 +213,7 @@ describe("receiving with the TypeScript client", { timeout: 170_000 }, () => {
     await native.stop();
     assert.equal(await page.evaluate(() => globalThis.end), true);
     await eventually("no subscription left", WITHIN_MS, () =>
-      page.evaluate(
-        () => globalThis.meeting.stats.value.subscriptions.length === 0,
-      ),
+      page.evaluate(() => globalThis.meeting.stats.value.subscriptions.length === 0),
     );
     assert.deepEqual(await page.evaluate(() => globalThis.failures), []);
     await page.evaluate(() => globalThis.meeting.leave());

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { eventually, hook, picture, startBrowser } from "../support/browser.mjs";
 import { startDev } from "../support/dark-tower.mjs";
-import { enter, reads, says, sees, WITHIN_MS } from "../support/people.mjs";
+import { becomes, enter, reads, says, sees, tells, WITHIN_MS } from "../support/people.mjs";
 import { stand } from "../support/processes.mjs";
 
 const SELF = `${hook("tile")}[data-self="true"]`;
@@ -29,8 +29,13 @@ describe("the room", { timeout: 170_000 }, () => {
   });
 
   const attribute = (page, selector, name) => page.getAttribute(selector, name);
-  const becomes = (page, selector, name, value) =>
-    eventually(`${selector} with ${name}=${value}`, WITHIN_MS, async () => (await attribute(page, selector, name)) === value);
+  const hasFocus = (page, testid) =>
+    eventually(
+      `the focus on ${testid}`,
+      WITHIN_MS,
+      () => page.evaluate(() => document.activeElement?.dataset.testid),
+      (it) => it === testid,
+    );
 
   test("keys do what a press would do, and nothing else", async () => {
     const { page, complaints, close } = await enter(browser, dev, "Ana");
@@ -54,7 +59,7 @@ describe("the room", { timeout: 170_000 }, () => {
     await page.waitForSelector(hook("people-panel"));
     await page.keyboard.press("c");
     await page.waitForSelector(hook("people-panel"), { state: "hidden" });
-    assert.equal(await page.evaluate(() => document.activeElement?.dataset.testid), "chat-input");
+    await hasFocus(page, "chat-input");
     await page.click(`${hook("chat-panel")} header button`);
 
     // A dialog has the keys to itself, and gives the focus back.
@@ -65,7 +70,7 @@ describe("the room", { timeout: 170_000 }, () => {
     await page.keyboard.press("Escape");
     await page.waitForSelector(hook("help-dialog"), { state: "detached" });
     assert.equal(await attribute(page, hook("mute"), "data-on"), "false");
-    assert.equal(await page.evaluate(() => document.activeElement?.dataset.testid), "more");
+    await hasFocus(page, "more");
 
     await page.$eval(hook("mute"), (button) => (button.disabled = true));
     await page.keyboard.press("m");
@@ -88,8 +93,8 @@ describe("the room", { timeout: 170_000 }, () => {
 
     // On a telephone the other one fills the screen, and one's own picture floats above; at a desk both stand side by side.
     await becomes(bo.page, OTHER, "data-role", "main");
-    assert.equal(await attribute(bo.page, SELF, "data-role"), "float");
-    assert.equal(await attribute(ana.page, SELF, "data-role"), "grid");
+    await becomes(bo.page, SELF, "data-role", "float");
+    await becomes(ana.page, SELF, "data-role", "grid");
     await picture(bo.page, "room-phone");
 
     await ana.page.keyboard.press("c");
@@ -97,11 +102,10 @@ describe("the room", { timeout: 170_000 }, () => {
     await bo.page.click(hook("chat"));
     await says(bo.page, "See https://example.org/a_(b). javascript:alert(1)");
     await reads(ana.page, "See https://example.org/a_(b). javascript:alert(1)");
-    await eventually("a mark of one new message", WITHIN_MS, async () =>
-      /1 new message$/.test((await attribute(ana.page, hook("chat"), "aria-label")) ?? ""),
-    );
+    const label = () => attribute(ana.page, hook("chat"), "aria-label");
+    await eventually("a mark of one new message", WITHIN_MS, label, (words) => /1 new message$/.test(words));
     await ana.page.click(hook("chat"));
-    assert.equal(await attribute(ana.page, hook("chat"), "aria-label"), "Chat (C)");
+    await becomes(ana.page, hook("chat"), "aria-label", "Chat (C)");
     const links = await ana.page.$$eval(`${hook("chat-message")} a`, (found) =>
       found.map(({ href, target, rel }) => ({ href, target, rel })),
     );
@@ -115,7 +119,7 @@ describe("the room", { timeout: 170_000 }, () => {
 
     await ana.page.click(OTHER);
     await becomes(ana.page, OTHER, "data-role", "main");
-    assert.equal(await attribute(ana.page, SELF, "data-role"), "strip");
+    await becomes(ana.page, SELF, "data-role", "strip");
     await ana.page.hover(OTHER);
     await ana.page.click(`${OTHER} ${hook("pin")}`);
     await becomes(ana.page, OTHER, "data-role", "grid");
@@ -124,19 +128,15 @@ describe("the room", { timeout: 170_000 }, () => {
     await picture(ana.page, "room-speaker");
 
     await ana.page.click(hook("quality"));
-    await eventually("numbers of Bo's picture", WITHIN_MS, async () =>
-      /Bo: camera.*\d+ × \d+.*kb\/s/s.test((await ana.page.textContent(hook("connection-facts"))) ?? ""),
-    );
+    const facts = () => ana.page.textContent(hook("connection-facts"));
+    await eventually("numbers of Bo's picture", WITHIN_MS, facts, (words) => /Bo: camera.*\d+ × \d+.*kb\/s/s.test(words));
     await picture(ana.page, "room-connection");
 
     assert.equal(await bo.page.$(hook("end")), null);
     await ana.page.click(hook("more"));
     await ana.page.click(hook("end"));
     await ana.page.click(hook("confirm"));
-    for (const { page } of [ana, bo]) {
-      await page.waitForSelector(hook("error"));
-      assert.match(await page.textContent(hook("error")), /the meeting has ended/i);
-    }
+    for (const { page } of [ana, bo]) await tells(page, /the meeting has ended/i);
     assert.deepEqual([...ana.complaints, ...bo.complaints], []);
     await ana.close();
     await bo.close();
