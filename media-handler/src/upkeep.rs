@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use media_handler_core::Fate;
+use media_handler_core::{Fate, Need};
 use metrics::{counter, gauge};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,9 @@ fn measure(handler: &Handler) {
         counter!("dark_tower_media_records_total", "fate" => fate.name()).absolute(totals.fates.of(fate));
     }
     counter!("dark_tower_media_groups_total").absolute(totals.groups);
-    counter!("dark_tower_media_key_frame_requests_total").absolute(totals.key_frame_requests);
+    for need in Need::ALL {
+        counter!("dark_tower_media_key_frame_requests_total", "need" => need.name()).absolute(totals.key_frame_requests[need as usize]);
+    }
     counter!("dark_tower_media_bytes_total", "direction" => "in").absolute(totals.bytes_received);
     counter!("dark_tower_media_bytes_total", "direction" => "out").absolute(totals.bytes_sent);
     gauge!("dark_tower_media_participants").set(participants as f64);

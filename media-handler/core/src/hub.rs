@@ -26,6 +26,7 @@ pub use sessions::{HelloError, TokenHash};
 
 use crate::arena::{Arena, Key};
 use crate::fate::{Fate, Fates};
+use crate::key_frames::Need;
 use crate::limits::Limits;
 use crate::session::{End, Session};
 use crate::source::Source;
@@ -86,6 +87,8 @@ pub struct Hub {
     removed: BTreeMap<Address, (Generation, Moment)>,
     /// Sources for which a key frame is wanted.
     wanting: BTreeSet<Key<Source>>,
+    /// Subscriptions that lost their group, and wanted a key frame for that too short a time ago.
+    lost: BTreeSet<Key<Subscription>>,
     /// Sources of sound with an open group.
     sounding: BTreeSet<Key<Source>>,
     swept_at: Moment,
@@ -127,6 +130,9 @@ impl Hub {
         for key in self.wanting.iter().copied().collect::<Vec<_>>() {
             self.ask_key_frame(key, now);
         }
+        for key in self.lost.iter().copied().collect::<Vec<_>>() {
+            self.ask_after_loss(key, now);
+        }
         if now.since(self.swept_at) >= SWEEP_INTERVAL {
             self.swept_at = now;
             let life = self.limits.token_life;
@@ -156,16 +162,35 @@ impl Hub {
         let publisher = self.participants.get(&(source.meeting, source.publisher));
         let session = publisher.and_then(|publisher| publisher.sessions.last()).and_then(|session| self.sessions.get_mut(*session));
         let Some(session) = session else { return };
-        if source.key_frames.take(now, self.limits.key_frame_interval, self.limits.key_frame_interval_max) {
-            self.totals.key_frame_requests += 1;
+        if let Some(need) = source.key_frames.take(now, self.limits.key_frame_interval, self.limits.key_frame_interval_max) {
+            self.totals.key_frame_requests[need as usize] += 1;
             session.ask_key_frame(source.frame_id, &mut self.wakes);
         }
     }
 
-    fn want_key_frame(&mut self, key: Key<Source>, now: Moment) {
+    fn want_key_frame(&mut self, key: Key<Source>, need: Need, now: Moment) {
         if let Some(source) = self.sources.get_mut(key) {
-            source.key_frames.want();
+            source.key_frames.want(need);
             self.ask_key_frame(key, now);
+        }
+    }
+
+    /// Wants a key frame for a subscription that lost its group and whose subscriber takes bytes: now, or when it may again. Nothing if one
+    /// has begun meanwhile.
+    fn ask_after_loss(&mut self, key: Key<Subscription>, now: Moment) {
+        let waits = |subscription: &&mut Subscription| {
+            subscription.following == Following::Waiting && subscription.session.is_some() && subscription.parked.is_none()
+        };
+        let Some(subscription) = self.subscriptions.get_mut(key).filter(waits) else {
+            self.lost.remove(&key);
+            return;
+        };
+        if subscription.losses.admit(now, self.limits.lost_key_frame_interval, self.limits.lost_key_frame_interval_max) {
+            self.lost.remove(&key);
+            let source = subscription.source;
+            self.want_key_frame(source, Need::Lost, now);
+        } else {
+            self.lost.insert(key);
         }
     }
 
@@ -193,6 +218,12 @@ impl Hub {
             }
         }
         subscription.following = Following::Waiting;
+        if let Some(parked) = subscription.parked.take()
+            && let Some(session) = session.as_deref_mut()
+        {
+            session.ending.push((parked.slot, End::Reset(code)));
+            session.wake(&mut self.wakes);
+        }
         if let Some(session) = session {
             session.ready.retain(|ready| *ready != key);
             session.blocked.retain(|blocked| *blocked != key);

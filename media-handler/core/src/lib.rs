@@ -23,6 +23,7 @@ pub mod ticks;
 pub use arena::Key;
 pub use fate::{Fate, Fates};
 pub use hub::{Hub, Limiter, Report};
+pub use key_frames::Need;
 pub use limits::Limits;
 pub use pace::Pace;
 pub use session::{Control, End, Session};

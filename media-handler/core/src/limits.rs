@@ -57,10 +57,17 @@ pub struct Limits {
     pub key_frame_interval: Duration,
     /// The longest interval between repetitions: what a publisher sends by itself (DESIGN section 5).
     pub key_frame_interval_max: Duration,
-    /// Between requests on behalf of one subscription that was late, so that a slow receiver does not cost the others
-    /// a stream of key frames; a publisher sends one by itself as often.
-    pub late_key_frame_interval: Duration,
-    /// A subscriber that takes no byte while some are due is closed after this (DESIGN section 5).
+    /// Between key frames wanted on behalf of one subscription that lost its group and whose subscriber takes bytes again; doubled at
+    /// each one, so that a slow receiver, or one that comes and goes, does not cost the others a stream of key frames. Who returns from a
+    /// stall wants the first one at once.
+    pub lost_key_frame_interval: Duration,
+    /// The longest such interval: a publisher sends key frames by itself four times as often.
+    pub lost_key_frame_interval_max: Duration,
+    /// A subscriber that took nothing for so long is stalled, and not merely slow: what a reset gives back to its QUIC is no sign that it
+    /// reads again. Twice the usual latency budget.
+    pub stall_sure: Duration,
+    /// A subscriber that takes no byte while some are due is closed after this: within 30 s of its last byte read (DESIGN section 5), for
+    /// its windows may take a second to fill.
     pub stall_max: Duration,
     /// Nothing due to a subscriber for so long: what it did not take before does not count against it any more. Publishers send a key
     /// frame at least every 4 s, so one that reads nothing is not spared by this.
@@ -109,8 +116,10 @@ impl Default for Limits {
             group_streams_for_audio: 16,
             key_frame_interval: Duration::from_millis(500),
             key_frame_interval_max: Duration::from_secs(4),
-            late_key_frame_interval: Duration::from_secs(4),
-            stall_max: Duration::from_secs(30),
+            lost_key_frame_interval: Duration::from_secs(1),
+            lost_key_frame_interval_max: Duration::from_secs(16),
+            stall_sure: Duration::from_secs(1),
+            stall_max: Duration::from_secs(29),
             stall_rest: Duration::from_secs(10),
             stall_echo: Duration::from_millis(250),
             stops_per_second_max: 64,

@@ -8,8 +8,9 @@ use common_core::{Code, MeetingId, Moment, ParticipantId, StreamId};
 use crate::arena::Key;
 use crate::group::Group;
 use crate::hub::Report;
+use crate::limits::Limits;
 use crate::pace::Pace;
-use crate::subscription::{Block, Cursor, Slot, Subscription};
+use crate::subscription::{Block, Cursor, Parked, Slot, Subscription};
 
 /// What the handler says to a client on its control stream, or does to its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub enum End {
     /// It was not.
     Reset(Code),
 }
+
+/// Room that a reset may give back besides what the group had taken: headers of streams, control messages, and credit that the
+/// subscriber's QUIC had withheld so far.
+const ECHO_SLACK: u64 = 16 * 1024;
 
 /// Which group streams are open to a subscriber; pictures leave some for sound.
 #[derive(Debug, Default)]
@@ -153,6 +158,30 @@ impl Session {
             wakes.extend(self.control_waker.take());
         }
         true
+    }
+
+    /// Whether another stream may stay open that carries nothing more: while pictures have half of theirs left.
+    pub(crate) fn may_park(&self, max: usize, for_audio: usize) -> bool {
+        2 * self.slots.pictures <= max.saturating_sub(for_audio)
+    }
+
+    /// Resets what was left open of a late group.
+    pub(crate) fn end_parked(&mut self, parked: &Parked, code: Code, now: Moment) {
+        self.note_reset(parked.taken, now);
+        self.ending.push((parked.slot, End::Reset(code)));
+    }
+
+    /// A group stream that took so many bytes is reset: its subscriber's QUIC may take as many without anybody reading.
+    pub(crate) fn note_reset(&mut self, taken: u64, now: Moment) {
+        self.reset_at = now;
+        self.echo_bytes += taken + ECHO_SLACK;
+    }
+
+    /// A path that is blocked so long after the last reset has used up the room that this made.
+    pub(crate) fn note_blocked(&mut self, now: Moment, limits: &Limits) {
+        if now.since(self.reset_at) >= limits.stall_echo {
+            self.echo_bytes = 0;
+        }
     }
 
     /// Takes a blocked cursor's lag out of the sum.

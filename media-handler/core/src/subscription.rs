@@ -11,6 +11,7 @@ use crate::arena::Key;
 use crate::fate::{Fate, Fates};
 use crate::group::{Group, Position};
 use crate::hub::Limiter;
+use crate::key_frames::Losses;
 use crate::session::Session;
 use crate::source::Source;
 
@@ -37,6 +38,20 @@ impl Block {
             Block::Cap => Fate::Bandwidth,
         }
     }
+}
+
+/// The QUIC stream of a group that was late, which is left open and blocked: that it can be written again is how the handler learns that
+/// its subscriber takes bytes again. Nothing more is written on it. It costs nothing: what QUIC holds of it has been taken, or goes out
+/// while there is nothing better.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub slot: Slot,
+    /// Bytes that QUIC took.
+    pub taken: u64,
+    /// Whether it is to be tried.
+    pub is_due: bool,
+    /// Whether QUIC took none when it was tried last.
+    pub is_blocked: bool,
 }
 
 /// How far one group has been handed over.
@@ -104,8 +119,10 @@ pub struct Subscription {
     pub(crate) is_blocked: bool,
     /// Until then, or until it has caught up, lateness is forgiven.
     pub(crate) burst_until: Option<Moment>,
-    /// When it last made us ask for a key frame because it was late.
-    pub(crate) late_asked_at: Option<Moment>,
+    /// While it waits for a key frame because its group was late.
+    pub(crate) parked: Option<Parked>,
+    /// How often it wanted a key frame because it lost its group.
+    pub(crate) losses: Losses,
     pub(crate) fates: Fates,
     pub(crate) bytes_sent: u64,
     /// What its subscriber was told last.

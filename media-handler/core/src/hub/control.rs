@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::{Address, Hub, Participant, Published};
 use crate::arena::Key;
 use crate::fate::Fates;
+use crate::key_frames::Losses;
 use crate::source::Source;
 use crate::subscription::{Following, Subscription};
 
@@ -346,7 +347,8 @@ impl Hub {
             is_ready: false,
             is_blocked: false,
             burst_until: None,
-            late_asked_at: None,
+            parked: None,
+            losses: Losses::default(),
             fates: Fates::default(),
             bytes_sent: 0,
             reported: None,

@@ -17,12 +17,12 @@ use crate::fate::Fate;
 use crate::group::Position;
 use crate::session::{End, Session};
 use crate::source::Source;
-use crate::subscription::{Block, Cursor, Following, Slot, Subscription};
+use crate::subscription::{Block, Cursor, Following, Parked, Slot, Subscription};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// QUIC took that many bytes, at least one.
+    /// QUIC took that many bytes: at least one, if there was one; none of an [empty write](Write::is_trial), for which it had room.
     Written(usize),
     /// QUIC takes none for now, and will wake the task.
     Blocked,
@@ -36,7 +36,8 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Write {
     subscription: Key<Subscription>,
-    group: u64,
+    /// None: of a late group's, which is left open.
+    group: Option<u64>,
     /// Which stream; the shell opens it at the slot's first write.
     pub slot: Slot,
     /// The stream's priority, higher first, to be set when it is opened.
@@ -47,6 +48,13 @@ pub struct Write {
     pub chunks: Range<usize>,
     /// To be filled in by the shell.
     pub outcome: Outcome,
+}
+
+impl Write {
+    /// Whether it has no bytes, and only tells whether QUIC would take some.
+    pub fn is_trial(&self) -> bool {
+        self.group.is_none()
+    }
 }
 
 /// What a session's task is to do now. Kept from step to step, so that nothing is allocated in a steady flow.
@@ -77,9 +85,8 @@ impl Batch {
 /// Whether it is sound, the subscriber's priority, which group of the hub is its newest.
 type Urgency = (bool, u32, u64);
 
-/// Room that a reset may give back besides what the group had taken: headers of streams, control messages, and credit that the
-/// subscriber's QUIC had withheld so far.
-const ECHO_SLACK: u64 = 16 * 1024;
+/// What a subscriber that is closed for taking nothing is told.
+const STALLED: &str = "nothing was read for too long";
 /// How far sound may go over a subscriber's cap, so that pictures do not hold it up.
 const SOUND_AHEAD: Duration = Duration::from_secs(1);
 /// Group numbers of the hub that a stream's priority can tell apart: 2²¹, far more than are ever under way at once.
@@ -146,16 +153,26 @@ impl Hub {
 
     /// Makes ready again what was blocked: all of it, or what waits for a slot.
     fn retry(&mut self, key: Key<Session>, now: Moment, all: bool) {
-        let Self { subscriptions, sessions, .. } = self;
+        let Self { subscriptions, sessions, limits, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return };
         session.is_starved = false;
         let mut blocked = std::mem::take(&mut session.blocked);
         blocked.retain(|subscription| {
             let Some(state) = subscriptions.get_mut(*subscription).filter(|state| state.session == Some(key)) else { return false };
-            let (mut is_freed, mut is_blocked) = (false, false);
+            let (mut is_freed, mut is_blocked) = (false, state.parked.is_some());
+            if let Some(parked) = state.parked.as_mut().filter(|_| all) {
+                parked.is_due = true;
+                if parked.is_blocked {
+                    session.note_blocked(now, limits);
+                }
+            }
             for cursor in &mut state.cursors {
                 if cursor.blocked.is_some() {
                     session.due_at = now;
+                }
+                if cursor.blocked == Some(Block::Path) {
+                    // Until just now: QUIC wakes the task as soon as there is room.
+                    session.note_blocked(now, limits);
                 }
                 let is_starved = cursor.slot.is_none() && cursor.blocked == Some(Block::NoStream);
                 if cursor.blocked.is_some() && (all || is_starved) {
@@ -183,7 +200,11 @@ impl Hub {
             // It may have moved to a newer session while the shell wrote.
             let Some(subscription) = subscriptions.get_mut(write.subscription).filter(|state| state.session == Some(key)) else { continue };
             let Some(source) = sources.get_mut(subscription.source) else { continue };
-            let at = subscription.cursors.iter().position(|cursor| cursor.group == write.group && cursor.slot == Some(write.slot));
+            let Some(number) = write.group else {
+                self.learn_trial(key, now, write);
+                continue;
+            };
+            let at = subscription.cursors.iter().position(|cursor| cursor.group == number && cursor.slot == Some(write.slot));
             // None: the cursor was ended while the shell wrote.
             let Some(index) = at else { continue };
             match write.outcome {
@@ -199,7 +220,7 @@ impl Hub {
                     if let Some(sending) = &mut session.sending {
                         sending.count(now, bytes as u64);
                     }
-                    let Some(group) = source.group(write.group) else { continue };
+                    let Some(group) = source.group(number) else { continue };
                     let whole = group.advance(&mut cursor.position, bytes);
                     subscription.fates.add(Fate::Delivered, whole);
                     records += whole;
@@ -214,7 +235,7 @@ impl Hub {
                 Outcome::Blocked | Outcome::Opening => {
                     let by = if write.outcome == Outcome::Opening { Block::NoStream } else { Block::Path };
                     let cursor = &mut subscription.cursors[index];
-                    if let Some(group) = source.group(write.group) {
+                    if let Some(group) = source.group(number) {
                         session.block(cursor, group, by);
                     }
                     if !std::mem::replace(&mut subscription.is_blocked, true) {
@@ -225,12 +246,10 @@ impl Hub {
                         session.stalled_since = None;
                     }
                     session.due_at = now;
-                    if now.since(session.reset_at) >= limits.stall_echo {
-                        session.echo_bytes = 0;
-                    }
+                    session.note_blocked(now, limits);
                     let since = *session.stalled_since.get_or_insert(now);
                     if now.since(since) >= limits.stall_max {
-                        self.close(key, Code::Expired, "nothing was read for too long");
+                        self.close(key, Code::Expired, STALLED);
                     }
                     self.expire(write.subscription, now, None);
                 }
@@ -242,18 +261,56 @@ impl Hub {
                         subscription.following = Following::Waiting;
                     }
                     let end = End::Reset(Code::Normal);
-                    let is_too_often = session.stops.as_mut().is_some_and(|stops| !stops.admits(now));
                     end_cursor(&mut subscription.fates, cursor, Some(source), Some(session), Fate::Closed, end);
                     if lost {
                         self.ask_after_loss(write.subscription, now);
                     }
-                    if is_too_often {
-                        self.close(key, Code::RateLimited, "too many streams were stopped in too short a time");
-                    }
+                    self.count_stop(key, now);
                 }
             }
         }
         records
+    }
+
+    /// Learns whether QUIC would take bytes of a late group's stream. If so its subscriber reads again, or its path carries something
+    /// again; and a key frame is wanted for the subscription.
+    fn learn_trial(&mut self, key: Key<Session>, now: Moment, write: &Write) {
+        let Self { subscriptions, sessions, limits, wakes, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return };
+        let Some(subscription) = subscriptions.get_mut(write.subscription) else { return };
+        // None: a key frame began while the shell wrote.
+        let Some(parked) = subscription.parked.as_mut().filter(|parked| parked.slot == write.slot) else { return };
+        let is_stopped = write.outcome == Outcome::Stopped;
+        parked.is_blocked = matches!(write.outcome, Outcome::Blocked | Outcome::Opening);
+        let is_echo = session.echo_bytes > 0 && !is_stopped;
+        // Another group's reset made the room.
+        let is_no_sign = is_echo && session.stalled_since.is_some_and(|since| now.since(since) >= limits.stall_sure);
+        if parked.is_blocked || is_no_sign {
+            let is_over = session.stalled_since.is_some_and(|since| now.since(since) >= limits.stall_max);
+            // Something was due until lately.
+            if is_over && now.since(session.due_at) < limits.stall_rest {
+                self.close(key, Code::Expired, STALLED);
+            }
+            return;
+        }
+        let Some(parked) = subscription.parked.take() else { return };
+        if !is_echo {
+            session.stalled_since = None;
+        }
+        session.end_parked(&parked, if is_stopped { Code::Normal } else { Code::Expired }, now);
+        session.wake(wakes);
+        self.ask_after_loss(write.subscription, now);
+        if is_stopped {
+            self.count_stop(key, now);
+        }
+    }
+
+    /// The subscriber stopped a group stream. Too many, and its session is closed.
+    fn count_stop(&mut self, key: Key<Session>, now: Moment) {
+        let stops = self.sessions.get_mut(key).and_then(|session| session.stops.as_mut());
+        if stops.is_some_and(|stops| !stops.admits(now)) {
+            self.close(key, Code::RateLimited, "too many streams were stopped in too short a time");
+        }
     }
 
     /// Sound first, then by the subscriber's priority, then the newest group.
@@ -271,6 +328,19 @@ impl Hub {
         let Some(source) = sources.get_mut(subscription.source) else { return };
         subscription.is_ready = false;
         let mut is_held = false;
+        if let Some(parked) = &mut subscription.parked
+            && std::mem::take(&mut parked.is_due)
+        {
+            batch.writes.push(Write {
+                subscription: subscription_key,
+                group: None,
+                slot: parked.slot,
+                priority: 0,
+                budget: subscription.budget,
+                chunks: batch.chunks.len()..batch.chunks.len(),
+                outcome: Outcome::Blocked,
+            });
+        }
         for index in (0..subscription.cursors.len()).rev() {
             let cursor = &mut subscription.cursors[index];
             let Some(group) = source.group(cursor.group) else { continue };
@@ -305,7 +375,7 @@ impl Hub {
             batch.room = batch.room.map(|room| room.saturating_sub(bytes as u64));
             batch.writes.push(Write {
                 subscription: subscription_key,
-                group: cursor.group,
+                group: Some(cursor.group),
                 slot,
                 priority: priority(subscription.is_audio, subscription.options.priority, group.ordinal),
                 budget: subscription.budget,
@@ -322,9 +392,10 @@ impl Hub {
     }
 
     /// Drops what is too late among a subscription's blocked groups, or the group `overrun` whatever its age: first whole
-    /// discardable frames, then the group. Delivery goes on at the next key frame; for sound at the next record.
+    /// discardable frames, then the group. Delivery goes on at the next key frame, which is asked for as soon as the subscriber takes bytes
+    /// again; for sound at the next record.
     pub(super) fn expire(&mut self, key: Key<Subscription>, now: Moment, overrun: Option<u64>) {
-        let Self { sources, subscriptions, sessions, wakes, .. } = self;
+        let Self { sources, subscriptions, sessions, limits, wakes, .. } = self;
         let Some(subscription) = subscriptions.get_mut(key) else { return };
         let Some(session) = subscription.session.and_then(|session| sessions.get_mut(session)) else { return };
         let Some(source) = sources.get_mut(subscription.source) else { return };
@@ -350,16 +421,20 @@ impl Hub {
                 index += 1;
                 continue;
             }
-            let cursor = subscription.cursors.remove(index);
+            let mut cursor = subscription.cursors.remove(index);
             let fate = cursor.blocked.map_or(Fate::Expired, Block::fate);
             session.due_at = now;
-            if cursor.slot.is_some() {
-                session.reset_at = now;
-                session.echo_bytes += cursor.taken + ECHO_SLACK;
-            }
             if subscription.following == Following::Group(cursor.group) && !subscription.is_audio {
                 subscription.following = Following::Waiting;
                 lost = true;
+                let is_open = matches!(cursor.blocked, Some(Block::Path | Block::NoStream));
+                if is_open && session.may_park(limits.group_streams_max, limits.group_streams_for_audio) {
+                    subscription.parked =
+                        cursor.slot.take().map(|slot| Parked { slot, taken: cursor.taken, is_due: false, is_blocked: true });
+                }
+            }
+            if cursor.slot.is_some() {
+                session.note_reset(cursor.taken, now);
             }
             if end_cursor(&mut subscription.fates, cursor, Some(&mut *source), Some(&mut *session), fate, End::Reset(Code::Expired)) {
                 session.wake(wakes);
@@ -367,16 +442,6 @@ impl Hub {
         }
         if lost {
             self.ask_after_loss(key, now);
-        }
-    }
-
-    /// Wants a key frame for a subscription that lost its group, not too often.
-    fn ask_after_loss(&mut self, key: Key<Subscription>, now: Moment) {
-        let Some(subscription) = self.subscriptions.get_mut(key) else { return };
-        if subscription.late_asked_at.is_none_or(|asked| now.since(asked) >= self.limits.late_key_frame_interval) {
-            subscription.late_asked_at = Some(now);
-            let source = subscription.source;
-            self.want_key_frame(source, now);
         }
     }
 
@@ -392,7 +457,9 @@ impl Hub {
             })
         });
         let is_blocked = blocked.clone().any(|subscription| subscription.cursors.iter().any(|cursor| cursor.blocked.is_some()));
-        let stalled = session.stalled_since.filter(|_| is_blocked).map(|since| since + self.limits.stall_max);
+        let stalled = session.stalled_since.map(|since| since + self.limits.stall_max);
+        let is_parked = blocked.clone().any(|subscription| subscription.parked.is_some());
+        let stalled = stalled.filter(|at| is_blocked || (is_parked && *at > now));
         // More may be sent then.
         let is_capped = blocked.flat_map(|subscription| &subscription.cursors).any(|cursor| cursor.blocked == Some(Block::Cap));
         let capped = session.sending.filter(|_| is_capped).map(|sending| now + sending.wait(now));

@@ -6,6 +6,7 @@ use common_core::{Code, FrameHeader, FrameKind, Moment, StreamId};
 use super::{Hub, end_cursor, release};
 use crate::arena::Key;
 use crate::fate::Fate;
+use crate::key_frames::Need;
 use crate::session::{End, Session};
 use crate::source::{Place, Source, audio_group_is_over};
 use crate::subscription::{Cursor, Following};
@@ -229,6 +230,12 @@ impl Hub {
             group.readers += 1;
             subscription.following = Following::Group(group.number);
             subscription.cursors.push(Cursor::new(group.number, group.end() - 1, now));
+            if let Some(parked) = subscription.parked.take()
+                && let Some(session) = subscription.session.and_then(|session| sessions.get_mut(session))
+            {
+                session.end_parked(&parked, Code::Expired, now);
+                session.wake(wakes);
+            }
         }
         if source.is_audio {
             sounding.insert(key);
@@ -331,7 +338,7 @@ impl Hub {
         }
         release(source, subscriptions, key, now, &self.limits);
         if lost && !is_audio {
-            self.want_key_frame(key, now);
+            self.want_key_frame(key, Need::Broken, now);
         }
     }
 }

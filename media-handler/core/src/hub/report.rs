@@ -7,6 +7,7 @@ use common_core::{MeetingId, Moment, NodeId, ParticipantId, StreamId};
 use super::Hub;
 use crate::arena::Key;
 use crate::fate::{Fate, Fates};
+use crate::key_frames::Need;
 use crate::session::Session;
 use crate::source::Source;
 use crate::subscription::{Following, Subscription};
@@ -43,8 +44,8 @@ pub struct Totals {
     pub fates: Fates,
     /// Groups begun by publishers.
     pub groups: u64,
-    /// Requests sent to publishers.
-    pub key_frame_requests: u64,
+    /// Requests sent to publishers, by [`Need`](crate::Need).
+    pub key_frame_requests: [u64; Need::ALL.len()],
     /// Frames' bytes, headers included.
     pub bytes_received: u64,
     /// The same, per subscriber.

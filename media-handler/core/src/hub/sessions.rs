@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{Address, Hub};
 use crate::arena::Key;
+use crate::key_frames::Need;
 use crate::pace::Pace;
 use crate::session::{Control, Session};
 use crate::subscription::{Cursor, Following, Subscription};
@@ -139,7 +140,7 @@ impl Hub {
     pub fn request_key_frame(&mut self, now: Moment, key: Key<Session>, media_stream: StreamId) -> Result<(), Denied> {
         let subscription = self.may_request_key_frame(key, media_stream)?;
         if let Some(subscription) = self.subscriptions.get(subscription).filter(|subscription| !subscription.is_audio) {
-            self.want_key_frame(subscription.source, now);
+            self.want_key_frame(subscription.source, Need::Asked, now);
         }
         Ok(())
     }
@@ -187,7 +188,7 @@ impl Hub {
         }
         let Some(number) = source.join_group(now, &self.limits).map(|group| group.number) else {
             let source = subscription.source;
-            self.want_key_frame(source, now);
+            self.want_key_frame(source, Need::Start, now);
             return;
         };
         if let Some(group) = source.group_mut(number) {

@@ -3,5 +3,6 @@
 mod bounds;
 mod model;
 mod properties;
+mod returns;
 mod scenarios;
 mod stage;

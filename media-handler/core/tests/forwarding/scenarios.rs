@@ -51,7 +51,8 @@ fn without_a_key_frame_records_count_as_such_until_one_comes() {
     assert_eq!((stage.fate(&viewer, CAMERA, Fate::NoKeyFrame), stage.fate(&viewer, CAMERA, Fate::Delivered)), (3, 1));
 }
 
-/// Whole discardable frames in front go first; then the group; then nothing until the next key frame, which is asked for once.
+/// Whole discardable frames in front go first; then the group; then nothing until the next key frame, which is asked for when the path takes
+/// bytes again.
 #[test]
 fn what_is_late_goes_by_the_stated_rule() {
     let mut stage = Stage::begin(Limits::default());
@@ -73,9 +74,9 @@ fn what_is_late_goes_by_the_stated_rule() {
     assert_eq!(stage.deadline(&viewer), Some(stage.now + millis(60)), "the delta came 60 ms later");
     stage.wait(60);
     stage.run(&viewer, 0);
-    assert_eq!(stage.ends(&viewer), [End::Reset(Code::Expired)]);
-    assert_eq!(stage.fate(&viewer, CAMERA, Fate::Expired), 1);
-    assert_eq!(stage.asked(), [CAMERA]);
+    assert_eq!((stage.fate(&viewer, CAMERA, Fate::Expired), stage.asked()), (1, vec![]));
+    stage.run(&viewer, 1);
+    assert_eq!((stage.ends(&viewer), stage.asked()), (vec![End::Reset(Code::Expired)], vec![CAMERA]));
     stage.record(&mut camera, CAMERA, FrameKind::VideoDelta, 1000, END);
     assert_eq!(stage.fate(&viewer, CAMERA, Fate::NoKeyFrame), 1);
     stage.record(&mut camera, CAMERA, FrameKind::VideoKey, 1000, END);
@@ -86,6 +87,7 @@ fn what_is_late_goes_by_the_stated_rule() {
     stage.run(&viewer, 0);
     stage.wait(102);
     stage.run(&viewer, 0);
+    stage.run(&viewer, 1);
     assert_eq!((stage.fate(&viewer, CAMERA, Fate::Expired), stage.asked()), (2, vec![]));
 }
 
@@ -208,13 +210,13 @@ fn pictures_leave_streams_for_sound_and_those_without_one_count_as_such() {
     assert_eq!((stage.fate(&viewer, CAMERA, Fate::StreamLimit), stage.fate(&viewer, CAMERA, Fate::Expired)), (2, 3));
 }
 
-/// A subscriber who takes nothing pins a bounded part of the log, whatever latency it asks for, and is closed after 30 s.
+/// A subscriber who takes nothing pins a bounded part of the log, whatever latency it asks for, and is closed after half a minute.
 #[test]
 fn a_stalled_subscriber_costs_bounded_memory_and_is_closed() {
     let mut stage = Stage::begin(Limits::default());
     let viewer = stage.subscriber(CAMERA, budget(30_000));
     let mut camera = stage.ingress();
-    for frame in 0..900u64 {
+    for frame in 0..860u64 {
         let kind = if frame % 300 == 0 { FrameKind::VideoKey } else { FrameKind::VideoDelta };
         stage.record(&mut camera, CAMERA, kind, 100_000, END);
         stage.run(&viewer, 0);
@@ -465,6 +467,6 @@ fn what_a_reset_gives_back_is_not_taken_for_reading() {
         }
         None
     };
-    assert!(stalls(false).is_some_and(|second| (29..=34).contains(&second)), "{:?}", stalls(false));
+    assert!(stalls(false).is_some_and(|second| (29..=32).contains(&second)), "{:?}", stalls(false));
     assert_eq!(stalls(true), None);
 }

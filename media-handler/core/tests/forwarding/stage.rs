@@ -157,9 +157,12 @@ impl Stage {
     /// Runs a viewer's task while its network takes `appetite` bytes; the sequences of the records that came out whole.
     pub fn run(&mut self, viewer: &Viewer, mut appetite: usize) -> Vec<u64> {
         self.run_with(viewer, |_, bytes| {
+            if appetite == 0 {
+                return Outcome::Blocked;
+            }
             let taken = bytes.min(appetite);
             appetite -= taken;
-            if taken == 0 { Outcome::Blocked } else { Outcome::Written(taken) }
+            Outcome::Written(taken)
         })
     }
 
