@@ -105,6 +105,10 @@ bench-media-growth: ## The same with ever more subscribers and ever larger meeti
 bench-media-cores: ## The same with one core and with two
 	$(BENCH_MEDIA) cores --rounds 3 $(ARGS)
 
+.PHONY: bench-media-stall
+bench-media-stall: ## What nineteen subscribers notice when a twentieth stops reading for a minute
+	$(BENCH_MEDIA) stall --rounds 3 $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Every decoder of hostile bytes, FUZZ_SECONDS (60) each; finds lie in fuzz/artifacts
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz

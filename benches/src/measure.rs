@@ -37,7 +37,18 @@ pub fn resident_bytes(pid: u32) -> u64 {
     kilobytes(&format!("/proc/{pid}/status"), "VmRSS:") * 1024
 }
 
-/// The same without what it shares with others: pages of several processes count in parts.
+/// The most that process `pid` has held since this was [forgotten](forget_peak), bytes.
+pub fn peak_bytes(pid: u32) -> u64 {
+    kilobytes(&format!("/proc/{pid}/status"), "VmHWM:") * 1024
+}
+
+/// Lets the peak of process `pid` begin anew.
+pub fn forget_peak(pid: u32) {
+    // proc_pid_clear_refs(5): 5 resets the peak.
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the process is ours");
+}
+
+/// Memory that process `pid` holds without what it shares with others: pages of several processes count in parts.
 pub fn proportional_bytes(pid: u32) -> u64 {
     kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:") * 1024
 }

@@ -3,6 +3,7 @@
 //! In: wishes in lines of JSON: whom to connect to, and then rounds. Out: a line for each. Delivery is judged here, where the records arrive; the
 //! server's CPU time is read here as well, at the very moments at which the counting begins and ends.
 
+mod aside;
 mod dial;
 mod publish;
 mod subscribe;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::workload::{Member, Source};
+use aside::Aside;
 use dial::Dialer;
 use publish::Publisher;
 use subscribe::Counts;
@@ -52,6 +54,10 @@ pub enum Wish {
     Begin(Job),
     /// Connects these, each with its connection token (empty for the floor).
     Connect(Vec<(Member, String)>),
+    /// Connects one more, with its token, who is not counted; it reads for so many seconds of the next rounds, and then no more.
+    Aside(Member, String, f64),
+    /// How long after it stopped reading that one was closed, in seconds; null while it is not.
+    AsideClosed,
     /// Publishes for so many seconds, and then counts for so many.
     Round { warm_up: f64, seconds: f64 },
 }
@@ -109,6 +115,13 @@ pub fn run() {
                     let outcome = load.round(Duration::from_secs_f64(warm_up), Duration::from_secs_f64(seconds)).await;
                     println!("{}", serde_json::to_string(&outcome).expect("JSON"));
                 }
+                (Wish::Aside(member, token, reads_for), Some(load)) => {
+                    load.aside = Some(Aside::begin(load.dialer.dial_aside(&member, &token).await, reads_for));
+                    println!("{}", json!({}));
+                }
+                (Wish::AsideClosed, Some(load)) => {
+                    println!("{}", json!(load.aside.as_ref().and_then(Aside::closed_after)));
+                }
                 (_, None) => panic!("nobody said whom to connect to"),
             }
         }
@@ -122,6 +135,7 @@ struct Load {
     members: Vec<Member>,
     publisher: Publisher,
     links: Vec<dial::Link>,
+    aside: Option<Aside>,
 }
 
 impl Load {
@@ -129,7 +143,7 @@ impl Load {
         let counts = Arc::new(Counts::new(job.sources.len()));
         let publisher = Publisher::new(&job.sources, counts.clone());
         let dialer = Dialer::new(&job);
-        Self { job, dialer, counts, members: Vec::new(), publisher, links: Vec::new() }
+        Self { job, dialer, counts, members: Vec::new(), publisher, links: Vec::new(), aside: None }
     }
 
     async fn connect(&mut self, members: Vec<(Member, String)>) {

@@ -11,6 +11,7 @@ mod idle;
 mod load;
 mod report;
 mod side;
+mod stall;
 mod workload;
 
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ enum What {
     Growth(growth::Options),
     /// The handler's cost with one core and with two.
     Cores,
+    /// What nineteen subscribers notice when a twentieth stops reading.
+    Stall(stall::Options),
     /// The forwarder that the handler is compared with; the bench starts it by itself.
     #[command(hide = true)]
     Floor,
@@ -121,6 +124,7 @@ fn main() -> ExitCode {
         match what {
             Some(What::Growth(growth)) => growth::run(&options.course(), &growth).await,
             Some(What::Cores) => cores::run(&options).await,
+            Some(What::Stall(stall)) => stall::run(&options.course(), &stall).await,
             _ => judge(&options).await,
         }
     })

@@ -84,6 +84,20 @@ impl Side {
         }
     }
 
+    /// Connects `member`, who is not counted, and reads for so many seconds of the rounds that follow.
+    pub async fn connect_aside(&mut self, workload: &Workload, member: &Member, reads_for: f64) {
+        let token = match &mut self.server {
+            Server::Floor(_) => String::new(),
+            Server::Handler(handler) => handler.admit(workload, std::slice::from_ref(member)).await.remove(0),
+        };
+        self.load.ask(&json!(Wish::Aside(member.clone(), token, reads_for))).await;
+    }
+
+    /// Seconds from that one's last read to its close, if it is closed.
+    pub async fn aside_closed(&mut self) -> Option<f64> {
+        self.load.ask(&json!(Wish::AsideClosed)).await.as_f64()
+    }
+
     /// One round.
     pub async fn round(&mut self, warm_up: f64, seconds: f64) -> Result<Outcome, String> {
         let answer = self.load.ask(&json!(Wish::Round { warm_up, seconds })).await;

@@ -32,6 +32,8 @@ const LIMITS: TransportLimits = TransportLimits {
     unidirectional_streams: 256,
     datagram_receive_buffer: Some(16 * 1024),
 };
+/// Those of one that stands aside: what a browser begins with, so that it is soon felt if it stops reading. Control messages get through.
+const ASIDE_LIMITS: TransportLimits = TransportLimits { stream_receive_window: 64 * 1024, ..LIMITS };
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 const CONTROL_BYTES_MAX: usize = 1024 * 1024;
 
@@ -66,6 +68,16 @@ impl Link {
         match self {
             Self::Floor(connection) => connection.accept_uni().await.map(Receive::Floor).map_err(|error| error.to_string()),
             Self::Handler(session) => session.accept_uni().await.map(Receive::Handler).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+impl Link {
+    /// Resolves when it is over.
+    pub async fn closed(&self) {
+        match self {
+            Self::Floor(connection) => drop(connection.closed().await),
+            Self::Handler(session) => drop(session.closed().await),
         }
     }
 }
@@ -110,6 +122,7 @@ pub struct Dialer {
     protocol: Protocol,
     server: SocketAddr,
     config: quinn::ClientConfig,
+    aside_config: quinn::ClientConfig,
     endpoints: Vec<quinn::Endpoint>,
     dialled: usize,
 }
@@ -129,11 +142,24 @@ impl Dialer {
         let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).expect("the suites serve QUIC");
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(LIMITS.transport()));
-        Self { protocol: job.protocol, server: job.server, config, endpoints: Vec::new(), dialled: 0 }
+        let mut aside_config = config.clone();
+        aside_config.transport_config(Arc::new(ASIDE_LIMITS.transport()));
+        Self { protocol: job.protocol, server: job.server, config, aside_config, endpoints: Vec::new(), dialled: 0 }
     }
 
     /// Connects a member. Sockets are on addresses of their own, as clients are.
     pub async fn dial(&mut self, member: &Member, token: &str) -> Link {
+        let config = self.config.clone();
+        self.dial_with(config, member, token).await
+    }
+
+    /// Connects one that is not counted, with small windows.
+    pub async fn dial_aside(&mut self, member: &Member, token: &str) -> Link {
+        let config = self.aside_config.clone();
+        self.dial_with(config, member, token).await
+    }
+
+    async fn dial_with(&mut self, config: quinn::ClientConfig, member: &Member, token: &str) -> Link {
         let number = self.dialled / MEMBERS_PER_SOCKET;
         if number == self.endpoints.len() {
             let octet = u8::try_from(number + 2).expect("fewer than 250 sockets");
@@ -145,13 +171,14 @@ impl Dialer {
         let dial = async {
             match self.protocol {
                 Protocol::Floor => {
-                    let connection = endpoint.connect(self.server, "localhost").expect("an address").await.expect("the floor accepts");
+                    let connection =
+                        endpoint.connect_with(config, self.server, "localhost").expect("an address").await.expect("the floor accepts");
                     subscribe(&connection, member).await;
                     Link::Floor(connection)
                 }
                 Protocol::Handler => {
                     let url: url::Url = format!("https://{}/media", self.server).parse().expect("a URL");
-                    let client = web_transport_quinn::Client::new(endpoint.clone(), self.config.clone());
+                    let client = web_transport_quinn::Client::new(endpoint.clone(), config);
                     let session = client.connect(url).await.expect("the handler accepts");
                     greet(&session, token).await;
                     Link::Handler(Box::new(session))
