@@ -19,6 +19,12 @@ impl Parts {
         run.await;
     }
 
+    /// A part that no task watches has died.
+    pub fn lose(&self, part: &'static str) {
+        tracing::error!(part, "a part of this process has ended by itself");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part);
+    }
+
     /// Those that have died, by name.
     pub fn dead(&self) -> Vec<&'static str> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
@@ -40,8 +46,7 @@ struct Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if !self.stop.is_cancelled() {
-            tracing::error!(part = self.part, "a part of this process has ended by itself");
-            self.parts.0.lock().unwrap_or_else(PoisonError::into_inner).insert(self.part);
+            self.parts.lose(self.part);
         }
     }
 }

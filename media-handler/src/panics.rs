@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::Visitor;
 
-/// Before a task that panicked is started anew: one that panics at once must not keep a core busy.
-const RESTART_INTERVAL: Duration = Duration::from_millis(100);
+/// Before a task, or a worker, that panicked is started anew: one that panics at once must not keep a core busy.
+pub(crate) const RESTART_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Lives in a session's task; when the task panics, closes that session and no other.
 pub(crate) struct EndsSession {
@@ -49,7 +49,7 @@ where
     }
 }
 
-fn count(task: &'static str) {
+pub(crate) fn count(task: &'static str) {
     metrics::counter!("dark_tower_media_panics_total", "task" => task).increment(1);
 }
 

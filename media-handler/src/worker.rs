@@ -4,13 +4,17 @@
 //! In: the port's sockets, what a session is served with. Out: sessions, each with all its tasks on one worker, so that a packet, its
 //! decryption, what it leads to and the answer are one core's work. Never moves a session to another worker; never decides who is forwarded what:
 //! the hub is everybody's.
+//!
+//! A worker that fails is begun anew on its socket: its sessions end, their clients are told so by the next packet they send and come back, and
+//! nobody else's are touched.
 
 use std::io;
 use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::door::DoorKeeper;
 use common::parts::Parts;
@@ -27,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event_loop::EventLoop;
 use crate::handler::Handler;
-use crate::session;
+use crate::{panics, session};
 
 /// Between a worker's signs of life, with which it tells how busy it is.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +39,10 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 const BEAT_AGE_MAX: Duration = Duration::from_secs(3);
 /// What is left of each connection at the end is one packet.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
+/// A worker that failed so often in a row, each time sooner than [`LIFE_MIN`] after it began, would go on failing: it is not begun again.
+const FAILURES_MAX: u32 = 5;
+/// Longer than a session takes to stand, so that what kills each worker at once with its first clients is seen as that.
+const LIFE_MIN: Duration = Duration::from_secs(10);
 /// From the order to end to the end of the threads: the timeout above, and a busy machine.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -59,6 +67,9 @@ struct Seen {
     sessions: AtomicUsize,
     /// The last sign of life, in microseconds of the handler's clock.
     beat_at: AtomicU64,
+    /// Makes the worker panic at its next sign of life.
+    #[cfg(test)]
+    panics: std::sync::atomic::AtomicBool,
 }
 
 /// The workers of a handler. When they are dropped, they end by themselves.
@@ -161,33 +172,75 @@ struct Worker {
 }
 
 impl Worker {
-    /// A worker's life, on its own thread. `stands` is told when it serves, or why it does not.
+    /// A worker's lives, on its own thread: until the order to end, or until it fails too often. `stands` is told when it serves, or why it does
+    /// not.
     fn run(self, socket: UdpSocket, config: quinn::EndpointConfig, stands: oneshot::Sender<io::Result<()>>) {
+        let (mut stands, mut failures) = (Some(stands), Failures::default());
+        loop {
+            let began = Instant::now();
+            let lived = self.live(&socket, &config, &mut stands);
+            if self.end.is_cancelled() {
+                return;
+            }
+            let Err(reason) = lived else { return };
+            panics::count("worker");
+            if failures.are_too_many(began.elapsed()) {
+                tracing::error!(worker = self.index, %reason, "a media worker has failed too often and is not begun again: restart this process");
+                self.service.parts.lose("a media worker");
+                return;
+            }
+            tracing::error!(worker = self.index, %reason, "a media worker has failed and is begun anew; its sessions are over");
+        }
+    }
+
+    /// One life. An error says why it is over although nobody ordered that.
+    fn live(
+        &self,
+        socket: &UdpSocket,
+        config: &quinn::EndpointConfig,
+        stands: &mut Option<oneshot::Sender<io::Result<()>>>,
+    ) -> Result<(), String> {
         let started = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
             let entered = runtime.enter();
             let events = EventLoop::new();
-            let endpoint = endpoint(&events, socket, config, self.service.server_config.clone())?;
+            // Of the same socket: what has come meanwhile is there.
+            let endpoint = endpoint(&events, socket.try_clone()?, config.clone(), self.service.server_config.clone())?;
             drop(entered);
             Ok((runtime, events, endpoint))
         });
-        let (runtime, events, endpoint) = match started {
-            Ok(started) => started,
-            Err(error) => {
+        let (runtime, events, endpoint) = match (started, stands.take()) {
+            (Ok(started), None) => started,
+            (Ok(started), Some(stands)) => {
                 // Who started this has given up if nobody listens.
-                let _ = stands.send(Err(error));
-                return;
+                let _ = stands.send(Ok(()));
+                started
             }
+            (Err(error), Some(stands)) => {
+                let _ = stands.send(Err(error));
+                return Ok(());
+            }
+            (Err(error), None) => return Err(error.to_string()),
         };
-        let (parts, end) = (self.service.parts.clone(), self.end.clone());
-        runtime.block_on(parts.watch("a media worker", end, self.serve(events, endpoint, stands)));
+        // Nothing of this life is used after it but what is made for tasks that may panic: the hub, and counters.
+        let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.serve(events, endpoint))));
+        let sessions = self.seen.sessions.load(Ordering::Relaxed);
+        let lived = lived.unwrap_or_else(|_| Err("it panicked")).map_err(|reason| format!("{reason}, with {sessions} sessions"));
+        if lived.is_err() {
+            // One that fails at once must not keep a core busy. The sessions end with the runtime, behind this.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(async { drop(tokio::time::timeout(panics::RESTART_INTERVAL, self.end.cancelled()).await) });
+            }));
+        }
         // Tasks that are left are dropped; what they had begun on other threads is not waited for.
         runtime.shutdown_background();
+        lived
     }
 
-    async fn serve(self, events: EventLoop, endpoint: quinn::Endpoint, stands: oneshot::Sender<io::Result<()>>) {
+    async fn serve(&self, events: EventLoop, endpoint: quinn::Endpoint) -> Result<(), &'static str> {
         let _counted = Counted::this_runtime();
-        let Self { index, service: Service { handler, origins, keeper, parts, accepting, ticks, .. }, seen, end } = self;
-        let listener = Listener { endpoint: endpoint.clone(), path: "/media", origins, keeper, door: "media" };
+        let Self { index, service: Service { handler, origins, keeper, accepting, ticks, .. }, seen, end } = self;
+        let listener =
+            Listener { endpoint: endpoint.clone(), path: "/media", origins: origins.clone(), keeper: keeper.clone(), door: "media" };
         let (serving, place, within) = (handler.clone(), seen.clone(), events.clone());
         let accepts = listener.accept(accepting.clone(), handler.tasks.clone(), move |accepted| {
             let (handler, events, place) = (serving.clone(), within.clone(), Place::taken(place.clone()));
@@ -196,16 +249,38 @@ impl Worker {
                 session::serve(handler, events, accepted).await;
             }
         });
-        handler.tasks.spawn(parts.watch("the media listener", accepting, accepts));
-        // Who started this has given up if nobody listens.
-        let _ = stands.send(Ok(()));
-        tokio::select! {
-            () = beat(index, &handler, &seen) => {}
-            () = events.decide(index, ticks) => {}
-            () = end.cancelled() => {}
+        let listens = handler.tasks.spawn(accepts);
+        let deaf = async {
+            // However it ended: nobody new can come any more.
+            let _ = listens.await;
+            if accepting.is_cancelled() {
+                // As it was told; those who are there are served.
+                std::future::pending::<()>().await;
+            }
+        };
+        let lived = tokio::select! {
+            () = beat(*index, handler, seen) => Err("it gives no more signs of life"),
+            () = events.decide(*index, *ticks) => Err("it decides no more on ticks"),
+            () = deaf => Err("its listener has ended"),
+            () = end.cancelled() => Ok(()),
+        };
+        if lived.is_ok() {
+            endpoint.close(quinn::VarInt::from_u32(0), b"");
+            let _ = tokio::time::timeout(IDLE_TIMEOUT, endpoint.wait_idle()).await;
         }
-        endpoint.close(quinn::VarInt::from_u32(0), b"");
-        let _ = tokio::time::timeout(IDLE_TIMEOUT, endpoint.wait_idle()).await;
+        lived
+    }
+}
+
+/// How often a worker failed in a row.
+#[derive(Debug, Default)]
+struct Failures(u32);
+
+impl Failures {
+    /// Counts one more, of a life of that length; whether it is not to be begun again.
+    fn are_too_many(&mut self, lived: Duration) -> bool {
+        self.0 = if lived < LIFE_MIN { self.0 + 1 } else { 1 };
+        self.0 > FAILURES_MAX
     }
 }
 
@@ -232,6 +307,8 @@ async fn beat(index: usize, handler: &Handler, seen: &Seen) {
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beats.tick().await;
+        #[cfg(test)]
+        assert!(!seen.panics.swap(false, Ordering::Relaxed), "for a test");
         seen.beat_at.store(handler.now().as_micros(), Ordering::Relaxed);
         busy.absolute(u64::try_from(runtime.worker_total_busy_duration(0).as_millis()).unwrap_or(u64::MAX));
         sessions.set(seen.sessions.load(Ordering::Relaxed) as f64);
@@ -265,14 +342,4 @@ impl Drop for Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_that_hangs_is_named() {
-        let beats = |seconds: [u64; 3]| seconds.map(|second| Moment::from_micros(second * 1_000_000)).into_iter();
-        let now = Moment::from_micros(20_000_000);
-        assert_eq!(alive(now, beats([20, 17, 18])), Ok(()));
-        assert_eq!(alive(now, beats([20, 16, 18])), Err("worker 1 has not been seen for 4 s".to_owned()));
-    }
-}
+mod tests;

