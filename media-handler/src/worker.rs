@@ -224,7 +224,7 @@ impl Worker {
         // Nothing of this life is used after it but what is made for tasks that may panic: the hub, and counters.
         let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.serve(events, endpoint))));
         let sessions = self.seen.sessions.load(Ordering::Relaxed);
-        let lived = lived.unwrap_or_else(|_| Err("it panicked")).map_err(|reason| format!("{reason}, with {sessions} sessions"));
+        let lived = lived.unwrap_or(Err("it panicked")).map_err(|reason| format!("{reason}, with {sessions} sessions"));
         if lived.is_err() {
             // One that fails at once must not keep a core busy. The sessions end with the runtime, behind this.
             let _ = catch_unwind(AssertUnwindSafe(|| {

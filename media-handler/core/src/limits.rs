@@ -67,7 +67,7 @@ pub struct Limits {
     /// reads again. Twice the usual latency budget.
     pub stall_sure: Duration,
     /// A subscriber that takes no byte while some are due is closed after this: within 30 s of its last byte read (DESIGN section 5), for
-    /// its windows may take a second to fill.
+    /// its windows may take a group or two to fill.
     pub stall_max: Duration,
     /// Nothing due to a subscriber for so long: what it did not take before does not count against it any more. Publishers send a key
     /// frame at least every 4 s, so one that reads nothing is not spared by this.
@@ -119,7 +119,7 @@ impl Default for Limits {
             lost_key_frame_interval: Duration::from_secs(1),
             lost_key_frame_interval_max: Duration::from_secs(16),
             stall_sure: Duration::from_secs(1),
-            stall_max: Duration::from_secs(29),
+            stall_max: Duration::from_secs(27),
             stall_rest: Duration::from_secs(10),
             stall_echo: Duration::from_millis(250),
             stops_per_second_max: 64,
