@@ -10,7 +10,7 @@ import { SampleClock } from "../client/src/sample-clock.ts";
 import { SentRate } from "../client/src/sent-rate.ts";
 import { UplinkDelay } from "../client/src/uplink-delay.ts";
 import { UplinkRate, type UplinkSigns } from "../client/src/uplink.ts";
-import { chooseCodec, CodecWatch, type CodecSituation, decodes } from "../client/src/video-codecs.ts";
+import { chooseCodec, CodecWatch, type CodecSituation, decodes, fallbackCodec } from "../client/src/video-codecs.ts";
 
 const CALM: UplinkSigns = { backlogMs: 0, queueMs: 0, loss: 0, sent: 0, available: 0 };
 const FULL: UplinkSigns = { ...CALM, queueMs: 150 };
@@ -265,6 +265,29 @@ test("who comes and cannot decode it changes the codec at once; who goes changes
   assert.equal(watch.next(3500, others(["H264"])), "H264", "somebody else without a picture does not wait");
   assert.equal(watch.next(62_000, others(["VP9", "VP8"])), "VP9");
   assert.equal(new CodecWatch("VP8", 0).next(1e9, others()), undefined, "what was chosen at first stays");
+});
+
+test("a change that is refused is asked for again, but not at once", () => {
+  const watch = new CodecWatch("VP9", 0);
+  const situation: CodecSituation = { ...SITUATION, others: [["VP8"]] };
+  assert.equal(watch.next(1000, situation), "VP8");
+  watch.refused(1000);
+  let asked = 0;
+  for (let nowMs = 1200; nowMs < 61_000; nowMs += 200) {
+    if (watch.next(nowMs, situation) === undefined) continue;
+    asked += 1;
+    watch.refused(nowMs);
+  }
+  assert.equal(asked, 5);
+});
+
+test("where an encoder fails, VP8 takes its place, but not at the cost of somebody's picture", () => {
+  const encodes = ["VP9", "AV1", "H264", "VP8"] as const;
+  const without = (...failed: string[]): CodecSituation => ({ ...SITUATION, encodes: encodes.filter((it) => !failed.includes(it)) });
+  assert.equal(fallbackCodec(without("VP9")), "VP8");
+  assert.equal(fallbackCodec(without("VP8")), "VP9");
+  assert.equal(fallbackCodec({ ...without("VP9"), others: [["VP9", "H264"]] }), "H264");
+  assert.equal(fallbackCodec(without("VP9", "VP8", "H264", "AV1")), undefined);
 });
 
 test("the quickest frame says where the capture clock stands", () => {

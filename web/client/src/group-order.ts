@@ -1,6 +1,7 @@
 // Puts the frames of one media stream in decoding order, although its groups arrive on streams that overtake one another.
 // In: frames with the group they belong to, ends of groups, the time. Out: frames to decode, in order. A group is named by
-// the sequence of its first frame. Never gives out an older group after a newer; a group that is late gives way.
+// the sequence of its first frame. Never gives out an older group after a newer; a group that is late gives way. Where all groups are late
+// for long, what they are late against was no sequence of this media stream: it begins anew.
 
 /** What the order needs to know of a frame. */
 export interface Ordered {
@@ -8,6 +9,11 @@ export interface Ordered {
   lastSequence: bigint;
 }
 
+/**
+ * Nothing but late frames for so long: begin anew with the next group. What two sessions bring twice while one takes the other's place is over
+ * after one second.
+ */
+export const LATE_FOR_MS = 2000;
 /** Frames held for a group that waits, over all waiting groups: four seconds at 60 a second. Beyond, the newest group begins. */
 const WAITING_FRAMES_MAX = 240;
 
@@ -21,10 +27,14 @@ interface Waiting<F> {
 export class GroupOrder<F extends Ordered> {
   /** Frames that came too late or twice. */
   droppedFrames = 0;
+  /** How often it began anew. */
+  restarts = 0;
   private readonly holdMs: number;
   private current: { group: bigint; next: bigint; ended: boolean } | undefined;
   /** By group, oldest first. */
   private waiting: Waiting<F>[] = [];
+  /** Since when nothing came but what was late. */
+  private lateSinceMs: number | undefined;
 
   /** A newer group waits at most `holdMs` for the one before it to be complete. */
   constructor(holdMs: number) {
@@ -34,6 +44,7 @@ export class GroupOrder<F extends Ordered> {
   /** Frames to decode now that this one is here. */
   push(nowMs: number, group: bigint, frame: F): F[] {
     const out: F[] = [];
+    if (this.isLost(nowMs, group, frame)) this.restart();
     const { current } = this;
     if (current === undefined) {
       this.current = { group, next: frame.lastSequence + 1n, ended: false };
@@ -70,6 +81,20 @@ export class GroupOrder<F extends Ordered> {
   deadlineMs(): number | undefined {
     const [first] = this.waiting;
     return first === undefined ? undefined : first.sinceMs + this.holdMs;
+  }
+
+  /** Whether this frame begins a group, and all before it for a long time were as late as it is. */
+  private isLost(nowMs: number, group: bigint, frame: F): boolean {
+    if (this.current === undefined || frame.lastSequence >= this.current.next) return false;
+    this.lateSinceMs ??= nowMs;
+    return nowMs - this.lateSinceMs >= LATE_FOR_MS && frame.sequence === group;
+  }
+
+  private restart(): void {
+    this.current = undefined;
+    this.waiting = [];
+    this.lateSinceMs = undefined;
+    this.restarts += 1;
   }
 
   private wait(nowMs: number, group: bigint): Waiting<F> {
@@ -112,6 +137,7 @@ export class GroupOrder<F extends Ordered> {
       return;
     }
     this.current.next = frame.lastSequence + 1n;
+    this.lateSinceMs = undefined;
     out.push(frame);
   }
 }

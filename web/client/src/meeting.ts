@@ -297,6 +297,14 @@ export class Meeting {
     return this.incoming.speaker.setSpeaker(deviceId);
   }
 
+  /**
+   * Canvases keep what they show for so long; all else goes on. For a page that may be about to go ("beforeunload"): where there is no GPU, Chromium
+   * draws in a worker only with the help of the page's own thread, and the worker would wait for it instead of saying goodbye.
+   */
+  holdPictures(forMs: number): Promise<void> {
+    return this.request("holdPictures", { forMs });
+  }
+
   /** Resolves once the message is stored; sent again after a reconnect, and still stored once. */
   sendChat(content: string): Promise<ChatMessage> {
     return this.request("chat", { clientMessageId: crypto.randomUUID(), content });

@@ -112,6 +112,8 @@ export interface SubscriptionRequests {
   /** Sound of the media stream goes there, and no longer to the mix. */
   soundTo: { takes: { streamId: string; port: MessagePort }; gives: void };
   audioClock: { takes: AudioClock; gives: void };
+  /** Nothing is drawn on canvases for so long. */
+  holdPictures: { takes: { forMs: number }; gives: void };
 }
 
 /** Every request of the page. */

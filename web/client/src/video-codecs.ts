@@ -63,8 +63,19 @@ function preference({ type, hardware, cores }: CodecSituation): VideoCodec[] {
  * The first in order of preference that everybody decodes; if there is none, the one that most do. `undefined`: this machine encodes none.
  */
 export function chooseCodec(situation: CodecSituation): VideoCodec | undefined {
-  const { others, encodes } = situation;
-  const possible = preference(situation).filter((codec) => encodes.includes(codec));
+  return fewestMissed(situation, preference(situation));
+}
+
+/**
+ * What to go over to where an encoder fails: `encodes` is what is left. VP8 goes before all others, for its encoder is software everywhere;
+ * but not before somebody's picture.
+ */
+export function fallbackCodec(situation: CodecSituation): VideoCodec | undefined {
+  return fewestMissed(situation, ["VP8", ...preference(situation)]);
+}
+
+function fewestMissed({ others, encodes }: CodecSituation, inOrder: readonly VideoCodec[]): VideoCodec | undefined {
+  const possible = inOrder.filter((codec) => encodes.includes(codec));
   const missed = (codec: VideoCodec): number => others.filter((announced) => !decodes(announced, codec)).length;
   let best: VideoCodec | undefined;
   for (const codec of possible) if (best === undefined || missed(codec) < missed(best)) best = codec;
@@ -74,10 +85,14 @@ export function chooseCodec(situation: CodecSituation): VideoCodec | undefined {
 /** No way back within this, so that somebody who comes and goes does not make everybody start anew each time. */
 const SETTLED_MS = 60_000;
 
+/** A change that the controller refused is tried again after so long. */
+const REFUSED_WAIT_MS = 10_000;
+
 /** When a publication goes over to another codec. */
 export class CodecWatch {
   codec: VideoCodec;
   private changedAtMs: number;
+  private notBeforeMs = -Infinity;
 
   constructor(codec: VideoCodec, nowMs: number) {
     this.codec = codec;
@@ -90,7 +105,7 @@ export class CodecWatch {
    */
   next(nowMs: number, situation: CodecSituation): VideoCodec | undefined {
     const wanted = chooseCodec(situation);
-    if (wanted === undefined || wanted === this.codec) return undefined;
+    if (wanted === undefined || wanted === this.codec || nowMs < this.notBeforeMs) return undefined;
     const missed = (codec: VideoCodec): number => situation.others.filter((announced) => !decodes(announced, codec)).length;
     if (missed(wanted) < missed(this.codec)) return wanted;
     return nowMs - this.changedAtMs >= SETTLED_MS && this.wasForced ? wanted : undefined;
@@ -100,6 +115,11 @@ export class CodecWatch {
     this.codec = codec;
     this.changedAtMs = nowMs;
     this.wasForced = true;
+  }
+
+  /** The change was refused. */
+  refused(nowMs: number): void {
+    this.notBeforeMs = nowMs + REFUSED_WAIT_MS;
   }
 
   /** Only what was given up for somebody's sake is worth going back to. */

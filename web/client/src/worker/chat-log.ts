@@ -2,9 +2,16 @@
 // Out: chat events. Opening an envelope takes a moment, so what comes meanwhile waits for its turn.
 
 import { chatFromWire } from "../convert.ts";
+import { DarkTowerError } from "../error.ts";
 import type { ChatMessage as WireChatMessage } from "../generated/darktower/v1/signaling_pb.ts";
+import { NewestNumbers } from "../newest-numbers.ts";
 import type { ChatMessage, MeetingEvent } from "../types.ts";
 import type { Encryption } from "./encryption.ts";
+
+/** Sequences that are known. A message is told twice within a resume's snapshot and what came just before it: a history is 100. */
+export const SEQUENCES_KEPT_MAX = 8192;
+/** Messages that wait to be opened. A controller of ours lets nobody say so much in the moment that this takes. */
+export const OPENING_MAX = 1024;
 
 export interface ChatLogContext {
   emit(event: MeetingEvent): void;
@@ -16,7 +23,8 @@ export class ChatLog {
   /** The greatest sequence that came; what is newer is asked for after a break. */
   newest = 0;
   private readonly context: ChatLogContext;
-  private readonly seen = new Set<number>();
+  private readonly seen = new NewestNumbers(SEQUENCES_KEPT_MAX);
+  private opening = 0;
   private last: Promise<unknown> = Promise.resolve();
   private lastSealed: Promise<unknown> = Promise.resolve();
 
@@ -31,8 +39,11 @@ export class ChatLog {
     return this.inTurn(() => Promise.all(messages.map((message) => this.inWords(message))));
   }
 
-  /** A message came, as an event or as an answer: the first time it is told. */
+  /** A message came, as an event or as an answer: the first time it is told. Rejects when too many wait already: it is passed over. */
   heard(wire: WireChatMessage): Promise<ChatMessage> {
+    if (this.opening >= OPENING_MAX) {
+      return Promise.reject(new DarkTowerError("CAPACITY_EXCEEDED", `over ${OPENING_MAX} chat messages wait to be opened`));
+    }
     const message = chatFromWire(wire);
     const isNew = this.isNew(message);
     return this.inTurn(async () => {
@@ -59,15 +70,15 @@ export class ChatLog {
   }
 
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.last.then(work);
+    this.opening += 1;
+    const turn = this.last.then(work).finally(() => (this.opening -= 1));
     this.last = turn.catch(() => undefined);
     return turn;
   }
 
   /** False when it was seen before: the answer and the event may both tell of it, and a resume tells again. */
   private isNew({ sequence }: ChatMessage): boolean {
-    if (this.seen.has(sequence)) return false;
-    this.seen.add(sequence);
+    if (!this.seen.isNew(sequence)) return false;
     this.newest = Math.max(this.newest, sequence);
     return true;
   }

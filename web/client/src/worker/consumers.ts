@@ -127,6 +127,7 @@ export class StreamConsumers {
 export class Consumers {
   private readonly streams = new Map<string, StreamConsumers>();
   private readonly outputs = new Map<number, { output: PictureOutput; streamId: string | undefined }>();
+  private heldUntilMs = -Infinity;
 
   of(streamId: string): StreamConsumers {
     let found = this.streams.get(streamId);
@@ -139,7 +140,7 @@ export class Consumers {
 
   attach({ streamId, outputId, target }: SubscriptionRequests["attach"]["takes"]): void {
     const known = this.outputs.get(outputId);
-    const output = known?.output ?? (target === undefined ? undefined : pictureOutput(target));
+    const output = known?.output ?? (target === undefined ? undefined : pictureOutput(target, () => performance.now() < this.heldUntilMs));
     if (output === undefined) return;
     this.detach(outputId);
     this.outputs.set(outputId, { output, streamId });
@@ -162,6 +163,11 @@ export class Consumers {
   show(outputId: number, isVisible: boolean): void {
     const streamId = this.outputs.get(outputId)?.streamId;
     if (streamId !== undefined) this.streams.get(streamId)?.show(outputId, isVisible);
+  }
+
+  /** Nothing is drawn until then. */
+  hold(untilMs: number): void {
+    this.heldUntilMs = untilMs;
   }
 
   /** The media stream is over. */

@@ -11,6 +11,13 @@ const ALTERNATE_AFTER_MS = 700;
 /** WebTransport is the better way: a WebSocket gives it this head start. */
 const WEBSOCKET_AFTER_MS = 1000;
 
+/** Alternates that are dialled: each is a handshake, and beyond a few nobody waits. */
+export const ALTERNATES_MAX = 8;
+/** Certificates that are trusted, the newest: those of a controller, its alternates and a handler, two each while they are renewed, and some before. */
+export const HASHES_MAX = 64;
+/** SHA-256; browsers refuse any other length. */
+const HASH_BYTES = 32;
+
 export function hashesFromBase64(hashes: readonly string[] | undefined): Uint8Array[] {
   return (hashes ?? []).map((text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0)));
 }
@@ -19,7 +26,7 @@ export function hashesFromBase64(hashes: readonly string[] | undefined): Uint8Ar
 export class Addresses {
   controllerUrl = "";
   hashes: Uint8Array[] = [];
-  alternates: string[] = [];
+  private others: string[] = [];
   private fallbackUrls: string[] = [];
   private readonly plainOrigin: string;
 
@@ -29,12 +36,22 @@ export class Addresses {
     this.follow(ticket);
   }
 
+  /** Other controllers that serve the meeting, best first. */
+  get alternates(): readonly string[] {
+    return this.others;
+  }
+
+  set alternates(urls: readonly string[]) {
+    this.others = [...new Set(urls)].filter((url) => url !== this.controllerUrl).slice(0, ALTERNATES_MAX);
+  }
+
   /** What a new ticket says goes before what was known. Throws when it cannot be read. */
   follow(ticket: JoinTicket): void {
     this.controllerUrl = ticket.meeting_controller_url;
     this.alternates = [];
+    this.hashes = [];
     try {
-      this.hashes = hashesFromBase64(ticket.certificate_hashes);
+      this.learnHashes(hashesFromBase64(ticket.certificate_hashes));
     } catch {
       throw new DarkTowerError("INVALID_REQUEST", "a certificate hash of the ticket is not base64");
     }
@@ -42,9 +59,15 @@ export class Addresses {
     this.fallbackUrls = [...beside, ...(ticket.signaling_fallback_url ? [ticket.signaling_fallback_url] : [])];
   }
 
-  learnHashes(hashes: Uint8Array[]): void {
-    const known = new Set(this.hashes.map(String));
-    for (const hash of hashes) if (!known.has(String(hash))) this.hashes.push(hash);
+  learnHashes(hashes: readonly Uint8Array[]): void {
+    const known = new Map(this.hashes.map((hash) => [String(hash), hash]));
+    for (const hash of hashes.slice(0, HASHES_MAX)) {
+      if (hash.length !== HASH_BYTES) continue;
+      // Told again, it is among the newest again.
+      known.delete(String(hash));
+      known.set(String(hash), hash);
+    }
+    this.hashes = [...known.values()].slice(-HASHES_MAX);
   }
 
   /** A channel to whoever answers first. Rejects with what the controller that was named said. */

@@ -3,7 +3,7 @@
 
 import { meetingInfoFromWire, participantFromWire } from "../convert.ts";
 import { DarkTowerError } from "../error.ts";
-import type { JoinResponse, MediaServerInfo, Reconnect } from "../generated/darktower/v1/signaling_pb.ts";
+import type { ChatMessage as WireChatMessage, JoinResponse, MediaServerInfo, Reconnect } from "../generated/darktower/v1/signaling_pb.ts";
 import type { JoinArguments, Requests } from "../messages.ts";
 import { describeOneself } from "../oneself.ts";
 import { Roster } from "../roster.ts";
@@ -95,7 +95,7 @@ export class Engine {
     this.announcements = new Announcements(this.roster, {
       emit,
       follow: (event) => this.wishes.follow(event),
-      chat: (message) => void this.chatLog.heard(message),
+      chat: (message) => this.chatHeard(message),
       quality: (update) => {
         this.monitor.packetLoss(update.packetLoss);
         this.publications.quality(update);
@@ -274,7 +274,7 @@ export class Engine {
     this.announcements.apply(this.roster.replace(everybody.filter((it) => it !== own && !this.formerIds.includes(it.participantId))));
     const mine = answer.chat.filter(({ senderId }) => senderId === before);
     const chat = new Map(mine.map((value): [string, ServerBody] => [value.clientMessageId, { case: "chat", value }]));
-    for (const message of answer.chat) void this.chatLog.heard(message);
+    for (const message of answer.chat) this.chatHeard(message);
     const published = new Set(own?.streams.map((stream) => stream.streamId));
     this.pending.stands(session, { isSame: ticket === undefined, published, chat });
     session.start((body) => this.receive(body));
@@ -296,6 +296,11 @@ export class Engine {
     this.publications.renew();
     this.tellMe();
     this.events.emit({ type: "rejoined", detail: { participantId, before } });
+  }
+
+  /** What is passed over is told by a resume, if it is still in the history then. */
+  private chatHeard(message: WireChatMessage): void {
+    this.chatLog.heard(message).catch(() => undefined);
   }
 
   private receive(body: ServerBody): void {

@@ -55,6 +55,9 @@ function handle(message: ToWorker): unknown {
     case "audioClock":
       engine.subscriptions.setAudioClock(message.value);
       return undefined;
+    case "holdPictures":
+      engine.subscriptions.holdPictures(message.value);
+      return undefined;
     case "chat":
       return engine.chat(message.value);
     case "state":

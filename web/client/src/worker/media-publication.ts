@@ -103,7 +103,7 @@ export abstract class MediaPublication<F> {
         }
         try {
           // What still comes of a source that was replaced, or behind a stop, would open an encoder that nobody closes.
-          if (reader === this.reader && !this.isStopped()) this.take(frame);
+          if (reader === this.reader && !this.isOver) this.take(frame);
         } finally {
           (frame as Closable).close?.();
         }
@@ -138,6 +138,11 @@ export abstract class MediaPublication<F> {
     this.writer = this.newWriter(streamId);
     this.paused = false;
     this.restart();
+  }
+
+  /** No frame is taken any more. */
+  get isOver(): boolean {
+    return this.stopped;
   }
 
   setPaused(paused: boolean): void {
@@ -191,11 +196,6 @@ export abstract class MediaPublication<F> {
     if (this.stopped) return;
     this.stop();
     this.events.failed(DarkTowerError.from(error));
-  }
-
-  /** Asked anew, for it changes while a frame is waited for. */
-  private isStopped(): boolean {
-    return this.stopped;
   }
 
   /** The next frame; `undefined` at the end. What a source that was replaced still throws is of no interest. */

@@ -7,20 +7,24 @@ export interface PictureOutput {
   close(): void;
 }
 
-export function pictureOutput(target: OutputTarget): PictureOutput {
-  return target.kind === "canvas" ? new CanvasOutput(target.canvas) : new TrackOutput(target.writable);
+/** `isHeld`: whether a canvas is to keep what it shows. */
+export function pictureOutput(target: OutputTarget, isHeld: () => boolean): PictureOutput {
+  return target.kind === "canvas" ? new CanvasOutput(target.canvas, isHeld) : new TrackOutput(target.writable);
 }
 
 class CanvasOutput implements PictureOutput {
   private readonly canvas: OffscreenCanvas;
   private readonly context: OffscreenCanvasRenderingContext2D | null;
+  private readonly isHeld: () => boolean;
 
-  constructor(canvas: OffscreenCanvas) {
+  constructor(canvas: OffscreenCanvas, isHeld: () => boolean) {
     this.canvas = canvas;
+    this.isHeld = isHeld;
     this.context = canvas.getContext("2d", { alpha: false });
   }
 
   put(picture: VideoFrame): void {
+    if (this.isHeld()) return;
     const { canvas } = this;
     const { displayWidth, displayHeight } = picture;
     // Setting a size clears a canvas, even to the same.

@@ -18,7 +18,7 @@ import {
 import type { PublicationRequests, PublishArguments, SourceArguments } from "../messages.ts";
 import type { PublicationStats } from "../stats.ts";
 import type { EncodedFrame, MediaStreamInfo, MeetingEvent } from "../types.ts";
-import { chooseCodec, CODEC_STRINGS, CodecWatch, type VideoCodec } from "../video-codecs.ts";
+import { chooseCodec, CODEC_STRINGS, type CodecSituation, CodecWatch, fallbackCodec, type VideoCodec } from "../video-codecs.ts";
 import { AudioPublication } from "./audio-publication.ts";
 import { EncodedPublication } from "./encoded-publication.ts";
 import { defaultBitrate, machineCodecs } from "./encoder-choice.ts";
@@ -71,6 +71,8 @@ export class Publications {
   private readonly open = new Map<string, Open>();
   private readonly turns = new UplinkTurns(FREE_PACE);
   private readonly path = new UplinkPath();
+  /** Codecs whose encoders failed for good here; others go before them. */
+  private readonly failing = new Set<VideoCodec>();
   private timer: ReturnType<typeof setInterval> | undefined;
   private isMuted = false;
 
@@ -247,27 +249,55 @@ export class Publications {
   private async codecFor(args: PublishArguments): Promise<{ codec: string; watch?: CodecWatch }> {
     const { codec: asked } = args.options;
     if (asked !== undefined) return { codec: decoderCodec(asked) ?? asked };
-    const chosen = chooseCodec(await this.situation(args));
+    const situation = await this.situation(args);
+    const chosen = chooseCodec(this.withoutFailing(situation)) ?? chooseCodec(situation);
     if (chosen === undefined) throw new DarkTowerError("UNSUPPORTED_BROWSER", "this browser encodes no codec that others decode");
     return { codec: CODEC_STRINGS[chosen], watch: new CodecWatch(chosen, performance.now()) };
   }
 
-  private async situation({ type }: PublishArguments): Promise<Parameters<typeof chooseCodec>[0]> {
+  private async situation({ type }: PublishArguments): Promise<CodecSituation> {
     const cores = navigator.hardwareConcurrency;
     return { ...(await machineCodecs()), type, cores, others: this.context.othersDecode() };
   }
 
+  private withoutFailing(situation: CodecSituation): CodecSituation {
+    return { ...situation, encodes: situation.encodes.filter((codec) => !this.failing.has(codec)) };
+  }
+
   private async reviewCodecs(): Promise<void> {
     for (const opened of [...this.open.values()]) {
-      const { watch, args } = opened;
-      if (watch === undefined || opened.isMoving === true) continue;
-      const wanted = watch.next(performance.now(), await this.situation(args));
-      if (wanted !== undefined && !opened.isMoving) await this.move(opened, watch, wanted);
+      const { watch, args, publication } = opened;
+      if (opened.isMoving === true || !(publication instanceof VideoPublication)) continue;
+      // The application's choice is kept to, also where it does not work.
+      if (watch === undefined) {
+        if (publication.fault !== undefined) publication.fail(publication.fault);
+        continue;
+      }
+      if (publication.fault !== undefined) this.failing.add(watch.codec);
+      const situation = this.withoutFailing(await this.situation(args));
+      if (this.open.get(args.publicationId) !== opened || opened.isMoving) continue;
+      // The encoder may have failed while we asked.
+      const { fault } = publication;
+      if (fault !== undefined) await this.leave(opened, watch, situation, fault);
+      else await this.follow(opened, watch, situation);
     }
   }
 
-  /** The new media stream is announced, then filled, and only then the old one is withdrawn. */
-  private async move(opened: Open, watch: CodecWatch, wanted: VideoCodec): Promise<void> {
+  /** Who is here decides. */
+  private async follow(opened: Open, watch: CodecWatch, situation: CodecSituation): Promise<void> {
+    const wanted = watch.next(performance.now(), situation);
+    if (wanted !== undefined && (await this.move(opened, watch, wanted)) === "refused") watch.refused(performance.now());
+  }
+
+  /** The encoder failed for good: another codec, or the end. */
+  private async leave(opened: Open, watch: CodecWatch, situation: CodecSituation, fault: DarkTowerError): Promise<void> {
+    this.failing.add(watch.codec);
+    const wanted = fallbackCodec({ ...situation, encodes: situation.encodes.filter((codec) => codec !== watch.codec) });
+    if (wanted === undefined || (await this.move(opened, watch, wanted)) === "refused") opened.publication.fail(fault);
+  }
+
+  /** The new media stream is announced, then filled, and only then the old one is withdrawn. "over": nobody needs it any more, or not so. */
+  private async move(opened: Open, watch: CodecWatch, wanted: VideoCodec): Promise<"moved" | "over" | "refused"> {
     opened.isMoving = true;
     const { publication, args, message: before } = opened;
     const streamId = crypto.randomUUID();
@@ -285,9 +315,13 @@ export class Publications {
       }
       const withdrawn = isOver ? streamId : before.streamId;
       await this.context.request({ case: "unpublish", value: { streamId: withdrawn } });
+      return isOver ? "over" : "moved";
     } catch {
+      // Refused withdrawing the old one: that is not seen. Moving went well.
+      if (opened.message === message) return "moved";
       // Refused, or the stay is over: the codec stays, and is looked at again. Unanswered, it may have been done all the same.
-      if (opened.message !== message) this.context.request({ case: "unpublish", value: { streamId } }).catch(() => undefined);
+      this.context.request({ case: "unpublish", value: { streamId } }).catch(() => undefined);
+      return "refused";
     } finally {
       opened.isMoving = false;
     }

@@ -93,6 +93,10 @@ export class Subscriptions {
     if (subscription instanceof AudioSubscription) subscription.playTo(port);
   }
 
+  holdPictures({ forMs }: Takes<"holdPictures">): void {
+    this.consumers.hold(performance.now() + forMs);
+  }
+
   setAudioClock(clock: AudioClock): void {
     this.audioClock = clock;
   }

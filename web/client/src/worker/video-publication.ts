@@ -2,7 +2,10 @@
 // up. Holds one picture of a source that may stand still, to show it again; what the encoder or the uplink cannot take is left out before it is encoded.
 
 import { EncoderControl, type EncoderPlan } from "../encoder-control.ts";
+import { EncoderHealth } from "../encoder-health.ts";
 import { EpochClock, epochNowUs } from "../epoch-clock.ts";
+import { DarkTowerError } from "../error.ts";
+import { codecName } from "../codec.ts";
 import type { PublishArguments } from "../messages.ts";
 import type { PublicationStats } from "../stats.ts";
 import { SentRate } from "../sent-rate.ts";
@@ -45,6 +48,9 @@ export interface VideoArguments {
 }
 
 export class VideoPublication extends MediaPublication<VideoFrame> {
+  /** Its codec is given up: `moveTo` another one, or `fail` with this. */
+  fault: DarkTowerError | undefined;
+  private readonly health = new EncoderHealth(Math.random);
   private readonly control: EncoderControl;
   private readonly video: VideoArguments;
   private clock = new EpochClock();
@@ -61,7 +67,6 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
   private keyWantedAtMs = Infinity;
   private dueAtMs = -Infinity;
   private heldSinceMs: number | undefined;
-  private hasEncoded = false;
   private encodeMs = 0;
   private seen = { pictures: 0, busy: 0 };
   private queueMs = 0;
@@ -115,7 +120,8 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
   moveTo(streamId: string, codec: string): void {
     this.closeEncoder();
     this.codec = codec;
-    this.hasEncoded = false;
+    this.fault = undefined;
+    this.health.restart();
     this.rename(streamId);
   }
 
@@ -178,22 +184,43 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
       this.needsKey = true;
       return;
     }
+    if (!this.health.mayTry(nowMs)) {
+      this.counts.dropped += 1;
+      return;
+    }
     const { displayWidth: width, displayHeight: height } = picture;
     if (width !== this.size.width || height !== this.size.height) {
       this.size = { width, height };
       this.control.size(width, height);
     }
     if (!this.mayEncode(nowMs)) return;
-    const encoder = this.prepared();
-    if (encoder === undefined) return;
-    const keyFrame = this.isKeyDue(nowMs);
-    if (keyFrame) {
-      this.needsKey = false;
-      this.keyWantedAtMs = Infinity;
-      this.keyAtMs = nowMs;
+    try {
+      this.hand(nowMs, picture, this.prepared());
+    } catch (thrown) {
+      this.encoderFailed(nowMs, thrown);
     }
+  }
+
+  private hand(nowMs: number, picture: VideoFrame, encoder: VideoEncoder): void {
+    const keyFrame = this.isKeyDue(nowMs);
     this.pending.set(picture.timestamp, { startedAtMs: nowMs, timestampUs: this.clock.toEpochUs(picture.timestamp) });
     encoder.encode(picture, { keyFrame });
+    if (!keyFrame) return;
+    this.needsKey = false;
+    this.keyWantedAtMs = Infinity;
+    this.keyAtMs = nowMs;
+  }
+
+  /** Tried anew after a while, from a key frame on; at last with another codec. */
+  private encoderFailed(nowMs: number, error: unknown): void {
+    this.closeEncoder();
+    this.needsKey = true;
+    this.health.failed(nowMs);
+    if (!this.health.isHopeless) return;
+    const codec = codecName(this.codec);
+    this.fault = new DarkTowerError("UNSUPPORTED_CODEC", `the encoder for ${codec} fails: ${DarkTowerError.from(error).message}`, {
+      codec,
+    });
   }
 
   private isKeyWanted(nowMs: number): boolean {
@@ -251,8 +278,8 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
     return width === 0 ? { width, height } : { width: even(width), height: even(height) };
   }
 
-  /** The encoder, as the plan wants it; `undefined` when there is none. */
-  private prepared(): VideoEncoder | undefined {
+  /** The encoder, as the plan wants it. */
+  private prepared(): VideoEncoder {
     if (this.encoder === undefined || this.encoder.state === "closed") this.encoder = this.newEncoder();
     const { bitrate, frameRate } = this.control.plan;
     const { width, height } = this.scaled();
@@ -283,9 +310,7 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
         if (encoder === this.encoder) this.send(chunk);
       },
       error: (error) => {
-        // The next picture makes a new encoder; a codec that never works ends the publication.
-        this.needsKey = true;
-        if (!this.hasEncoded) this.fail(error);
+        if (encoder === this.encoder) this.encoderFailed(performance.now(), error);
       },
     });
     return encoder;
@@ -309,7 +334,7 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
       if (timestamp <= chunk.timestamp || this.pending.size > PENDING_MAX) this.pending.delete(timestamp);
     }
     if (pending !== undefined) this.encodeMs += (nowMs - pending.startedAtMs - this.encodeMs) * ENCODE_TIME_WEIGHT;
-    this.hasEncoded = true;
+    this.health.encoded(nowMs);
     const isKey = chunk.type === "key";
     this.counts.encoded += 1;
     if (isKey) this.counts.keys += 1;

@@ -81,12 +81,15 @@ export class VideoSubscription implements FrameSink {
     const nowMs = performance.now();
     this.meter.received.add(1);
     this.meter.bits.add(frame.payload.length * 8);
+    const { restarts } = this.order;
+    const inOrder = this.order.push(nowMs, group, frame);
+    if (this.order.restarts !== restarts) this.startOver();
     // Doubles, which come while a session is replaced by another, say nothing of the path.
     if (frame.sequence > this.newest) {
       this.newest = frame.sequence;
       this.jitter.arrived(nowMs, captureMsOf(frame));
     }
-    this.take(nowMs, this.order.push(nowMs, group, frame));
+    this.take(nowMs, inOrder);
   }
 
   end(group: bigint): void {
@@ -122,6 +125,12 @@ export class VideoSubscription implements FrameSink {
     this.closeDecoder();
     this.last?.close();
     this.last = undefined;
+  }
+
+  /** What came before has nothing to do with what comes now. */
+  private startOver(): void {
+    this.newest = -1n;
+    this.queue.clear();
   }
 
   private take(nowMs: number, frames: Frame[]): void {
