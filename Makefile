@@ -107,7 +107,7 @@ bench-media-cores: ## The same with one core and with two
 
 .PHONY: bench-media-stall
 bench-media-stall: ## What nineteen subscribers notice when a twentieth stops reading for a minute
-	$(BENCH_MEDIA) stall --rounds 3 $(ARGS)
+	$(BENCH_MEDIA) stall --rounds 4 $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Every decoder of hostile bytes, FUZZ_SECONDS (60) each; finds lie in fuzz/artifacts

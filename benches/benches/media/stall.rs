@@ -37,8 +37,9 @@ struct Measured {
 /// Measures rounds in turn, and prints a line for each pair and one for all.
 pub async fn run(course: &Course, options: &Options) -> ExitCode {
     let mut pairs = Vec::new();
-    for number in 1..=course.rounds {
-        // Now the one first, now the other: what the machine does meanwhile is no side's.
+    // As many of one order as of the other.
+    for number in 1..=course.rounds.next_multiple_of(2) {
+        // Now the one first, now the other: the second of a pair has had the longer latencies on every machine so far.
         let order = [number % 2 == 0, number % 2 == 1];
         let mut pair = Vec::new();
         for stalls in order {
@@ -70,14 +71,16 @@ pub async fn run(course: &Course, options: &Options) -> ExitCode {
         pairs.push((calm, stalled));
     }
     let over = |part: fn(&(Measured, Measured)) -> f64| pairs.iter().map(part).collect::<Rounds>();
-    let ratios = over(|(calm, stalled)| stalled.others.p99_ms / calm.others.p99_ms);
+    let ratios: Vec<f64> = pairs.iter().map(|(calm, stalled)| stalled.others.p99_ms / calm.others.p99_ms).collect();
+    // A mean of ratios, so that what the order does to two neighbours cancels out.
+    let ratio = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / pairs.len() as f64).exp();
     let growth = over(|(_, stalled)| stalled.growth_bytes);
     let closed = over(|(_, stalled)| stalled.closed_after.unwrap_or(f64::INFINITY));
     println!(
         "bench-media-stall p99_ratio={:.2} p99_ratio_min={:.2} p99_ratio_max={:.2} calm_p99_ms={:.2} stalled_p99_ms={:.2} growth_mib={:.2} closed_s={:.1}",
-        ratios.median(),
-        ratios.min(),
-        ratios.max(),
+        ratio,
+        ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        ratios.iter().copied().fold(0.0, f64::max),
         over(|(calm, _)| calm.others.p99_ms).median(),
         over(|(_, stalled)| stalled.others.p99_ms).median(),
         growth.max() / 1048576.0,
@@ -85,7 +88,7 @@ pub async fn run(course: &Course, options: &Options) -> ExitCode {
     );
     // A stall shorter than that is not closed.
     let is_closed = options.stall < CLOSED_MAX || closed.max() <= CLOSED_MAX;
-    if ratios.median() <= P99_GROWTH_MAX && growth.max() <= GROWTH_BYTES_MAX && is_closed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if ratio <= P99_GROWTH_MAX && growth.max() <= GROWTH_BYTES_MAX && is_closed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A handler of its own, nineteen that are counted and one aside, which reads on or stops.
