@@ -358,6 +358,24 @@ mod tests {
         assert_eq!(due(Direction::new(conditions, Way::Down).admit(now, 1000)), Some(DELAY));
     }
 
+    /// A server answers and goes without having read all, which resets the connection: what it said before arrives.
+    #[tokio::test]
+    async fn what_was_said_before_a_reset_arrives() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let link = Link::start(listener.local_addr().expect("it is bound"), Conditions::default()).await.expect("a link");
+        for _ in 0..20 {
+            let mut client = TcpStream::connect(link.address()).await.expect("the link listens");
+            client.write_all(b"a question").await.expect("the link takes it");
+            let (mut server, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.expect("the link connects").expect("a connection");
+            server.peek(&mut [0]).await.expect("the question arrives");
+            server.write_all(b"no").await.expect("the link takes it");
+            drop(server);
+            let mut heard = [0; 2];
+            tokio::time::timeout(PATIENCE, client.read_exact(&mut heard)).await.expect("the answer comes").expect("before the end");
+            assert_eq!(&heard, b"no");
+        }
+    }
+
     /// TCP pays a round trip for its handshake and one for the question, and keeps every byte.
     #[tokio::test]
     async fn tcp_keeps_every_byte_and_pays_its_handshake() {

@@ -177,6 +177,7 @@ async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, w
                     sink.flush().await
                 };
                 let wrote = tokio::select! {
+                    biased;
                     wrote = signs => wrote.is_ok(),
                     () = tokio::time::sleep(stall_timeout) => {
                         count_refusal(DOOR, "stalled");
@@ -194,6 +195,9 @@ async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, w
             Outgoing::Message(message) => {
                 let stalled = stalled(&message, stall_timeout);
                 let wrote = tokio::select! {
+                    // First, whatever the clock says: on a machine that stood still for a while the deadline is over before anything was
+                    // tried, and a client that is there to read is told why its session ends.
+                    biased;
                     wrote = sink.send(Message::Binary(message)) => wrote.is_ok(),
                     () = stalled => {
                         count_refusal(DOOR, "stalled");
@@ -211,6 +215,7 @@ async fn write(mut sink: impl Sink<Message> + Unpin, mut outgoings: Outgoings, w
                 let frame = CloseFrame { code: code.websocket(), reason: shorten(&reason).into() };
                 // A client that does not take its farewell goes without.
                 tokio::select! {
+                    biased;
                     _ = sink.send(Message::Close(Some(frame))) => {}
                     () = end.due() => {}
                     () = tokio::time::sleep(FAREWELL_TIMEOUT) => {}
@@ -254,6 +259,55 @@ mod tests {
 
         fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
             Poll::Pending
+        }
+    }
+
+    /// A client that reads.
+    #[derive(Clone, Default)]
+    struct Reads(std::sync::Arc<std::sync::Mutex<Vec<Message>>>);
+
+    impl Sink<Message> for Reads {
+        type Error = std::convert::Infallible;
+
+        fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Self::Error> {
+            self.0.lock().expect("nothing panics").push(message);
+            Ok(())
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The machine stood still from the refusal until its time was over: who reads is told all the same, and not cut off without a word.
+    #[tokio::test]
+    async fn a_farewell_that_is_late_is_said_to_who_reads() {
+        let sessions: Vec<_> = (0..32)
+            .map(|_| {
+                let (outbox, outgoings) = outbox(std::sync::Arc::default());
+                outbox.send(bytes::Bytes::from_static(b"refused"));
+                outbox.close(Code::Unavailable, "Media Server Unavailable");
+                (outbox, outgoings)
+            })
+            .collect();
+        for (outbox, outgoings) in sessions {
+            outgoings.end().due().await;
+            let reads = Reads::default();
+            write(reads.clone(), outgoings, CancellationToken::new(), Duration::from_secs(60)).await;
+            let heard = reads.0.lock().expect("nothing panics").clone();
+            assert!(
+                matches!(heard.as_slice(), [Message::Binary(_), Message::Close(Some(frame))] if frame.code == Code::Unavailable.websocket()),
+                "{heard:?}"
+            );
+            drop(outbox);
         }
     }
 

@@ -171,6 +171,8 @@ async fn write(session: Session, send: SendStream, mut outgoings: Outgoings, mar
         match outgoing {
             Outgoing::Message(message) => {
                 let write = tokio::select! {
+                    // First, whatever the clock says: who is there to read is told, also by a machine that stood still for a while.
+                    biased;
                     write = writer.send(&message) => write.is_ok(),
                     // Left half written: this client does not read.
                     () = end.due() => break end.verdict(),

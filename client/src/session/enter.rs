@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::controllers::Controllers;
 use crate::dial::{DialError, Dialer};
 use crate::encryption::check;
+use crate::end::SessionEnd;
 use crate::meeting::{JoinError, RequestError};
 use crate::signaling::{SignalingConnection, client_message};
 
@@ -81,13 +82,21 @@ async fn wait_until(due: Option<Instant>) {
     }
 }
 
+/// A close before the answer: its code is the refusal, whose message a controller in a hurry had no time for.
+fn refused_by_close(end: SessionEnd) -> JoinError {
+    match (end.code(), &end) {
+        (Some(code), SessionEnd::Closed { reason, .. }) if code != Code::Normal => JoinError::Refused { code, message: reason.clone() },
+        _ => JoinError::Ended(end),
+    }
+}
+
 /// Sends the `JoinRequest` and waits for its answer. Leaves again at once where encryption does not fit.
 pub(crate) async fn enter(mut connection: SignalingConnection, url: String, request: v1::JoinRequest) -> Result<Entered, JoinError> {
     let key_id = request.e2ee_key_id.clone();
     connection.send(&client_message(JOIN_REQUEST_ID, client_message::Body::Join(request))).await.map_err(JoinError::Ended)?;
     let answer = async {
         loop {
-            let message = connection.next().await.map_err(JoinError::Ended)?;
+            let message = connection.next().await.map_err(refused_by_close)?;
             match message.body {
                 Some(server_message::Body::Join(response)) => return Ok(response),
                 Some(server_message::Body::Error(error)) => match RequestError::refused(error) {

@@ -107,6 +107,23 @@ async fn a_refusal_is_told_with_its_code() {
     }
 }
 
+/// A controller in a hurry closes without a message: the code says the same.
+#[tokio::test]
+async fn a_close_before_the_answer_is_a_refusal() {
+    let door = Door::open().await;
+    let client = Client::new().expect("a UDP port is free");
+    let (joined, ()) = tokio::join!(client.join(door.options()), async {
+        let (mut controller, ..) = door.accept().await;
+        let frame = CloseFrame { code: Code::Unavailable.websocket().into(), reason: "try\nagain".into() };
+        controller.0.send(Message::Close(Some(frame))).await.expect("the client listens");
+    });
+    match joined {
+        Err(JoinError::Refused { code: Code::Unavailable, message }) => assert_eq!(message, "try\\nagain"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("a refused client is not in"),
+    }
+}
+
 /// A close that is meant is the end: no resume, requests fail, and the last event says why.
 #[tokio::test]
 async fn a_kick_is_final() {

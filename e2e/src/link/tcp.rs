@@ -56,11 +56,12 @@ async fn pump_both(client: TcpStream, shared: &Shared) -> io::Result<()> {
     target.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_target, to_target) = target.into_split();
-    tokio::try_join!(pump(from_client, to_target, shared), pump(from_target, to_client, shared))?;
-    Ok(())
+    // Each way to its own end: who hears no more may still have said something, which is on its way.
+    let (up, down) = tokio::join!(pump(from_client, to_target, shared), pump(from_target, to_client, shared));
+    up.and(down)
 }
 
-/// One direction, to its end; the end is delayed like the bytes before it.
+/// One direction, to its end; the end is delayed like the bytes before it, a reset of the connection too.
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) -> io::Result<()> {
     let (entering, mut leaving) = mpsc::channel::<(Instant, Vec<u8>)>(QUEUE_CHUNKS_MAX);
     let mut conditions = shared.conditions.clone();
@@ -89,5 +90,14 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) 
         }
         Ok(())
     };
-    tokio::try_join!(read, write).map(|_| ())
+    tokio::pin!(write);
+    tokio::select! {
+        // Nobody takes what is still to be read.
+        written = &mut write => written,
+        read = read => {
+            // What was read before is still delivered.
+            let written = write.await;
+            read.and(written)
+        }
+    }
 }

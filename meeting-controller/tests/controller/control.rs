@@ -86,7 +86,8 @@ async fn a_kick_by_the_api_sticks() {
         [&host.id, &twin.id].iter().all(|id| removed.contains(&forbidden(id)))
     })
     .await;
-    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    // Not the ten seconds after which a session that takes nothing is given up.
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
     let gone = [bo.event("a leave", left).await, bo.event("a leave", left).await];
     assert_eq!(gone, [&host.id, &twin.id].map(|id| (id.clone(), LeaveReason::Kicked)));
     assert_eq!(world.dial().await.join(&unspent, true).await, Err(ErrorCode::Forbidden));
@@ -117,7 +118,8 @@ async fn a_stuck_client_is_kicked_in_time() {
     world.front.kick_from_meeting(kick(&stuck.id, "")).await.expect("it is there");
     let closed = session.closed().await.to_string();
     assert!(closed.contains("code=3") && closed.contains("removed from this meeting"), "{closed}");
-    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    // Not the ten seconds after which a session that takes nothing is given up.
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
     assert!(began.elapsed() > Duration::from_millis(400), "it was stuck, and its farewell had its time: {:?}", began.elapsed());
     assert_eq!(sender.event("the leave", left).await, (stuck.id, LeaveReason::Kicked));
 }

@@ -270,10 +270,11 @@ async fn further_streams_are_refused() {
     let crate::client::Wire::WebTransport { session, .. } = &ana.wire else { panic!("it is WebTransport") };
     let session = session.clone();
     let (mut send, _receive) = session.open_bi().await.expect("a stream");
-    send.write_all(b"x").await.expect("it is open");
+    // It may be stopped before the byte is written: the stream's own header is enough.
+    let _ = send.write_all(b"x").await;
     assert_eq!(send.stopped().await.expect("the session stands"), Some(1));
     let mut uni = session.open_uni().await.expect("a stream");
-    uni.write_all(b"x").await.expect("it is open");
+    let _ = uni.write_all(b"x").await;
     assert_eq!(uni.stopped().await.expect("the session stands"), Some(1));
     assert!(matches!(ana.call(Ask::Ping(v1::Ping::default())).await, Say::Pong(_)));
     let _: &Client = &ana;
@@ -288,7 +289,8 @@ async fn a_stop_is_orderly() {
     let handler = &world.handler;
     let began = tokio::time::Instant::now();
     world.controller.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    // An orderly end is given up after three seconds; the rest is a busy machine's.
+    assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
     assert_eq!(ana.end().await.0, 11);
     assert_eq!(waiting.end().await.0, 11);
     assert!(handler.known().participants.is_empty());

@@ -165,7 +165,7 @@ async fn a_stop_reports_and_does_not_wait_for_ever() {
     world.join("Ana").await;
     let began = tokio::time::Instant::now();
     world.controller.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
 }
 
 /// Who is removed by a global controller is reported too.

@@ -43,7 +43,7 @@ async fn back_within_the_window() {
 
 #[tokio::test]
 async fn too_late_is_gone() {
-    let world = World::start_with(crate::world::impatient()).await;
+    let world = World::start_with(crate::world::short_window()).await;
     let (ana, mut bo) = (world.join("Ana").await, world.join("Bo").await);
     let (id, token) = (ana.id.clone(), ana.resume_token.clone());
     ana.vanish();
@@ -72,10 +72,9 @@ async fn resume_tokens_are_renewed() {
 /// Who stops reading and writing without closing is lost after the silence, not after QUIC's patience.
 #[tokio::test]
 async fn silence_is_noticed() {
-    let mut config = crate::world::config();
+    let mut config = crate::world::short_window();
     // Longer than the keep-alives of those who live.
     config.limits.silence_timeout = Duration::from_millis(2500);
-    config.limits.reconnect_window = Duration::from_millis(300);
     let world = World::start_with(config).await;
     let mut bo = world.join("Bo").await;
     // A runtime of its own that is stopped: its sockets stay open, and nothing answers any more.

@@ -11,7 +11,7 @@ use meeting_controller::config::Config;
 use proto::cluster::meeting_controller_service_client::MeetingControllerServiceClient;
 use proto::cluster::{AssignMeeting, EndMeeting, HeartbeatReply, MeetingConfig, TokenKey};
 
-use crate::client::Client;
+use crate::client::{Client, PATIENCE};
 use crate::handler::TestHandler;
 use crate::registry::TestFront;
 
@@ -35,10 +35,16 @@ pub fn config() -> Config {
     config
 }
 
-/// [`config`] for those who wait for a window to end.
+/// [`config`] for those who do not join in time: long enough for a stream to be opened before it is over.
 pub fn impatient() -> Config {
     let mut config = config();
-    config.limits.join_timeout = Duration::from_millis(300);
+    config.limits.join_timeout = Duration::from_millis(1_500);
+    config
+}
+
+/// [`config`] for those who wait until nobody is expected back any more.
+pub fn short_window() -> Config {
+    let mut config = config();
     config.limits.reconnect_window = Duration::from_millis(300);
     config
 }
@@ -141,10 +147,10 @@ impl World {
 
 /// Waits until `what` holds; the one place where these tests wait.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(5), async {
+    let waited = tokio::time::timeout(PATIENCE, async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    assert!(waited.await.is_ok(), "{what} did not come about in 5 s");
+    assert!(waited.await.is_ok(), "{what} did not come about in {PATIENCE:?}");
 }
