@@ -1,5 +1,7 @@
 //! From a server's messages to words. What a server gets wrong is an error with its field, never a panic.
 
+use std::collections::BTreeMap;
+
 use common_core::ParticipantId;
 use common_core::media::MediaStream;
 use proto::convert::{FieldError, id, media_stream};
@@ -14,6 +16,16 @@ const TEXT_BYTES_MAX: usize = 1_024;
 const CHAT_BYTES_MAX: usize = 16 * 1_024;
 /// Largest payload from another participant that is taken, in bytes: twice what a controller accepts, less a little.
 const RELAY_BYTES_MAX: usize = 64 * 1_024;
+/// Longest URL or token of a server that is taken, in bytes.
+const URL_BYTES_MAX: usize = 2 * 1_024;
+/// Longest hash of a certificate that is taken, in bytes: SHA-256 has half of it.
+const HASH_BYTES_MAX: usize = 64;
+/// Hashes of certificates that are taken: the current and the next one of each node that an answer may lead to.
+const HASHES_MAX: usize = 256;
+/// Causes of drops that a report may name: three times as many as the contract has.
+const CAUSES_MAX: usize = 24;
+/// Details of a refusal that are given to the application.
+const DETAILS_MAX: usize = 16;
 
 /// Refuses what is longer than anything the contract allows: what is kept must be bounded, whoever sends it.
 fn bounded(field: &'static str, length: usize, max: usize) -> Result<(), FieldError> {
@@ -56,6 +68,75 @@ pub(crate) fn participants(all: Vec<v1::Participant>) -> Vec<Participant> {
 fn stream_of(participant_id: ParticipantId, stream: v1::MediaStream) -> Result<MediaStream, FieldError> {
     bounded("codec", stream.metadata.as_ref().map_or(0, |metadata| metadata.codec.len()), TEXT_BYTES_MAX)?;
     media_stream(participant_id, &stream.stream_id, stream.stream_type, stream.metadata)
+}
+
+/// The answer to a join, whose every part is kept: cut to what the contract allows where less of it serves, refused where not.
+pub(crate) fn join_response(response: v1::JoinResponse) -> Result<v1::JoinResponse, FieldError> {
+    bounded("resume_token", response.resume_token.len(), URL_BYTES_MAX)?;
+    let mut alternates = response.alternate_controller_urls;
+    alternates.retain(|url| url.len() <= URL_BYTES_MAX);
+    let meeting = response.meeting.map(|meeting| v1::MeetingInfo { display_name: cut(meeting.display_name), ..meeting });
+    let media_server = response.media_server.map(media_server).transpose()?;
+    Ok(v1::JoinResponse { alternate_controller_urls: alternates, meeting, media_server, ..response })
+}
+
+/// A handler and the token for it.
+pub(crate) fn media_server(info: v1::MediaServerInfo) -> Result<v1::MediaServerInfo, FieldError> {
+    for (field, text) in [("media_handler_url", &info.media_handler_url), ("connection_token", &info.connection_token)] {
+        bounded(field, text.len(), URL_BYTES_MAX)?;
+    }
+    hashes(&info.certificate_hashes)?;
+    Ok(info)
+}
+
+fn hashes(hashes: &[bytes::Bytes]) -> Result<(), FieldError> {
+    bounded("certificate_hashes", hashes.len(), HASHES_MAX)?;
+    bounded("certificate_hashes", hashes.iter().map(bytes::Bytes::len).max().unwrap_or_default(), HASH_BYTES_MAX)
+}
+
+fn reconnect(reconnect: v1::Reconnect) -> Result<v1::Reconnect, FieldError> {
+    bounded("meeting_controller_url", reconnect.meeting_controller_url.len(), URL_BYTES_MAX)?;
+    hashes(&reconnect.certificate_hashes)?;
+    let media_server = reconnect.media_server.map(media_server).transpose()?;
+    Ok(v1::Reconnect { media_server, ..reconnect })
+}
+
+/// A chat message, as an event or as the answer to what was said.
+pub(crate) fn chat(chat: v1::ChatMessage) -> Result<v1::ChatMessage, FieldError> {
+    bounded("content", chat.content.len(), CHAT_BYTES_MAX)?;
+    for (field, text) in
+        [("sender_id", &chat.sender_id), ("sender_name", &chat.sender_name), ("client_message_id", &chat.client_message_id)]
+    {
+        bounded(field, text.len(), TEXT_BYTES_MAX)?;
+    }
+    Ok(chat)
+}
+
+/// A handler's words about a media stream: the newest of each is kept.
+pub(crate) fn report(report: v1::SubscriptionReport) -> v1::SubscriptionReport {
+    let dropped = report.dropped.into_iter().filter(|(cause, _)| cause.len() <= TEXT_BYTES_MAX).take(CAUSES_MAX).collect();
+    v1::SubscriptionReport {
+        dropped,
+        stream_id: cut(report.stream_id),
+        wanted_layer: cut(report.wanted_layer),
+        allowed_layer: cut(report.allowed_layer),
+        forwarded_layer: cut(report.forwarded_layer),
+        limiter: cut(report.limiter),
+        last_change: cut(report.last_change),
+        ..report
+    }
+}
+
+/// What a refusal says besides its words.
+pub(crate) fn details(details: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let fits = |(name, text): &(String, String)| name.len() <= TEXT_BYTES_MAX && text.len() <= TEXT_BYTES_MAX;
+    details.into_iter().filter(fits).take(DETAILS_MAX).collect()
+}
+
+/// As much of a text as is taken.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
 }
 
 /// What an unasked message (or a reply that tells everybody) means.
@@ -123,17 +204,9 @@ pub(crate) fn heard(body: v1::server_message::Body) -> Result<Heard, FieldError>
             bounded("reason", request.reason.len(), TEXT_BYTES_MAX)?;
             Heard::Event(Event::MuteRequested { microphone: request.microphone, camera: request.camera, reason: request.reason })
         }
-        Body::Chat(chat) => {
-            bounded("content", chat.content.len(), CHAT_BYTES_MAX)?;
-            for (field, text) in
-                [("sender_id", &chat.sender_id), ("sender_name", &chat.sender_name), ("client_message_id", &chat.client_message_id)]
-            {
-                bounded(field, text.len(), TEXT_BYTES_MAX)?;
-            }
-            Heard::Chat(chat)
-        }
-        Body::Reconnect(reconnect) => Heard::Reconnect(reconnect),
-        Body::MediaServer(info) => Heard::MediaServer(info),
+        Body::Chat(said) => Heard::Chat(chat(said)?),
+        Body::Reconnect(elsewhere) => Heard::Reconnect(reconnect(elsewhere)?),
+        Body::MediaServer(info) => Heard::MediaServer(media_server(info)?),
         Body::Pong(pong) => Heard::Pong(pong),
         Body::Error(error) => Heard::Error(error),
         Body::Join(_) | Body::Ack(_) => Heard::Nothing,
@@ -157,6 +230,42 @@ mod tests {
                 let _ = heard(body);
             }
         }
+    }
+
+    /// Everything that is kept of a server's words has a bound, whatever the message's own is.
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let long = "ä".repeat(1_000_000);
+        let url = || v1::MediaServerInfo { media_handler_url: long.clone(), ..Default::default() };
+        let joined = join_response(v1::JoinResponse {
+            alternate_controller_urls: vec![long.clone(), "https://b/wt".into()],
+            meeting: Some(v1::MeetingInfo { display_name: long.clone(), ..Default::default() }),
+            ..Default::default()
+        });
+        let joined = joined.expect("less of it serves");
+        assert_eq!(joined.alternate_controller_urls, ["https://b/wt"]);
+        assert_eq!(joined.meeting.map(|meeting| meeting.display_name.len()), Some(TEXT_BYTES_MAX));
+        assert!(join_response(v1::JoinResponse { resume_token: long.clone(), ..Default::default() }).is_err());
+        assert!(join_response(v1::JoinResponse { media_server: Some(url()), ..Default::default() }).is_err());
+        assert!(chat(v1::ChatMessage { content: long.clone(), ..Default::default() }).is_err());
+        assert!(chat(v1::ChatMessage { sender_name: long.clone(), ..Default::default() }).is_err());
+        use v1::server_message::Body;
+        for body in [
+            Body::MediaServer(url()),
+            Body::MediaServer(v1::MediaServerInfo { certificate_hashes: vec![Default::default(); 10_000], ..Default::default() }),
+            Body::Reconnect(v1::Reconnect { meeting_controller_url: long.clone(), ..Default::default() }),
+            Body::Reconnect(v1::Reconnect { certificate_hashes: vec![vec![0; 10_000].into()], ..Default::default() }),
+            Body::Reconnect(v1::Reconnect { media_server: Some(url()), ..Default::default() }),
+            Body::MuteRequest(v1::MuteRequest { reason: long.clone(), ..Default::default() }),
+            Body::Relay(v1::RelayMessage { kind: long.clone(), ..Default::default() }),
+        ] {
+            assert!(heard(body).is_err());
+        }
+        let dropped = (0..1_000).map(|number| (number.to_string(), 1)).chain([(long.clone(), 1)]).collect();
+        let told = report(v1::SubscriptionReport { last_change: long.clone(), limiter: long.clone(), dropped, ..Default::default() });
+        assert_eq!((told.last_change.len(), told.limiter.len(), told.dropped.len()), (TEXT_BYTES_MAX, TEXT_BYTES_MAX, CAUSES_MAX));
+        let all = (0..1_000).map(|number| (number.to_string(), String::new())).chain([(String::new(), long.clone())]);
+        assert_eq!(details(all).len(), DETAILS_MAX);
     }
 
     #[test]

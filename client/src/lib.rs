@@ -35,8 +35,8 @@
 //! out is given out by the next call. A request whose future is dropped may be done all the same, as one that was lost on the way.
 //!
 //! **Bounds.** What a server sends never panics; a malformed message is logged and left out. Kept are at most [`roster::PARTICIPANTS_MAX`] participants with
-//! [`roster::STREAMS_MAX`] media streams each, [`CHAT_KEPT_MAX`] chat messages, 1024 events, 32 MiB of records; texts beyond what the contract
-//! allows are refused.
+//! [`roster::STREAMS_MAX`] media streams each, [`CHAT_KEPT_MAX`] chat messages, 1024 events, 32 MiB of records, statistics of 1024 media streams, two
+//! further controllers; texts beyond what the contract allows are refused.
 //!
 //! [`signaling`] and [`media`] are the raw protocol, for tools that need to say wrong things too.
 
@@ -55,7 +55,9 @@ pub mod file;
 mod link;
 pub mod media;
 mod meeting;
+mod oneself;
 mod options;
+mod paused;
 pub mod publisher;
 pub mod records;
 pub mod roster;
@@ -76,7 +78,7 @@ pub use options::JoinOptions;
 pub use publisher::{Frame, Publisher, PublisherCounts, SendError};
 pub use records::{ReceivedRecord, Records};
 pub use roster::{Participant, Roster};
-pub use stats::{PublicationStats, Stats, SubscriptionStats};
+pub use stats::{PublicationLimiter, PublicationStats, Stats, SubscriptionStats};
 pub use status::{CHAT_KEPT_MAX, ConnectionState, SignalingTransport};
 pub use ticket::{Ticket, TicketError, TicketSource, Why};
 pub use trust::Trust;

@@ -20,6 +20,7 @@ use crate::end::SessionEnd;
 use crate::event::Event;
 use crate::media::{ControlSender, MediaConnection, MediaControl, RecordReader};
 use crate::options::JoinOptions;
+use crate::paused::Paused;
 use crate::records::{Pushed, RecordQueue};
 use crate::session::Requests;
 use crate::silence::{CHECK_INTERVAL, Silence};
@@ -64,6 +65,7 @@ pub(crate) struct LinkKeeper {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) records: Arc<RecordQueue>,
     pub(crate) encryption: Option<Arc<Encryption>>,
+    pub(crate) paused: Arc<Paused>,
     pub(crate) standby: Option<(String, Standby)>,
 }
 
@@ -153,6 +155,7 @@ impl LinkKeeper {
                     let reader = AbortOnDropHandle::new(tokio::spawn(read_groups(connection.clone(), inlet, groups.clone())));
                     let link = Link { number, connection: connection.clone(), control: control.sender() };
                     let url = connection.url().to_owned();
+                    self.paused.clear();
                     let old = current.replace(Current {
                         connection,
                         control,
@@ -247,10 +250,12 @@ impl LinkKeeper {
             }
             Some(Body::LayerControl(layer)) => {
                 if let Some(stream_id) = id(&layer.stream_id) {
+                    self.paused.set(stream_id, layer.paused);
                     self.tell(Event::LayerPaused { stream_id, paused: layer.paused });
                 }
             }
             Some(Body::Report(report)) => {
+                let report = crate::convert::report(report);
                 if let Some(stream_id) = id(&report.stream_id) {
                     self.records.report(stream_id, report.clone());
                 }

@@ -16,15 +16,17 @@ use uuid::Uuid;
 
 use crate::dial::{DialError, Dialer};
 use crate::e2ee::MeetingKeys;
-use crate::e2ee::chat::TooLong;
+use crate::e2ee::chat::{TooLong, check_length};
 use crate::encryption::{Encryption, EncryptionError, EncryptionInfo};
 use crate::end::SessionEnd;
 use crate::event::{EVENTS_MAX, Event, Events};
 use crate::link::{Link, LinkKeeper, standby};
+use crate::oneself::oneself;
 use crate::options::JoinOptions;
+use crate::paused::Paused;
 use crate::publisher::{Counters, Publisher};
-use crate::records::{RecordQueue, Records};
-use crate::roster::{Roster, StateUpdate};
+use crate::records::{RecordQueue, Records, unix_micros};
+use crate::roster::{Participant, Roster, StateUpdate};
 use crate::session::{COMMANDS_MAX, Command, Controllers, Endings, Outlets, Requests, Session, dial, enter};
 use crate::stats::Stats;
 use crate::status::{ChatLog, ConnectionState, Status};
@@ -77,7 +79,7 @@ pub enum RequestError {
         code: Code,
         /// Why, in words, escaped.
         message: String,
-        /// As the server gave them.
+        /// As the server gave them, up to a bound.
         details: BTreeMap<String, String>,
     },
     /// No answer came in time.
@@ -107,7 +109,7 @@ impl RequestError {
     /// The server's words for a refusal.
     pub(crate) fn refused(error: v1::ErrorMessage) -> Self {
         let code = Code::from(v1::ErrorCode::try_from(error.code).unwrap_or(v1::ErrorCode::Unknown));
-        Self::Refused { code, message: common_core::name::escape(&error.message, 300), details: error.details.into_iter().collect() }
+        Self::Refused { code, message: common_core::name::escape(&error.message, 300), details: crate::convert::details(error.details) }
     }
 
     /// The server's code, if it refused.
@@ -202,6 +204,8 @@ impl Client {
         let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (events_tx, events) = broadcast::channel(EVENTS_MAX);
         let (roster_tx, roster) = watch::channel(Arc::new(Roster::default()));
+        let (me_tx, myself) = watch::channel(Arc::new(oneself(me, &options, unix_micros() / 1_000)));
+        let paused = Arc::new(Paused::default());
         let (offers_tx, offers) = mpsc::channel(OFFERS_MAX);
         let (link_tx, link) = watch::channel(None);
         let queue = Arc::new(RecordQueue::default());
@@ -211,6 +215,7 @@ impl Client {
         let endings = Endings::default();
         let outlets = Outlets {
             roster: roster_tx,
+            me: me_tx,
             status: status_tx,
             chat: chat.clone(),
             events: events_tx.clone(),
@@ -227,6 +232,7 @@ impl Client {
             events: events_tx.clone(),
             records: queue.clone(),
             encryption: encryption.clone(),
+            paused: paused.clone(),
             standby,
         };
         let session = Session::new(self.dialer.clone(), options, me, entered, outlets, commands_rx, endings.clone());
@@ -239,8 +245,10 @@ impl Client {
             encryption,
             requests,
             roster,
+            me: myself,
             status,
             chat,
+            paused,
             link,
             events: events_tx.downgrade(),
             endings,
@@ -299,6 +307,8 @@ struct Inner {
     encryption: Option<Arc<Encryption>>,
     requests: Requests,
     roster: watch::Receiver<Arc<Roster>>,
+    me: watch::Receiver<Arc<Participant>>,
+    paused: Arc<Paused>,
     status: watch::Receiver<Status>,
     chat: Arc<ChatLog>,
     link: watch::Receiver<Option<Link>>,
@@ -315,6 +325,16 @@ impl Meeting {
     /// Oneself; another after [`Event::Rejoined`].
     pub fn participant_id(&self) -> ParticipantId {
         self.inner.status.borrow().participant_id
+    }
+
+    /// Oneself, as the others see one: name and role, what is on, what is published.
+    pub fn me(&self) -> Arc<Participant> {
+        self.inner.me.borrow().clone()
+    }
+
+    /// The same, to be watched: marked as changed whenever what was asked for is granted, and after each return.
+    pub fn watch_me(&self) -> watch::Receiver<Arc<Participant>> {
+        self.inner.me.clone()
     }
 
     /// Whether signaling stands.
@@ -387,10 +407,13 @@ impl Meeting {
             None => (String::new(), None),
         };
         let publications = self.inner.publications.lock().unwrap_or_else(PoisonError::into_inner);
-        let standing = publications.iter().filter_map(|(stream, counters)| Some(counters.upgrade()?.stats(stream)));
+        let standing = publications
+            .iter()
+            .filter_map(|(stream, counters)| Some(counters.upgrade()?.stats(stream, self.inner.paused.all(&stream.frame_ids()))));
         let publications = standing.collect();
         let (subscriptions, dropped_groups) = self.inner.records.stats(&self.roster());
-        Stats { signaling, round_trip, handler_url, media_round_trip, publications, subscriptions, dropped_groups }
+        let at_ms = unix_micros() / 1_000;
+        Stats { at_ms, signaling, round_trip, handler_url, media_round_trip, publications, subscriptions, dropped_groups }
     }
 
     /// A publisher's counters count for statistics as long as it stands.
@@ -454,16 +477,17 @@ impl Meeting {
         self.acked(Body::Unsubscribe(v1::UnsubscribeStream { stream_id: stream_id.to_string() })).await
     }
 
-    /// Says something to everybody. When it returns, the message is stored; it comes as an event too, at its place in the order.
+    /// Says something to everybody. When it returns, the message is stored; it comes as an event too, at its place in the order. What a lost session
+    /// was not told yet is said after the return, also by the new participant that one may be then.
     pub async fn chat(&self, content: impl Into<String>) -> Result<v1::ChatMessage, RequestError> {
         let (client_message_id, words) = (Uuid::new_v4().to_string(), content.into());
-        let sealed = match &self.inner.encryption {
-            Some(encryption) => Some(encryption.seal_chat(self.participant_id(), &client_message_id, &words)?),
-            None => None,
-        };
-        let content = sealed.as_ref().unwrap_or(&words).clone();
-        match self.inner.requests.request(Body::Chat(v1::SendChat { client_message_id, content })).await? {
-            server_message::Body::Chat(chat) if sealed.is_some() => Ok(v1::ChatMessage { content: words, ..chat }),
+        let is_sealed = self.inner.encryption.is_some();
+        if is_sealed {
+            check_length(&words)?;
+        }
+        // In plain as far as the session, which seals in the name that it has when it is sent.
+        match self.inner.requests.request(Body::Chat(v1::SendChat { client_message_id, content: words.clone() })).await? {
+            server_message::Body::Chat(chat) if is_sealed => Ok(v1::ChatMessage { content: words, ..chat }),
             server_message::Body::Chat(chat) => Ok(chat),
             _ => Err(RequestError::Answer),
         }
@@ -496,8 +520,14 @@ impl Meeting {
     /// Asks for a key frame of a subscribed media stream. No answer comes but the key frame.
     pub fn request_key_frame(&self, stream_id: StreamId) {
         if let Some(link) = self.inner.link.borrow().as_ref() {
+            self.inner.records.key_frame_requested(stream_id);
             link.control.request_key_frame(stream_id.to_string());
         }
+    }
+
+    /// Whether nobody takes a media stream of ours, in any of its layers, as the handler in use says.
+    pub fn is_paused(&self, stream: &MediaStream) -> bool {
+        self.inner.paused.all(&stream.frame_ids())
     }
 
     /// Leaves: the others are told at once. Returns when the controller knows, or after two seconds at most. When the future is dropped, the

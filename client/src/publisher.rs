@@ -21,8 +21,8 @@ use crate::e2ee::{StreamSealer, overhead_bytes};
 use crate::event::Event;
 use crate::link::Link;
 use crate::meeting::{Meeting, RequestError};
-use crate::stats::PublicationStats;
 use crate::stats::rate::Rate;
+use crate::stats::{PublicationLimiter, PublicationStats};
 
 /// Frames that wait for the writer: two seconds at 60 a second.
 const QUEUE_FRAMES_MAX: usize = 120;
@@ -36,6 +36,8 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 const AUDIO_GROUP: Duration = Duration::from_secs(1);
 /// QUIC's own buffer is kept to what the path carries in this time, besides what is in flight: more would age unseen.
 const BUFFERED: Duration = Duration::from_millis(100);
+/// An uplink that could not take something is told as what limits for so long.
+const UPLINK_MEMORY: Duration = Duration::from_secs(2);
 /// Between two looks at the path.
 const WINDOW_INTERVAL: Duration = Duration::from_millis(50);
 /// Bounds of the send window: a key frame's start, and a frame of the largest kind.
@@ -111,7 +113,7 @@ pub struct PublisherCounts {
 #[derive(Debug)]
 pub(crate) struct Counters {
     origin: Instant,
-    bitrate: Mutex<Rate>,
+    rates: Mutex<Rates>,
     sent: AtomicU64,
     frames: AtomicU64,
     key_frames: AtomicU64,
@@ -121,6 +123,17 @@ pub(crate) struct Counters {
     late_groups: AtomicU64,
     stopped_groups: AtomicU64,
     queued_bytes: AtomicUsize,
+    /// When the frame that is being written was handed in; 0: none is. Microseconds from the origin.
+    oldest_us: AtomicU64,
+    /// When the uplink could last not take something; 0: never. Microseconds from the origin.
+    behind_us: AtomicU64,
+}
+
+/// Of the last second.
+#[derive(Debug, Default)]
+struct Rates {
+    bits: Rate,
+    frames: Rate,
 }
 
 impl Default for Counters {
@@ -128,7 +141,7 @@ impl Default for Counters {
         let zero = AtomicU64::default;
         Self {
             origin: Instant::now(),
-            bitrate: Mutex::default(),
+            rates: Mutex::default(),
             sent: zero(),
             frames: zero(),
             key_frames: zero(),
@@ -138,15 +151,32 @@ impl Default for Counters {
             late_groups: zero(),
             stopped_groups: zero(),
             queued_bytes: AtomicUsize::default(),
+            oldest_us: zero(),
+            behind_us: zero(),
         }
     }
 }
 
 impl Counters {
-    fn bitrate(&self) -> (MutexGuard<'_, Rate>, Moment) {
-        let now = Moment::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX));
+    /// Never 0, which stands for none.
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn rates(&self) -> (MutexGuard<'_, Rates>, Moment) {
+        let now = Moment::from_micros(self.micros(Instant::now()));
         // Nothing panics while it holds the lock; if something did, a rate is wrong for a second.
-        (self.bitrate.lock().unwrap_or_else(PoisonError::into_inner), now)
+        (self.rates.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+
+    /// The uplink cannot take something.
+    fn behind(&self) {
+        self.behind_us.store(self.micros(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// A frame that was handed in at `at` is being written; `None`: it is done with.
+    fn writes(&self, at: Option<Instant>) {
+        self.oldest_us.store(at.map_or(0, |at| self.micros(at)), Ordering::Relaxed);
     }
 
     /// A record was handed to QUIC whole.
@@ -158,8 +188,9 @@ impl Counters {
             self.frames.fetch_add(1, Ordering::Relaxed);
             self.key_frames.fetch_add(u64::from(header.kind == FrameKind::VideoKey), Ordering::Relaxed);
         }
-        let (mut rate, now) = self.bitrate();
-        rate.add(bytes * 8, now);
+        let (mut rates, now) = self.rates();
+        rates.bits.add(bytes * 8, now);
+        rates.frames.add(u64::from(header.ends_frame()), now);
     }
 
     fn counts(&self) -> PublisherCounts {
@@ -177,15 +208,34 @@ impl Counters {
     }
 
     /// What stands about `stream` in a snapshot.
-    pub(crate) fn stats(&self, stream: &MediaStream) -> PublicationStats {
-        let (mut rate, now) = self.bitrate();
+    pub(crate) fn stats(&self, stream: &MediaStream, is_paused: bool) -> PublicationStats {
+        let (mut rates, now) = self.rates();
+        let since = |us: &AtomicU64| match us.load(Ordering::Relaxed) {
+            0 => None,
+            us => Some(now.since(Moment::from_micros(us))),
+        };
+        let backlog = since(&self.oldest_us).unwrap_or_default();
+        let limiter = if is_paused {
+            PublicationLimiter::Paused
+        } else if backlog > BUFFERED || since(&self.behind_us).is_some_and(|since| since < UPLINK_MEMORY) {
+            PublicationLimiter::Uplink
+        } else {
+            PublicationLimiter::None
+        };
+        let (width, height) = stream.video.as_ref().map_or((0, 0), |video| (video.width, video.height));
         PublicationStats {
             stream_id: stream.stream_id,
             stream_type: stream.stream_type,
             codec: stream.codec.clone(),
-            bitrate: rate.per_second(now),
+            width,
+            height,
+            target_bitrate: stream.max_bitrate,
+            bitrate: rates.bits.per_second(now),
+            frames_per_second: rates.frames.per_second(now),
             counts: self.counts(),
             queued_bytes: self.queued_bytes.load(Ordering::Relaxed),
+            backlog,
+            limiter,
         }
     }
 }
@@ -295,7 +345,15 @@ impl Publisher {
     fn refuse(&mut self, error: SendError) -> Result<u64, SendError> {
         self.wants_key = !self.stream.stream_type.is_audio();
         self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+        if error == SendError::Behind {
+            self.counters.behind();
+        }
         Err(error)
+    }
+
+    /// Whether nobody takes it, in any of its layers: what is sent goes nowhere.
+    pub fn is_paused(&self) -> bool {
+        self.meeting.is_paused(&self.stream)
     }
 
     /// What became of the records so far.
@@ -373,6 +431,7 @@ impl Writer {
                 None => break,
             };
             let (bytes, header) = (queued.payload.len(), queued.header);
+            self.counters.writes(Some(queued.at));
             let outcome = self.write(queued).await;
             self.counters.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             match outcome {
@@ -381,6 +440,7 @@ impl Writer {
             }
             if self.frames.is_empty() {
                 self.exempt_until = None;
+                self.counters.writes(None);
             }
         }
         self.end_group();
@@ -435,6 +495,7 @@ impl Writer {
                 // An error means that the stream is over already.
                 let _ = group.stream.reset(Code::Expired.number());
                 self.counters.late_groups.fetch_add(1, Ordering::Relaxed);
+                self.counters.behind();
                 // Nobody listening is fine.
                 let _ = self.events.send(Event::PublisherBehind { stream_id: self.stream_id });
             }
@@ -474,6 +535,7 @@ impl Writer {
             Ok(Err(error)) => tracing::debug!(stream = %self.stream_id, %error, "no stream for a group"),
             Err(_) => {
                 self.counters.late_groups.fetch_add(1, Ordering::Relaxed);
+                self.counters.behind();
             }
         }
     }

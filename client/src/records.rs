@@ -151,6 +151,13 @@ impl RecordQueue {
         }
     }
 
+    /// A key frame of a media stream is asked for.
+    pub(crate) fn key_frame_requested(&self, id: StreamId) {
+        if let Some(meter) = self.state().meter(id) {
+            meter.key_frames_requested += 1;
+        }
+    }
+
     /// The handler tells why a media stream looks as it does.
     pub(crate) fn report(&self, stream: StreamId, report: SubscriptionReport) {
         let mut state = self.state();
@@ -187,7 +194,7 @@ impl RecordQueue {
 }
 
 /// Microseconds since the epoch.
-fn unix_micros() -> u64 {
+pub(crate) fn unix_micros() -> u64 {
     // A clock before 1970 gives zero: latencies are then not known.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

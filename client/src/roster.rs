@@ -36,6 +36,22 @@ pub struct Participant {
     pub streams: BTreeMap<StreamId, MediaStream>,
 }
 
+impl Participant {
+    /// Somebody of whom nothing is known but the id: unmuted and without a picture, as everybody is taken to be.
+    pub fn unknown(participant_id: ParticipantId) -> Self {
+        Self {
+            participant_id,
+            name: String::new(),
+            role: String::new(),
+            user_id: String::new(),
+            joined_at_ms: 0,
+            is_muted: false,
+            is_video_on: false,
+            streams: BTreeMap::new(),
+        }
+    }
+}
+
 /// Why somebody left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaveReason {

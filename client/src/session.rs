@@ -13,6 +13,7 @@ mod restore;
 mod returning;
 mod standing;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
@@ -42,9 +43,10 @@ use crate::end::{SessionEnd, left};
 use crate::event::Event;
 use crate::link::Offer;
 use crate::meeting::RequestError;
+use crate::oneself;
 use crate::options::JoinOptions;
 use crate::records::RecordQueue;
-use crate::roster::{Change, LeaveReason, Roster};
+use crate::roster::{Change, LeaveReason, Participant, Roster};
 use crate::signaling::{SignalingConnection, client_message};
 use crate::silence::CHECK_INTERVAL;
 use crate::status::{ChatLog, ConnectionState, Status};
@@ -91,12 +93,23 @@ pub(crate) struct Endings {
 /// What the task shares with handles.
 pub(crate) struct Outlets {
     pub(crate) roster: watch::Sender<Arc<Roster>>,
+    pub(crate) me: watch::Sender<Arc<Participant>>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) chat: Arc<ChatLog>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) offers: mpsc::Sender<Offer>,
     pub(crate) records: Arc<RecordQueue>,
     pub(crate) encryption: Option<Arc<Encryption>>,
+}
+
+/// The message as it is sent: chat of an encrypted meeting sealed in the name of `me`, with a fresh salt each time; everything else as it is.
+/// `None` where it cannot be sealed.
+fn sealed<'a>(encryption: Option<&Encryption>, me: ParticipantId, message: &'a v1::ClientMessage) -> Option<Cow<'a, v1::ClientMessage>> {
+    let (Some(encryption), Some(client_message::Body::Chat(chat))) = (encryption, &message.body) else {
+        return Some(Cow::Borrowed(message));
+    };
+    let content = encryption.seal_chat(me, &chat.client_message_id, &chat.content).ok()?;
+    Some(Cow::Owned(client_message(message.request_id, client_message::Body::Chat(v1::SendChat { content, ..chat.clone() }))))
 }
 
 /// The task.
@@ -236,7 +249,12 @@ impl Session {
     /// Sends what was not sent, in order, as far as the session takes it.
     fn flush(&mut self) {
         if let Some(connection) = &self.connection {
-            self.requests.flush(Instant::now(), |message| connection.try_send(message));
+            let (encryption, me) = (self.outlets.encryption.as_deref(), self.me);
+            self.requests.flush(Instant::now(), |message| match sealed(encryption, me, message) {
+                Some(message) => connection.try_send(&message),
+                // Never in the clear: it fails when its time is over.
+                None => true,
+            });
         }
     }
 
@@ -270,10 +288,20 @@ impl Session {
     fn answer(&mut self, pending: Pending, body: server_message::Body) {
         match body {
             server_message::Body::Error(error) => self.fail(pending, RequestError::refused(error)),
+            server_message::Body::Chat(chat) => match crate::convert::chat(chat) {
+                Ok(chat) => {
+                    self.chat(chat.clone());
+                    pending.reply(Ok(server_message::Body::Chat(chat)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an answer of the controller is left out");
+                    pending.reply(Err(RequestError::Answer));
+                }
+            },
             body => {
                 self.standing.granted(pending.body());
-                if let server_message::Body::Chat(chat) = &body {
-                    self.chat(chat.clone());
+                if matches!(body, server_message::Body::Ack(_)) {
+                    self.outlets.me.send_modify(|me| oneself::granted(Arc::make_mut(me), pending.body()));
                 }
                 pending.reply(Ok(body));
             }

@@ -19,6 +19,8 @@ use meter::Meter;
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stats {
+    /// Milliseconds since the epoch, by this machine's clock.
+    pub at_ms: u64,
     /// What signaling travels on.
     pub signaling: SignalingTransport,
     /// To the controller and back, when it was measured.
@@ -35,6 +37,28 @@ pub struct Stats {
     pub dropped_groups: u64,
 }
 
+/// What keeps a publication from its full bitrate. An encoder's own reasons are the application's to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicationLimiter {
+    /// Nothing.
+    None,
+    /// The path to the handler: frames wait, or were left out within the last two seconds.
+    Uplink,
+    /// Nobody takes it.
+    Paused,
+}
+
+impl PublicationLimiter {
+    /// "none", "uplink" or "paused", as in the TypeScript client.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Uplink => "uplink",
+            Self::Paused => "paused",
+        }
+    }
+}
+
 /// One published media stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicationStats {
@@ -44,12 +68,24 @@ pub struct PublicationStats {
     pub stream_type: StreamType,
     /// As published.
     pub codec: String,
+    /// Pixels, as published; 0 of sound, and where they were not stated.
+    pub width: u32,
+    /// Pixels, as published; 0 of sound, and where they were not stated.
+    pub height: u32,
+    /// Bits a second that were announced; 0: not stated.
+    pub target_bitrate: u32,
     /// Bits a second that were handed to QUIC.
     pub bitrate: u64,
+    /// Whole frames that were handed to QUIC in the last second.
+    pub frames_per_second: u64,
     /// Records, frames and groups, and what became of them.
     pub counts: PublisherCounts,
     /// Bytes that wait for the uplink.
     pub queued_bytes: usize,
+    /// For how long the oldest frame has waited for it.
+    pub backlog: Duration,
+    /// What keeps it from its full bitrate.
+    pub limiter: PublicationLimiter,
 }
 
 /// One received media stream, all its layers together.
@@ -59,8 +95,14 @@ pub struct SubscriptionStats {
     pub stream_id: StreamId,
     /// Who publishes it; `None` while the roster does not know it.
     pub participant_id: Option<ParticipantId>,
+    /// Sound, camera or screen; `None` while the roster does not know it.
+    pub stream_type: Option<StreamType>,
     /// As published; empty while the roster does not know it.
     pub codec: String,
+    /// Pixels, as published; 0 of sound, and where they were not stated.
+    pub width: u32,
+    /// Pixels, as published; 0 of sound, and where they were not stated.
+    pub height: u32,
     /// Whether it is sound.
     pub is_audio: bool,
     /// Bits a second, headers included.
@@ -83,10 +125,19 @@ pub struct SubscriptionStats {
     pub frozen: Duration,
     /// From the publisher's clock to here, smoothed; `None` before the first frame, and where the clocks do not agree.
     pub latency: Option<Duration>,
+    /// How unevenly frames come, against their timestamps: the mean deviation of RFC 3550, section 6.4.1. What a jitter buffer has to even out, a few
+    /// times over.
+    pub jitter: Duration,
+    /// Milliseconds by which this picture comes later than the sound of the same participant (negative: sooner), whatever their clock says; `None` of
+    /// sound, and without both.
+    pub sync_offset_ms: Option<i64>,
+    /// Key frames that were asked for from here.
+    pub key_frames_requested: u64,
     /// What was not given to the application, by cause: "queue" (groups cut short, the application was slow), "double" (came by two ways),
     /// "undecryptable", and the handler's own causes as "handler:expired" …
     pub dropped: BTreeMap<String, u64>,
-    /// Why the handler sends what it sends, in its own words; `None` before it told.
+    /// Why the handler sends what it sends, in its own words: the layers wanted, allowed and forwarded, what limits it, the last change, the bitrate
+    /// that it thinks the path takes; `None` before it told.
     pub report: Option<v1::SubscriptionReport>,
 }
 
@@ -95,7 +146,10 @@ impl SubscriptionStats {
         Self {
             stream_id,
             participant_id: None,
+            stream_type: None,
             codec: String::new(),
+            width: 0,
+            height: 0,
             is_audio: false,
             bitrate: 0,
             frames_per_second: 0,
@@ -107,9 +161,17 @@ impl SubscriptionStats {
             freezes: 0,
             frozen: Duration::ZERO,
             latency: None,
+            jitter: Duration::ZERO,
+            sync_offset_ms: None,
+            key_frames_requested: 0,
             dropped: BTreeMap::new(),
             report: None,
         }
+    }
+
+    /// What limits it, in the handler's word ("none", "bandwidth", "max_bitrate", "publisher", "no_key_frame", "stream_limit"); empty before it told.
+    pub fn limiter(&self) -> &str {
+        self.report.as_ref().map_or("", |report| report.limiter.as_str())
     }
 
     fn drop_for(&mut self, cause: &str, count: u64) {
@@ -133,6 +195,8 @@ impl SubscriptionStats {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
+        self.jitter = self.jitter.max(meter.jitter());
+        self.key_frames_requested += meter.key_frames_requested;
         self.drop_for("queue", meter.queue_full);
         self.drop_for("double", meter.doubled);
         self.drop_for("undecryptable", meter.undecryptable);
@@ -147,6 +211,8 @@ pub(crate) fn subscriptions(
     now: common_core::Moment,
 ) -> Vec<SubscriptionStats> {
     let mut by_stream: BTreeMap<(Option<ParticipantId>, StreamId), SubscriptionStats> = BTreeMap::new();
+    // How late what came last is, by the publisher's clock: of sound by participant, of pictures by media stream.
+    let (mut sound, mut pictures) = (BTreeMap::<ParticipantId, i64>::new(), BTreeMap::<StreamId, i64>::new());
     for (id, meter) in meters {
         let stream = roster.stream_of_frame(*id);
         let key = (stream.map(|it| it.participant_id), stream.map_or(*id, |it| it.stream_id));
@@ -155,11 +221,25 @@ pub(crate) fn subscriptions(
             stats.participant_id = Some(stream.participant_id);
             stats.codec.clone_from(&stream.codec);
             stats.is_audio = stream.stream_type.is_audio();
+            stats.stream_type = Some(stream.stream_type);
+            (stats.width, stats.height) = stream.video.as_ref().map_or((0, 0), |video| (video.width, video.height));
+            if let Some(age) = meter.age_us() {
+                let least = if stats.is_audio {
+                    sound.entry(stream.participant_id).or_insert(age)
+                } else {
+                    pictures.entry(stream.stream_id).or_insert(age)
+                };
+                *least = age.min(*least);
+            }
         }
         stats.add(meter, now);
     }
     let mut all: Vec<_> = by_stream.into_values().collect();
     for stats in &mut all {
+        let heard = stats.participant_id.and_then(|id| sound.get(&id));
+        if let (Some(seen), Some(heard)) = (pictures.get(&stats.stream_id), heard) {
+            stats.sync_offset_ms = Some(seen.saturating_sub(*heard) / 1_000);
+        }
         if let Some(report) = reports.get(&stats.stream_id) {
             for (cause, count) in &report.dropped {
                 stats.drop_for(&format!("handler:{}", common_core::name::escape(cause, 40)), *count);
@@ -215,12 +295,53 @@ mod tests {
             };
             meters.entry(id).or_insert_with(Meter::default).record(&header, sequence, Moment::ORIGIN, 5_000);
         }
-        let report = v1::SubscriptionReport { dropped: [("expired".to_owned(), 3)].into(), ..Default::default() };
+        let dropped = [("expired".to_owned(), 3)].into();
+        let report = v1::SubscriptionReport { dropped, limiter: "bandwidth".into(), ..Default::default() };
         let reports = [(camera, report)].into();
         let all = subscriptions(&Roster::new([participant]), &mut meters, &reports, Moment::ORIGIN);
         let told: Vec<_> = all.iter().map(|it| (it.participant_id, it.frames, it.codec.as_str())).collect();
         assert_eq!(told, [(None, 1, ""), (Some(owner), 3, "VP9")]);
         assert_eq!(all[1].dropped, [("handler:expired".to_owned(), 3)].into());
         assert_eq!(all[1].latency, Some(Duration::from_millis(5)));
+        assert_eq!((all[1].limiter(), all[0].limiter(), all[1].stream_type), ("bandwidth", "", Some(StreamType::VideoCamera)));
+    }
+
+    /// Two clocks that are a minute apart do not matter: a picture and a sound of one participant have the same one.
+    #[test]
+    fn a_picture_is_measured_against_its_sound() {
+        let owner = ParticipantId::from_bytes([9; 16]);
+        let [camera, microphone, lone] = [1, 2, 3].map(|byte| StreamId::from_bytes([byte; 16]));
+        let stream = |stream_id, participant_id, stream_type| MediaStream {
+            stream_id,
+            participant_id,
+            stream_type,
+            codec: String::new(),
+            max_bitrate: 0,
+            video: None,
+            sample_rate: 0,
+            channels: 0,
+        };
+        let stranger = ParticipantId::from_bytes([8; 16]);
+        let with = |participant_id, streams: Vec<MediaStream>| Participant {
+            streams: streams.into_iter().map(|stream| (stream.stream_id, stream)).collect(),
+            ..Participant::unknown(participant_id)
+        };
+        let roster = Roster::new([
+            with(owner, vec![stream(camera, owner, StreamType::VideoCamera), stream(microphone, owner, StreamType::Audio)]),
+            with(stranger, vec![stream(lone, stranger, StreamType::VideoScreen)]),
+        ]);
+        let mut meters = BTreeMap::new();
+        for (stream_id, kind, late_us) in
+            [(camera, FrameKind::VideoKey, 55_000), (microphone, FrameKind::Audio, 80_000), (lone, FrameKind::VideoKey, 0)]
+        {
+            let (timestamp_us, flags) = (90_000_000, FrameFlags::END_OF_FRAME);
+            let header = FrameHeader { kind, stream_id, timestamp_us, sequence: 0, payload_length: 10, flags, reserved: [0; 6] };
+            meters.entry(stream_id).or_insert_with(Meter::default).record(&header, 0, Moment::ORIGIN, 30_000_000 + late_us);
+        }
+        let offsets: BTreeMap<_, _> = subscriptions(&roster, &mut meters, &BTreeMap::new(), Moment::ORIGIN)
+            .into_iter()
+            .map(|it| (it.stream_id, it.sync_offset_ms))
+            .collect();
+        assert_eq!(offsets, [(camera, Some(-25)), (microphone, None), (lone, None)].into());
     }
 }

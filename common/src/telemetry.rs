@@ -84,6 +84,11 @@ pub fn init_logging(config: &LogConfig) {
     }
 }
 
+/// What is wrong with a filter such as `info,quinn=warn`, in words.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| format!("a filter such as info or warn,quinn=debug is needed: {error}"))
+}
+
 /// Everything between an event and its line, which goes to what `sink` gives in one piece.
 pub fn subscriber<F, W>(filter: &str, look: Look, sink: F) -> Dispatch
 where

@@ -4,7 +4,6 @@
 mod folder;
 mod rotation;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use common_core::NodeId;
 use serde::Serialize;
 
 use crate::operator::table;
+use crate::output::Usage;
 use folder::{Folder, Issued};
 use rotation::Step;
 
@@ -221,7 +221,9 @@ fn renew(args: &RenewArgs) -> anyhow::Result<()> {
     if let Some(step) = args.authority {
         return say(&rotation::take(&folder, step, args.days.unwrap_or(AUTHORITY_DAYS))?);
     }
-    ensure!(args.out.is_none() || args.node_ids.len() == 1, "--out is for one node: name one NODE_ID");
+    if args.out.is_some() && args.node_ids.len() != 1 {
+        return Err(Usage("--out is for one node: name one NODE_ID".to_owned()).into());
+    }
     let (authority, mut issued) = (folder.authority()?, folder.issued()?);
     if let Some(days) = args.within {
         let until = unix_seconds() + days * DAY;
@@ -260,9 +262,7 @@ fn told(holder: &Holder, (place, not_after): &(PathBuf, u64), days: u64) -> anyh
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    Ok(crate::output::print(text)?)
 }
 
 /// A certificate as it is printed.

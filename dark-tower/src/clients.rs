@@ -12,6 +12,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::operator::{StoreArgs, table};
+use crate::output::Usage;
 
 /// What most applications need: meetings of their own, and nothing in other people's names.
 const SCOPES_DEFAULT: &str = "meetings:create meetings:read meetings:join meetings:end";
@@ -169,7 +170,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         )
     })?;
     if !args.store.json {
-        eprintln!("Keep the secret now: it is not shown again.");
+        crate::output::complain("dark-tower client create", "keep the secret now: it is not shown again");
     }
     Ok(())
 }
@@ -187,7 +188,9 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
     let words: Vec<String> = args.scopes.iter().map(Scopes::to_string).collect();
     let scopes = if words.is_empty() { None } else { Some(words.join(" ").parse()?) };
     let change = ClientChange { scopes, rate_limit: args.rate_limit.map(|RateLimit(limit)| limit) };
-    anyhow::ensure!(change != ClientChange::default(), "nothing is to be changed: give --scope or --rate-limit");
+    if change == ClientChange::default() {
+        return Err(Usage("nothing is to be changed: give --scope or --rate-limit".to_owned()).into());
+    }
     let Some(client) = args.store.open().await?.change_client(&args.id, change).await? else {
         anyhow::bail!("there is no API client {} that may be changed; `dark-tower client list` shows all", escape(&args.id, 64));
     };

@@ -17,6 +17,8 @@ use global_controller::{ClientCredentials, Scopes};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
+use crate::output::OutputError;
+
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long the nodes may take to find each other; on an idle laptop it is a few milliseconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,8 +71,13 @@ pub struct DevArgs {
     #[arg(long, default_value = "data", value_name = "DIR")]
     data_dir: PathBuf,
     /// What is logged, such as info or info,media_handler=debug.
-    #[arg(long, default_value = "info", value_name = "FILTER", env = "DARK_TOWER__LOG__FILTER", hide_env_values = true)]
+    #[arg(long, default_value = "info", value_name = "FILTER", value_parser = log_filter, env = "DARK_TOWER__LOG__FILTER", hide_env_values = true)]
     log: String,
+}
+
+/// A filter that is understood.
+pub(crate) fn log_filter(text: &str) -> Result<String, String> {
+    common::telemetry::check_filter(text).map(|()| text.to_owned())
 }
 
 /// The contents of dev.json.
@@ -150,7 +157,11 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         client_secret: credentials.client_secret.expose(),
     };
     write_private(&path, &serde_json::to_vec_pretty(&file)?).with_context(|| format!("cannot write {}", path.display()))?;
-    announce(&file, &path)?;
+    match announce(&file, &path) {
+        // Who has read enough, as a script that waits for the ready line, does not end the cluster.
+        Ok(()) | Err(OutputError::ReaderGone) => {}
+        Err(error) => return Err(error.into()),
+    }
 
     tokio::select! {
         () = shutdown.drain.cancelled() => {}
@@ -222,7 +233,7 @@ fn write_private(path: &Path, contents: &[u8]) -> std::io::Result<()> {
     std::fs::rename(partial, path)
 }
 
-fn announce(file: &DevFile<'_>, path: &Path) -> std::io::Result<()> {
+fn announce(file: &DevFile<'_>, path: &Path) -> Result<(), OutputError> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "  meeting page   {}", file.http_url)?;
     writeln!(out, "  API            {}/api/v1 (HTTP/3, HTTP/2, HTTP/1.1)", file.https_url)?;
@@ -231,5 +242,5 @@ fn announce(file: &DevFile<'_>, path: &Path) -> std::io::Result<()> {
     writeln!(out, "  admin          {}/metrics", file.admin_url)?;
     writeln!(out, "  credentials    {}", path.display())?;
     writeln!(out, "dark-tower dev: ready")?;
-    out.flush()
+    Ok(out.flush()?)
 }

@@ -6,5 +6,6 @@ pub mod dev;
 pub mod join;
 pub mod keys;
 pub mod operator;
+pub mod output;
 pub mod pattern;
 pub mod status;

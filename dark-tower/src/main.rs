@@ -8,7 +8,7 @@ use common::config::load_from_environment;
 use common::node::RunError;
 use common::shutdown::Shutdown;
 use common::telemetry::init_logging;
-use dark_tower::{certs, clients, dev, join, keys, status};
+use dark_tower::{certs, clients, dev, join, keys, output, status};
 
 /// A video-meeting cluster for which QUIC is native.
 #[derive(Parser)]
@@ -22,7 +22,7 @@ struct Cli {
 enum Command {
     /// Runs a whole cluster in one process on loopback: nothing to configure, real TLS, throw-away certificates.
     Dev(dev::DevArgs),
-    /// Joins a meeting: publishes media files, records what others publish.
+    // Its description is that of its arguments.
     Join(join::JoinArgs),
     /// Makes, lists and shuts out API clients.
     Client(clients::ClientArgs),
@@ -50,11 +50,7 @@ struct ServiceArgs {
 #[tokio::main]
 async fn main() -> ExitCode {
     common::tls::install_crypto_provider();
-    run(Cli::parse().command).await.unwrap_or_else(|error| {
-        // One line that says what and why; a backtrace would bury it.
-        eprintln!("dark-tower: {}", common_core::name::harmless(&format!("{error:#}")));
-        ExitCode::FAILURE
-    })
+    run(Cli::parse().command).await.unwrap_or_else(|error| output::end("dark-tower", &error))
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -89,7 +85,7 @@ fn ended<E: std::error::Error + Send + Sync + 'static>(result: Result<(), RunErr
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error @ RunError::Superseded) => {
-            eprintln!("dark-tower: {error}");
+            output::complain("dark-tower", &error.to_string());
             Ok(ExitCode::from(error.exit_code()))
         }
         Err(error) => Err(error.into()),

@@ -1,6 +1,5 @@
 //! What the operator's commands have in common: the store that they work on, and what they print.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use common::config::load_from_environment;
@@ -8,7 +7,7 @@ use global_controller::Config;
 use global_controller::admin::{Admin, AdminError};
 use serde::Serialize;
 
-use crate::dev;
+use crate::{dev, output};
 
 /// Which store.
 #[derive(clap::Args)]
@@ -44,15 +43,8 @@ impl StoreArgs {
     /// Prints `value` as JSON if that was asked for, else the lines of `text`.
     pub fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         let text = if self.json { serde_json::to_string_pretty(value)? + "\n" } else { text() };
-        print(&text)
+        Ok(output::print(&text)?)
     }
-}
-
-/// Prints what a command found out.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
 }
 
 /// Lines of aligned columns.

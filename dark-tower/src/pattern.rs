@@ -17,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::StreamDescription;
 use client::file::{Codec, FrameSource, Sample};
-use common_core::StreamId;
 use common_core::media::{StreamType, VideoShape};
 use thiserror::Error;
 
@@ -177,9 +176,12 @@ impl FrameSource for PictureSource {
         self.wants_key = true;
     }
 
-    fn pause(&mut self, _id: StreamId, paused: bool) {
-        // While nobody takes it nothing is sent, and whoever takes it again begins at a key frame.
-        self.wants_key |= !paused;
+    fn skip_to(&mut self, at: Duration) -> bool {
+        // Rounded up: no frame is due before.
+        let number = (at.as_micros() * u128::from(self.shape.fps)).div_ceil(1_000_000);
+        self.number = self.number.max(u64::try_from(number).unwrap_or(u64::MAX));
+        self.wants_key = true;
+        true
     }
 
     fn ends_at(&self) -> Duration {
@@ -211,6 +213,12 @@ impl FrameSource for SoundSource {
         let sample = Sample { at: self.ends_at(), is_key: true, payload: self.packets.get(place)?.clone() };
         self.number += 1;
         Some(sample)
+    }
+
+    fn skip_to(&mut self, at: Duration) -> bool {
+        let number = at.as_micros().div_ceil(u128::from(sound::PACKET_US));
+        self.number = self.number.max(u64::try_from(number).unwrap_or(u64::MAX));
+        true
     }
 
     fn ends_at(&self) -> Duration {

@@ -16,6 +16,8 @@ use serde::Deserialize;
 
 use show::Report;
 
+use crate::output::Usage;
+
 /// What this exits with when something in the cluster needs an operator; 1 means that it could not be found out.
 pub const NEEDS_OPERATOR_EXIT_CODE: u8 = 4;
 /// A global controller that takes longer to answer does not serve its nodes either.
@@ -29,7 +31,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 The certificate has to be an operator's (`dark-tower certs issue`) or a global controller's.
 Exits with 0 if all is well, with 4 if something needs an operator (a node is lost, unhealthy or degraded, nobody takes new
-meetings, the store is away), with 1 if that cannot be found out.")]
+meetings, the store is away), with 1 if that cannot be found out, with 2 for wrong usage.")]
 pub struct StatusArgs {
     /// The configuration of a node: its [cluster] says what is not said here.
     #[arg(long, value_name = "FILE")]
@@ -90,7 +92,7 @@ impl Cluster {
 pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     let report = Report::from(ask(&args).await?);
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
-    crate::operator::print(&text)?;
+    crate::output::print(&text)?;
     Ok(if report.needs_operator.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NEEDS_OPERATOR_EXIT_CODE) })
 }
 
@@ -104,13 +106,15 @@ async fn ask(args: &StatusArgs) -> anyhow::Result<ClusterStatus> {
     };
     let cluster = configured.cluster;
     let file = |flag: &Option<PathBuf>, configured: &Option<PathBuf>, name: &str| {
-        flag.clone().or_else(|| configured.clone()).with_context(|| format!("--{name} or --config is needed"))
+        let missing = || Usage(format!("--{name} is needed, or --config with the configuration of a node that has one"));
+        flag.clone().or_else(|| configured.clone()).ok_or_else(missing)
     };
     let certificate = file(&args.certificate, &cluster.certificate, "certificate")?;
     let key = file(&args.key, &cluster.key, "key")?;
     let authority = file(&args.authority, &cluster.authority, "authority")?;
     let endpoint = args.global_controller.clone().or_else(|| cluster.global_controller());
-    let endpoint = endpoint.context("--global-controller or --config is needed")?;
+    let missing = || Usage("--global-controller is needed, or --config with the configuration of a node that names one".to_owned());
+    let endpoint = endpoint.ok_or_else(missing)?;
     let identity = NodeIdentity::load(&certificate, &key, &authority)?;
     let channel = common::grpc::channel(identity, &endpoint, NodeKind::GlobalController.certificate_name())?;
     let mut client = ClusterAdminClient::new(channel);

@@ -366,7 +366,8 @@ mod tests {
         for _ in 0..20 {
             let mut client = TcpStream::connect(link.address()).await.expect("the link listens");
             client.write_all(b"a question").await.expect("the link takes it");
-            let (mut server, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.expect("the link connects").expect("a connection");
+            let (mut server, _) =
+                tokio::time::timeout(PATIENCE, listener.accept()).await.expect("the link connects").expect("a connection");
             server.peek(&mut [0]).await.expect("the question arrives");
             server.write_all(b"no").await.expect("the link takes it");
             drop(server);

@@ -134,8 +134,9 @@ async fn read(mut reader: Reader, mut stream: SplitStream<WebSocket>, written: &
             () = written.cancelled() => break,
         };
     }
-    if next == Next::Stop {
-        // Taken, so that the client's own farewell is not answered by a reset; for as long as ours takes, and not from who goes on and on.
+    if next == Next::Stop || written.is_cancelled() {
+        // Taken, so that what the client still says, its own farewell above all, is not answered by a reset, which may overtake ours in its kernel;
+        // for as long as ours takes, and not from who goes on and on.
         let farewell = async {
             for _ in 0..LAST_WORDS_MAX {
                 if !matches!(stream.next().await, Some(Ok(_))) {

@@ -30,6 +30,11 @@ pub struct TooLong {
     pub found: usize,
 }
 
+/// Whether there is room for these words.
+pub fn check_length(words: &str) -> Result<(), TooLong> {
+    if words.len() > WORDS_BYTES_MAX { Err(TooLong { found: words.len() }) } else { Ok(()) }
+}
+
 /// The envelope to send as content, with a fresh salt.
 pub fn seal(keys: &MeetingKeys, sender_id: ParticipantId, client_message_id: &str, words: &str) -> Result<String, TooLong> {
     let mut salt = [0; SALT_BYTES];
@@ -45,9 +50,7 @@ pub fn seal_with(
     words: &str,
     salt: [u8; SALT_BYTES],
 ) -> Result<String, TooLong> {
-    if words.len() > WORDS_BYTES_MAX {
-        return Err(TooLong { found: words.len() });
-    }
+    check_length(words)?;
     let sealed = keys.chat(&salt).seal(0, &metadata(sender_id, client_message_id), words.as_bytes());
     Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode([&salt[..], &sealed].concat())))
 }

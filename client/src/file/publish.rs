@@ -121,7 +121,17 @@ async fn play(publisher: &mut Publisher, source: &mut dyn FrameSource, mut event
     let is_audio = publisher.stream().stream_type.is_audio();
     let ids = publisher.stream().frame_ids();
     while let Some(sample) = source.next_frame() {
-        wait(source, &ids, &mut events, began + sample.at).await;
+        if !wait(source, &ids, &mut events, Some(began + sample.at), || false).await {
+            return;
+        }
+        if publisher.is_paused() && source.skip_to(sample.at) {
+            // The frame at hand was made for nobody.
+            if !wait(source, &ids, &mut events, None, || !publisher.is_paused()).await {
+                return;
+            }
+            source.skip_to(began.elapsed());
+            continue;
+        }
         for frame in frames(is_audio, sample.is_key, epoch_us.saturating_add(micros(sample.at)), &sample.payload) {
             match publisher.send(frame) {
                 // What is dropped is counted, and told by an event. No part is over the limit.
@@ -131,23 +141,37 @@ async fn play(publisher: &mut Publisher, source: &mut dyn FrameSource, mut event
         }
     }
     let over = began + source.ends_at();
-    wait(source, &ids, &mut events, over).await;
+    wait(source, &ids, &mut events, Some(over), || false).await;
 }
 
-/// Waits until `due` and tells the source meanwhile what others ask of it.
-async fn wait(source: &mut dyn FrameSource, ids: &[StreamId], events: &mut Events, due: Instant) {
-    let due = tokio::time::sleep_until(due);
+/// Waits until `due`, if there is such an instant, or until it `is_over`, which may change with each event; tells the source meanwhile what others ask of
+/// it. False: the meeting has ended before.
+async fn wait(
+    source: &mut dyn FrameSource,
+    ids: &[StreamId],
+    events: &mut Events,
+    due: Option<Instant>,
+    is_over: impl Fn() -> bool,
+) -> bool {
+    let due = async {
+        match due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::pin!(due);
-    loop {
+    while !is_over() {
         tokio::select! {
-            () = &mut due => return,
-            Some(event) = events.next() => match event {
-                Event::KeyFrameRequested { stream_id } if ids.contains(&stream_id) => source.want_key_frame(),
-                Event::LayerPaused { stream_id, paused } if ids.contains(&stream_id) => source.pause(stream_id, paused),
-                _ => {}
+            () = &mut due => return true,
+            event = events.next() => match event {
+                None => return false,
+                Some(Event::KeyFrameRequested { stream_id }) if ids.contains(&stream_id) => source.want_key_frame(),
+                Some(Event::LayerPaused { stream_id, paused }) if ids.contains(&stream_id) => source.pause(stream_id, paused),
+                Some(_) => {}
             },
         }
     }
+    true
 }
 
 /// One frame as records: in parts when it is over the limit of one.

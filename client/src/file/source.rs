@@ -32,9 +32,17 @@ pub trait FrameSource: Send + 'static {
     /// Somebody needs a key frame. A source that cannot make one, such as a file, waits for its next.
     fn want_key_frame(&mut self) {}
 
-    /// Nobody takes a layer, or somebody does again. `id` is the one in the frames.
+    /// Nobody takes a layer, or somebody does again. `id` is the one in the frames. When nobody takes any, no frame is asked for, if the source
+    /// [can skip](Self::skip_to).
     fn pause(&mut self, id: common_core::StreamId, paused: bool) {
         let _ = (id, paused);
+    }
+
+    /// Nothing was asked for while nobody took it: the next frame is a key frame, due at `at` or later. Answers whether it is; a source that cannot,
+    /// such as a file whose key frames are where they are, is played on while it is paused.
+    fn skip_to(&mut self, at: Duration) -> bool {
+        let _ = at;
+        false
     }
 
     /// When the last frame has been shown for its time too; asked for after the last frame.

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::controllers::Controllers;
+use crate::convert::join_response;
 use crate::dial::{DialError, Dialer};
 use crate::encryption::check;
 use crate::end::SessionEnd;
@@ -98,7 +99,9 @@ pub(crate) async fn enter(mut connection: SignalingConnection, url: String, requ
         loop {
             let message = connection.next().await.map_err(refused_by_close)?;
             match message.body {
-                Some(server_message::Body::Join(response)) => return Ok(response),
+                Some(server_message::Body::Join(response)) => {
+                    return join_response(response).map_err(|error| JoinError::Answer(error.to_string()));
+                }
                 Some(server_message::Body::Error(error)) => match RequestError::refused(error) {
                     RequestError::Refused { code, message, .. } => return Err(JoinError::Refused { code, message }),
                     other => return Err(JoinError::Answer(other.to_string())),

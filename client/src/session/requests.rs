@@ -40,7 +40,7 @@ impl Requests {
     /// A fresh token for a handler other than `failed_url`.
     pub(crate) async fn media_server(&self, failed_url: String) -> Result<v1::MediaServerInfo, RequestError> {
         match self.request(client_message::Body::MediaServer(v1::RequestMediaServer { failed_url })).await? {
-            server_message::Body::MediaServer(info) => Ok(info),
+            server_message::Body::MediaServer(info) => crate::convert::media_server(info).map_err(|_| RequestError::Answer),
             _ => Err(RequestError::Answer),
         }
     }
@@ -177,13 +177,13 @@ impl RequestTable {
 
     /// A lost session is back: repeats what does no harm, and gives out, as granted, what the new snapshot shows to be done. Requests that restored
     /// the session before this one are dropped: the caller knows what is missing now.
-    pub(super) fn carry_over(&mut self, how: Return, is_known: impl Fn(&str) -> bool) -> Vec<Pending> {
+    pub(super) fn carry_over(&mut self, how: Return, is_known: impl Fn(&str) -> bool, is_said: impl Fn(&str) -> bool) -> Vec<Pending> {
         let mut granted = Vec::new();
         for (number, mut pending) in std::mem::take(&mut self.pending) {
             if matches!(pending.asker, Asker::Restoring(_)) {
                 continue;
             }
-            match fate(pending.body(), pending.sent, how, &is_known) {
+            match fate(pending.body(), pending.sent, how, &is_known, &is_said) {
                 Fate::Repeat => {
                     pending.sent = false;
                     self.pending.insert(number, pending);
@@ -299,7 +299,7 @@ mod tests {
         }
         table.restore(vec![subscribe(2)], now);
         assert_eq!(flush(&mut table, now, 64).len(), 4);
-        let granted = table.carry_over(Return::Resumed, |id| id == "a");
+        let granted = table.carry_over(Return::Resumed, |id| id == "a", |_| false);
         assert_eq!(granted.len(), 1);
         assert_eq!(answers[1].try_recv(), Ok(Err(RequestError::Interrupted)));
         assert_eq!(flush(&mut table, now, 64), [3]);

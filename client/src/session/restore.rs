@@ -22,12 +22,20 @@ pub(super) enum Fate {
     Interrupted,
 }
 
-/// `was_sent`: handed to the lost session. `is_known`: whether the snapshot has a media stream of ours with that id.
-pub(super) fn fate(body: Option<&Body>, was_sent: bool, how: Return, is_known: impl Fn(&str) -> bool) -> Fate {
+/// `was_sent`: handed to the lost session. `is_known`: whether the snapshot has a media stream of ours with that id. `is_said`: whether its history
+/// has a chat message of ours, as whom we were before, with that client message id.
+pub(super) fn fate(
+    body: Option<&Body>,
+    was_sent: bool,
+    how: Return,
+    is_known: impl Fn(&str) -> bool,
+    is_said: impl Fn(&str) -> bool,
+) -> Fate {
     match (body, how) {
-        // Chat is told apart by its client message id, and sealed in the name, of one participant.
-        (Some(Body::Chat(_)), Return::Rejoined) => Fate::Interrupted,
         _ if !was_sent => Fate::Repeat,
+        (Some(Body::Chat(chat)), Return::Rejoined) if is_said(&chat.client_message_id) => Fate::Granted,
+        // It is told apart by its id among the messages of one participant, and may be on its way to being stored still.
+        (Some(Body::Chat(_)), Return::Rejoined) => Fate::Interrupted,
         (Some(Body::Publish(publish)), _) if is_known(&publish.stream_id) => Fate::Granted,
         (Some(Body::Unpublish(unpublish)), _) if !is_known(&unpublish.stream_id) => Fate::Granted,
         (Some(Body::Relay(_) | Body::Kick(_)) | None, _) => Fate::Interrupted,
@@ -56,12 +64,13 @@ mod tests {
             (&unpublish, true, Resumed, true, Fate::Repeat),
             (&chat, true, Resumed, false, Fate::Repeat),
             (&chat, true, Rejoined, false, Fate::Interrupted),
-            (&chat, false, Rejoined, false, Fate::Interrupted),
+            (&chat, true, Rejoined, true, Fate::Granted),
+            (&chat, false, Rejoined, false, Fate::Repeat),
             (&relay, false, Rejoined, false, Fate::Repeat),
             (&relay, true, Resumed, false, Fate::Interrupted),
             (&relay, false, Resumed, false, Fate::Repeat),
         ] {
-            assert_eq!(fate(Some(body), was_sent, how, |_| known), expected, "{body:?}");
+            assert_eq!(fate(Some(body), was_sent, how, |_| known, |_| known), expected, "{body:?}");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Losses of the session, and returns: what the session does about them. The way back itself is [`come_back`](super::come_back)'s.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common_core::{Code, StreamId};
-use proto::v1::{self, server_message};
+use common_core::{Code, ParticipantId, StreamId};
+use proto::v1::{self, client_message, server_message};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,7 +16,8 @@ use super::{ComingBack, Entered, Session};
 use crate::convert::participants;
 use crate::end::{SessionEnd, left};
 use crate::event::Event;
-use crate::roster::Roster;
+use crate::records::unix_micros;
+use crate::roster::{Participant, Roster};
 use crate::signaling::SignalingConnection;
 use crate::status::{ConnectionState, SignalingTransport};
 
@@ -87,7 +89,7 @@ impl Session {
                 Some(SessionEnd::lost("the controller resumed somebody else"))
             }
             Ok(Back::Resumed(entered)) => {
-                self.adopt(entered, Some(Return::Resumed));
+                self.adopt(entered, Some((Return::Resumed, self.me)));
                 self.stands_again(Event::Resumed);
                 None
             }
@@ -97,7 +99,19 @@ impl Session {
                 };
                 let before = std::mem::replace(&mut self.me, now);
                 self.controllers = controllers;
-                self.adopt(entered, Some(Return::Rejoined));
+                self.outlets.me.send_modify(|me| {
+                    let me = Arc::make_mut(me);
+                    // What is published and said of oneself follows as it is granted again.
+                    *me = Participant {
+                        participant_id: now,
+                        joined_at_ms: unix_micros() / 1_000,
+                        streams: BTreeMap::new(),
+                        is_muted: false,
+                        is_video_on: false,
+                        ..me.clone()
+                    };
+                });
+                self.adopt(entered, Some((Return::Rejoined, before)));
                 self.stands_again(Event::Rejoined { before, now });
                 None
             }
@@ -121,8 +135,8 @@ impl Session {
         self.tell(event);
     }
 
-    /// Takes a session over, with its snapshot.
-    pub(super) fn adopt(&mut self, entered: Entered, how: Option<Return>) {
+    /// Takes a session over, with its snapshot; after a loss as `how` says, and as whom we were before.
+    pub(super) fn adopt(&mut self, entered: Entered, how: Option<(Return, ParticipantId)>) {
         let Entered { connection, url, response } = entered;
         let signaling = match connection.session() {
             Some(_) => SignalingTransport::WebTransport,
@@ -140,6 +154,9 @@ impl Session {
         let mut others = participants(response.existing_participants);
         let known: Vec<StreamId> =
             others.iter().filter(|it| it.participant_id == self.me).flat_map(|it| it.streams.keys().copied()).collect();
+        if let Some(oneself) = others.iter().find(|it| it.participant_id == self.me) {
+            self.outlets.me.send_replace(Arc::new(oneself.clone()));
+        }
         others.retain(|it| it.participant_id != self.me);
         match how {
             None => {
@@ -148,26 +165,37 @@ impl Session {
                     Vec::new()
                 });
             }
-            Some(how) => {
-                self.change_roster(|roster| roster.replace(others));
-                self.restore(how, &known, &response.subscriptions);
-            }
+            Some(_) => self.change_roster(|roster| roster.replace(others)),
         }
+        let mut said = BTreeMap::new();
+        let is_rejoined = matches!(how, Some((Return::Rejoined, _)));
         for chat in response.chat {
+            if let Some((Return::Rejoined, before)) = how
+                && chat.sender_id == before.to_string()
+            {
+                said.insert(chat.client_message_id.clone(), chat.clone());
+            }
             self.unasked(server_message::Body::Chat(chat));
         }
+        if let Some((how, _)) = how {
+            self.restore(how, &known, &response.subscriptions, said);
+        }
         if let Some(info) = response.media_server {
-            self.media_server(info, how == Some(Return::Rejoined));
+            self.media_server(info, is_rejoined);
         }
         self.flush();
     }
 
     /// After a return: what the controller does not know any more is said again, and requests that were under way are
     /// repeated where that does no harm.
-    fn restore(&mut self, how: Return, known: &[StreamId], subscriptions: &[String]) {
+    fn restore(&mut self, how: Return, known: &[StreamId], subscriptions: &[String], mut said: BTreeMap<String, v1::ChatMessage>) {
         let is_known = |id: &str| known.iter().any(|stream| stream.to_string() == id);
-        for pending in self.requests.carry_over(how, is_known) {
-            self.answer(pending, server_message::Body::Ack(v1::Ack {}));
+        for pending in self.requests.carry_over(how, is_known, |id| said.contains_key(id)) {
+            let message = match pending.body() {
+                Some(client_message::Body::Chat(chat)) => said.remove(&chat.client_message_id),
+                _ => None,
+            };
+            self.answer(pending, message.map_or(server_message::Body::Ack(v1::Ack {}), server_message::Body::Chat));
         }
         let missing = self.standing.missing(is_known, subscriptions, how == Return::Rejoined);
         self.requests.restore(missing, Instant::now());

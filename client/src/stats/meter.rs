@@ -13,6 +13,10 @@ const FREEZE_MARGIN: Duration = Duration::from_millis(150);
 const FREEZE_FACTOR: u32 = 3;
 /// Weight of a new value in averages: one in this many.
 const WEIGHT: i64 = 16;
+/// Of a new value in the jitter: one in this many (RFC 3550, section 6.4.1).
+const JITTER_GAIN: u64 = 16;
+/// One frame counts as no later than this in the jitter: what is worse is a freeze, or nonsense.
+const DEVIATION_US_MAX: u64 = 10_000_000;
 /// Distances before there is a usual one.
 const DISTANCES_MIN: u64 = 8;
 
@@ -32,6 +36,8 @@ pub(crate) struct Meter {
     pub(crate) queue_full: u64,
     /// Records that could not be decrypted.
     pub(crate) undecryptable: u64,
+    /// Key frames that were asked for.
+    pub(crate) key_frames_requested: u64,
     group: Option<u64>,
     newest: u64,
     bitrate: Rate,
@@ -40,6 +46,10 @@ pub(crate) struct Meter {
     distance_us: i64,
     distances: u64,
     age_us: Option<i64>,
+    /// Of the newest frame, as it came.
+    last_age_us: i64,
+    /// Sixteen times the mean deviation, so that its fractions are kept.
+    jitter_us_16: u64,
 }
 
 impl Meter {
@@ -64,6 +74,13 @@ impl Meter {
         self.frame_rate.add(1, now);
         let as_signed = |us: u64| i64::try_from(us).unwrap_or(i64::MAX);
         let age = as_signed(wall_us).saturating_sub(as_signed(header.timestamp_us));
+        if is_newest {
+            if self.age_us.is_some() {
+                let deviation = age.saturating_sub(self.last_age_us).unsigned_abs().min(DEVIATION_US_MAX);
+                self.jitter_us_16 = self.jitter_us_16 + deviation - (self.jitter_us_16 + JITTER_GAIN / 2) / JITTER_GAIN;
+            }
+            self.last_age_us = age;
+        }
         self.age_us = Some(self.age_us.map_or(age, |usual| drift(usual, age)));
         // Sound pauses by right, and what was overtaken says nothing about now.
         if header.kind != FrameKind::Audio && is_newest {
@@ -95,6 +112,16 @@ impl Meter {
     /// Whole frames in the last second.
     pub(crate) fn frame_rate(&mut self, now: Moment) -> u64 {
         self.frame_rate.per_second(now)
+    }
+
+    /// How unevenly frames come, against their timestamps (RFC 3550, section 6.4.1).
+    pub(crate) fn jitter(&self) -> Duration {
+        Duration::from_micros(self.jitter_us_16 / JITTER_GAIN)
+    }
+
+    /// Microseconds from the publisher's clock to ours, smoothed; negative where theirs goes before ours.
+    pub(crate) fn age_us(&self) -> Option<i64> {
+        self.age_us
     }
 
     /// From the publisher's clock to here, smoothed; `None` before the first frame, and where the clocks disagree by more than that.
@@ -146,6 +173,20 @@ mod tests {
         assert_eq!(meter.bitrate(at(ms)), meter.frame_rate(at(ms)) * 800);
     }
 
+    /// Frames that come by turns 10 ms sooner and later than they should deviate by 20 ms from each other; steady ones not at all.
+    #[test]
+    fn jitter_is_the_mean_deviation() {
+        let (mut steady, mut uneven) = (Meter::default(), Meter::default());
+        for sequence in 0..400 {
+            let ms = sequence * 33;
+            let late = if sequence % 2 == 0 { 30 } else { 50 };
+            steady.record(&header(FrameKind::VideoDelta, sequence, ms * 1_000), 0, at(ms), (ms + 40) * 1_000);
+            uneven.record(&header(FrameKind::VideoDelta, sequence, ms * 1_000), 0, at(ms), (ms + late) * 1_000);
+        }
+        assert_eq!(steady.jitter(), Duration::ZERO);
+        assert!((19_000..=20_000).contains(&uneven.jitter().as_micros()), "{:?}", uneven.jitter());
+    }
+
     #[test]
     fn nonsense_times_are_no_latency_and_no_panic() {
         let mut meter = Meter::default();
@@ -153,5 +194,9 @@ mod tests {
         assert_eq!(meter.latency(), None);
         meter.record(&header(FrameKind::Audio, 0, 0), 1, at(0), u64::MAX);
         assert_eq!((meter.freezes, meter.frames), (0, 2));
+        for sequence in 1..2_000 {
+            meter.record(&header(FrameKind::Audio, sequence, if sequence % 2 == 0 { u64::MAX } else { 0 }), 1, at(0), u64::MAX / 2);
+        }
+        assert!(meter.jitter() <= Duration::from_micros(DEVIATION_US_MAX), "{:?}", meter.jitter());
     }
 }

@@ -21,13 +21,13 @@ const GROUPS: usize = 1_500;
 const CONTROL_MESSAGES: usize = 1_000;
 const CONNECTION_TOKEN: &str = "a connection token of this test";
 
-struct Handler {
+pub(crate) struct Handler {
     url: String,
     server: Server,
 }
 
 impl Handler {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         canary::keep("connection_token", CONNECTION_TOKEN);
         let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate can be made");
         let key = PrivateKeyDer::Pkcs8(signed.signing_key.serialize_der().into());
@@ -45,12 +45,12 @@ impl Handler {
         Self { url, server: Server::new(endpoint) }
     }
 
-    fn info(&self) -> v1::MediaServerInfo {
+    pub(crate) fn info(&self) -> v1::MediaServerInfo {
         v1::MediaServerInfo { media_handler_url: self.url.clone(), connection_token: CONNECTION_TOKEN.into(), ..Default::default() }
     }
 
     /// The next session, and the control stream on which it has said hello.
-    async fn accept(&mut self) -> (Session, SendStream) {
+    pub(crate) async fn accept(&mut self) -> (Session, SendStream) {
         let request = soon(self.server.accept()).await.expect("a client comes");
         let session = soon(request.ok()).await.expect("it is a session");
         let (send, mut recv) = soon(session.accept_bi()).await.expect("a control stream");
@@ -59,6 +59,13 @@ impl Handler {
         assert_eq!(first[0], dark_tower_client::media::CONTROL_STREAM);
         (session, send)
     }
+}
+
+/// Says something on the control stream.
+pub(crate) async fn say(control: &mut SendStream, body: Body) {
+    let message = v1::MediaServerMessage { version: 1, body: Some(body) }.encode_to_vec();
+    let length = u32::try_from(message.len()).expect("small").to_be_bytes();
+    soon(control.write_all(&[&length[..], &message].concat())).await.expect("the client reads");
 }
 
 fn header(dice: &mut Dice, payload_length: u32) -> FrameHeader {
@@ -99,7 +106,7 @@ fn group(dice: &mut Dice) -> Vec<u8> {
 fn control_message(dice: &mut Dice) -> Vec<u8> {
     let body = match dice.roll(6) {
         0 => Some(Body::KeyFrame(v1::RequestKeyFrame { stream_id: dice.text() })),
-        1 => Some(Body::LayerControl(v1::LayerControl { stream_id: dice.text(), ..Default::default() })),
+        1 => Some(Body::LayerControl(v1::LayerControl { stream_id: dice.text(), paused: dice.roll(2) == 0 })),
         2 => {
             let dropped = [(dice.text(), u64::MAX)].into();
             Some(Body::Report(v1::SubscriptionReport { stream_id: dice.text(), last_change: dice.text(), dropped, ..Default::default() }))

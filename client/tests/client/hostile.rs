@@ -1,13 +1,13 @@
 //! A controller that sends what no controller should: the client leaves it out, stays within its bounds, and goes on.
 
-use dark_tower_client::{ConnectionState, Event};
+use dark_tower_client::{Client, ConnectionState, Event, JoinError, RequestError};
 use futures_util::SinkExt;
 use prost::Message as _;
 use proto::v1::{self, server_message::Body};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::dice::Dice;
-use crate::door::{Controller, Door, ben, chat, join, soon};
+use crate::door::{ANA, Controller, Door, ben, chat, join, soon};
 
 /// Messages of each run.
 const MESSAGES: usize = 2_500;
@@ -79,6 +79,9 @@ impl Dice {
     }
 }
 
+/// Joins that are answered with nonsense.
+const JOINS: usize = 150;
+
 async fn send(controller: &mut Controller, bytes: Vec<u8>) {
     soon(controller.0.send(Message::Binary(bytes.into()))).await.expect("the client listens");
 }
@@ -106,6 +109,50 @@ async fn nonsense_is_left_out() {
             assert!(participant.name.len() <= 1_024, "a name of {} bytes was taken", participant.name.len());
         }
     }
+}
+
+/// Answers to a join with wrong ids, addresses that lead nowhere, endless tokens, and histories out of order: refused or taken, and nothing hangs.
+#[tokio::test]
+async fn nonsense_in_the_answer_to_a_join() {
+    let (door, mut dice) = (Door::open().await, Dice::new(11));
+    let client = Client::new().expect("a UDP port is free");
+    let mut let_in = 0;
+    for _ in 0..JOINS {
+        let info = v1::MediaServerInfo { media_handler_url: dice.text(), connection_token: dice.text(), ..Default::default() };
+        let response = v1::JoinResponse {
+            participant_id: if dice.roll(3) == 0 { dice.text() } else { ANA.into() },
+            existing_participants: (0..dice.roll(4)).map(|_| dice.participant()).collect(),
+            media_server: (dice.roll(2) == 0).then_some(info),
+            encryption_keys: (dice.roll(4) == 0).then(|| v1::EncryptionKeys { key_id: dice.text(), ..Default::default() }),
+            resume_token: if dice.roll(9) == 0 { "x".repeat(1_000_000) } else { dice.text() },
+            heartbeat_interval_ms: u32::MAX,
+            chat: (0..dice.roll(4))
+                .map(|_| v1::ChatMessage { sequence: dice.number(), content: dice.text(), ..Default::default() })
+                .collect(),
+            alternate_controller_urls: (0..dice.roll(9)).map(|_| dice.text()).collect(),
+            subscriptions: (0..dice.roll(9)).map(|_| dice.text()).collect(),
+            meeting: (dice.roll(2) == 0).then(|| v1::MeetingInfo {
+                display_name: dice.text(),
+                enable_e2e_encryption: dice.roll(4) == 0,
+                ..Default::default()
+            }),
+        };
+        let (joined, ()) = tokio::join!(client.join(door.options()), async {
+            let (mut controller, request_id, _) = door.accept().await;
+            controller.say(request_id, Body::Join(response)).await;
+            // Whoever does not stay says so, and is not answered.
+        });
+        match joined {
+            Ok(joined) => {
+                let_in += 1;
+                assert!(joined.meeting.meeting_info().display_name.len() <= 1_024 && joined.meeting.resume_token().len() <= 2_048);
+                soon(joined.meeting.close()).await;
+            }
+            Err(JoinError::Answer(_) | JoinError::Encryption(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(let_in > JOINS / 4, "only {let_in} were let in: too few to say anything");
 }
 
 /// Good messages whose bytes were turned over on the way.
@@ -149,6 +196,21 @@ async fn wrong_answers_are_told_as_such() {
         let _ = soon(asking).await.expect("no panic");
     }
     is_well(&mut ana, &mut controller, u64::MAX).await;
+}
+
+/// The answer to what was said is kept like any other message: one beyond the contract's length is not.
+#[tokio::test]
+async fn an_answer_beyond_every_length_is_left_out() {
+    let door = Door::open().await;
+    let (mut ana, mut controller) = join(&door, v1::JoinResponse::default()).await;
+    let meeting = ana.meeting.clone();
+    let saying = tokio::spawn(async move { meeting.chat("hello").await });
+    let asked = controller.hear().await;
+    let answer = v1::ChatMessage { content: "x".repeat(1_000_000), ..chat(1, "") };
+    controller.say(asked.request_id, Body::Chat(answer)).await;
+    assert_eq!(soon(saying).await.expect("no panic"), Err(RequestError::Answer));
+    is_well(&mut ana, &mut controller, 2).await;
+    assert_eq!(ana.meeting.chat_history().len(), 1);
 }
 
 /// Crowds beyond every bound are cut to it.

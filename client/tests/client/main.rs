@@ -5,5 +5,6 @@ mod dice;
 mod door;
 mod handler;
 mod hostile;
+mod paused;
 mod returns;
 mod signaling;

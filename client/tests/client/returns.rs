@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common_core::media::{StreamType, SubscriptionOptions};
-use common_core::{Code, ParticipantId, StreamId};
+use common_core::{Code, MeetingId, ParticipantId, StreamId};
+use dark_tower_client::e2ee::{self, MeetingKeys, Secret};
 use dark_tower_client::roster::StateUpdate;
 use dark_tower_client::{
     ConnectionState, Event, JoinOptions, Joined, RequestError, SessionEnd, StreamDescription, TicketError, TicketSource, Why,
@@ -103,6 +104,54 @@ async fn who_lost_the_place_joins_anew_and_goes_on() {
     while soon(ana.events.next()).await != Some(Event::Rejoined { before, now }) {}
     assert_eq!(ana.meeting.state(), ConnectionState::Connected);
     assert_eq!(publisher.stream().stream_id, camera.stream_id);
+}
+
+/// What the old participant said stands in the history, though its answer was lost; what it could not say any more the new one says, sealed in the
+/// new one's name.
+#[tokio::test]
+async fn what_was_said_is_granted_and_what_was_not_is_said_by_the_new_one() {
+    let door = Door::open().await;
+    let (options, _) = options(&door, None);
+    let secret = Secret::generate();
+    let meeting_id: MeetingId = options.meeting_id.parse().expect("a UUID");
+    let keys = MeetingKeys::new(&secret, meeting_id);
+    let encrypted = v1::MeetingInfo { enable_e2e_encryption: true, ..Default::default() };
+    let response = v1::JoinResponse { meeting: Some(encrypted), ..response() };
+    let (ana, mut controller) = join_with(&door, JoinOptions { secret: Some(secret), ..options }, response.clone()).await;
+    let before = ana.meeting.participant_id();
+    let meeting = ana.meeting.clone();
+    let saying = tokio::spawn(async move { meeting.chat("the first").await });
+    let Some(Body::Chat(first)) = controller.hear().await.body else { panic!("a chat message is said") };
+    assert_eq!(e2ee::chat::open(&keys, before, &first.client_message_id, &first.content).as_deref(), Ok("the first"));
+    drop(controller);
+    soon(ana.meeting.state_changed(&ConnectionState::Connected)).await;
+    let meeting = ana.meeting.clone();
+    let saying_later = tokio::spawn(async move { meeting.chat("the second").await });
+    refuse_resume(&door).await;
+
+    let (mut controller, request_id, _) = door.accept().await;
+    let stored = v1::ChatMessage {
+        sequence: 7,
+        sender_id: before.to_string(),
+        client_message_id: first.client_message_id,
+        content: first.content,
+        ..Default::default()
+    };
+    let fresh = v1::JoinResponse { participant_id: ANA_AGAIN.into(), chat: vec![stored], ..response };
+    controller.say(request_id, server_message::Body::Join(fresh)).await;
+    let said = soon(saying).await.expect("no panic").expect("it stands in the history");
+    assert_eq!((said.sequence, said.content.as_str()), (7, "the first"));
+
+    let asked = controller.hear().await;
+    let Some(Body::Chat(second)) = asked.body else { panic!("the other is said now") };
+    let now = ana.meeting.participant_id();
+    assert_ne!(now, before);
+    assert_eq!(e2ee::chat::open(&keys, now, &second.client_message_id, &second.content).as_deref(), Ok("the second"));
+    let stored = v1::ChatMessage { sequence: 8, sender_id: now.to_string(), ..chat(8, &second.client_message_id) };
+    controller.say(asked.request_id, server_message::Body::Chat(v1::ChatMessage { content: second.content, ..stored })).await;
+    assert_eq!(soon(saying_later).await.expect("no panic").map(|chat| chat.content), Ok("the second".to_owned()));
+    let history: Vec<String> = ana.meeting.chat_history().into_iter().map(|chat| chat.content).collect();
+    assert_eq!(history, ["the first", "the second"]);
 }
 
 /// Our old self still holds the id of our camera: it is asked for again until it is free.

@@ -1,8 +1,9 @@
 //! What the client does with answers, events, losses and closes.
 
 use common_core::Code;
-use dark_tower_client::roster::LeaveReason;
-use dark_tower_client::{Client, ConnectionState, Event, JoinError, RequestError, SessionEnd};
+use common_core::media::StreamType;
+use dark_tower_client::roster::{LeaveReason, StateUpdate};
+use dark_tower_client::{Client, ConnectionState, Event, JoinError, RequestError, SessionEnd, StreamDescription};
 use futures_util::SinkExt;
 use proto::v1::{self, client_message, server_message};
 use tokio_tungstenite::tungstenite::Message;
@@ -89,6 +90,40 @@ async fn a_loss_costs_nothing_that_was_said() {
         })
         .collect();
     assert_eq!(told, ["chat 1", "reconnecting", "Ben left", "chat 2", "resumed", "chat 3"]);
+}
+
+/// Oneself is what was granted of what was asked, and what the controller says after a return.
+#[tokio::test]
+async fn oneself_is_what_was_granted() {
+    let door = Door::open().await;
+    let response = v1::JoinResponse { resume_token: RESUME_TOKEN.into(), ..Default::default() };
+    let (ana, mut controller) = join(&door, response.clone()).await;
+    let me = ana.meeting.me();
+    assert_eq!((me.participant_id.to_string().as_str(), me.name.as_str(), me.role.as_str()), (ANA, "Ana", "attendee"));
+    let mut seen = ana.meeting.watch_me();
+    let meeting = ana.meeting.clone();
+    let asking = tokio::spawn(async move {
+        let microphone = meeting.publish(StreamDescription::new(StreamType::Audio, "Opus")).await;
+        let state = StateUpdate { is_video_on: Some(true), ..Default::default() };
+        (microphone.expect("it is granted"), meeting.update_state(state).await, meeting.kick(meeting.participant_id()).await)
+    });
+    for _ in 0..2 {
+        let asked = controller.hear().await;
+        controller.say(asked.request_id, server_message::Body::Ack(v1::Ack {})).await;
+    }
+    let asked = controller.hear().await;
+    controller.say(asked.request_id, server_message::Body::Error(proto::convert::error_message(Code::Forbidden, "no"))).await;
+    let (microphone, state, kick) = soon(asking).await.expect("no panic");
+    assert_eq!((state, kick.map_err(|error| error.code())), (Ok(()), Err(Some(Code::Forbidden))));
+    soon(seen.wait_for(|me| me.is_video_on)).await.expect("it is told");
+    assert!(ana.meeting.me().streams.contains_key(&microphone.stream().stream_id));
+
+    drop(controller);
+    let (mut controller, request_id, _) = door.accept().await;
+    let myself = v1::Participant { participant_id: ANA.into(), name: "Ana B".into(), role: "host".into(), ..Default::default() };
+    controller.let_in(request_id, v1::JoinResponse { existing_participants: vec![myself], ..response }).await;
+    let me = soon(seen.wait_for(|me| me.role == "host")).await.expect("it is told").clone();
+    assert_eq!((me.name.as_str(), ana.meeting.roster().len()), ("Ana B", 0));
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ pub(super) fn open(wanted: &[Publish], fps: Option<f64>, repeat: bool, report: R
                 let interval = clip.longest_key_interval();
                 if interval > KEY_INTERVAL_MAX {
                     let seconds = interval.as_secs_f64();
-                    report.warn(&format!("{}: key frames are up to {seconds:.1} s apart; late joiners wait that long", path.display()))?;
+                    report.warn(&format!("{}: key frames are up to {seconds:.1} s apart; late joiners wait that long", path.display()));
                 }
                 clips.push(Arc::new(clip));
             }

@@ -9,6 +9,8 @@ use common_core::media::MediaStream;
 use common_core::{Code, FrameKind, ParticipantId, StreamId};
 use tokio::task::JoinSet;
 
+use super::names::SHORT_ID_CHARS;
+
 /// Stream ids that are counted apart; what comes under more is not told.
 const STREAMS_MAX: usize = 1_024;
 
@@ -23,7 +25,7 @@ pub enum Wish {
     Video,
     /// Nothing.
     None,
-    /// A media stream's or participant's id, or a participant's name.
+    /// A media stream's or participant's id, its beginning as lines show it, or a participant's name.
     One(String),
 }
 
@@ -49,13 +51,14 @@ impl Wish {
             Self::None => false,
             Self::Audio => stream.stream_type.is_audio(),
             Self::Video => !stream.stream_type.is_audio(),
-            Self::One(text) => {
-                text == name
-                    || stream.stream_id.to_string().eq_ignore_ascii_case(text)
-                    || stream.participant_id.to_string().eq_ignore_ascii_case(text)
-            }
+            Self::One(text) => text == name || begins(&stream.stream_id, text) || begins(&stream.participant_id, text),
         }
     }
+}
+
+/// Whether `id` is meant: whole, or by no less of it than lines show.
+fn begins(id: &impl ToString, text: &str) -> bool {
+    text.len() >= SHORT_ID_CHARS && id.to_string().starts_with(&text.to_ascii_lowercase())
 }
 
 /// Whether any of `wishes` asks for `stream`.
@@ -151,6 +154,8 @@ mod tests {
             ("ana", false, false),
             (by_stream.as_str(), false, true),
             (by_participant.as_str(), true, true),
+            (&by_stream[..SHORT_ID_CHARS], false, true),
+            (&by_stream[..SHORT_ID_CHARS - 1], false, false),
         ] {
             let Ok(wish) = text.parse::<Wish>();
             assert_eq!((wish.wants(&sound, "Ana"), wish.wants(&camera, "Ana")), (wants_sound, wants_camera), "{text}");

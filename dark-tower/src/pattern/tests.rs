@@ -137,15 +137,13 @@ fn a_decoder_shows_what_was_painted() {
     }
 }
 
-/// A key frame when one is asked for, or when somebody takes the picture again; one request is one key frame.
+/// A key frame when one is asked for; one request is one key frame.
 #[test]
 fn key_frames_come_when_asked_for() {
     let shape = Shape { width: 320, height: 180, fps: 30 };
     let mut source = PictureSource::new(shape, false);
     let (samples, decoded) = decode(&mut source, 30, |number, source| match number {
-        7 => source.want_key_frame(),
-        12 => source.pause(StreamId::from_bytes([7; 16]), true),
-        20 => source.pause(StreamId::from_bytes([7; 16]), false),
+        7 | 20 => source.want_key_frame(),
         _ => {}
     });
     let keys: Vec<_> = samples.iter().enumerate().filter(|(_, sample)| sample.is_key).map(|(number, _)| number).collect();
@@ -233,4 +231,24 @@ fn beeps_begin_with_the_second() {
         assert!(from.abs_diff(500) <= 2 && until.abs_diff(560) <= 4, "from {from} until {until}");
     }
     assert!(amplitude(&samples[48_000..48_000 + 2_400], 1_000.0) > 0.3);
+}
+
+/// While nobody takes it nothing is made; what follows is of that moment, and begins anew.
+#[test]
+fn what_was_paused_goes_on_at_a_key_frame() {
+    let mut source = PictureSource::new(Shape { width: 320, height: 180, fps: 30 }, false);
+    source.begin(EPOCH_US);
+    let first: Vec<bool> = (0..3).filter_map(|_| source.next_frame()).map(|sample| sample.is_key).collect();
+    assert_eq!(first, [true, false, false]);
+    let at = Duration::from_millis(1_510);
+    assert!(source.skip_to(at));
+    let sample = source.next_frame().expect("it has no end");
+    assert!(sample.is_key && sample.at >= at && sample.at < at + Duration::from_millis(34), "{:?}", sample.at);
+    // Never back.
+    source.skip_to(Duration::ZERO);
+    assert!(source.next_frame().is_some_and(|next| next.at > sample.at));
+
+    let mut sound = SoundSource::new(false);
+    assert!(sound.skip_to(at));
+    assert!(sound.next_frame().is_some_and(|packet| packet.at >= at));
 }

@@ -3,3 +3,4 @@
 mod certs;
 mod configuration;
 mod operator;
+mod usage;

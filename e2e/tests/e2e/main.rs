@@ -8,6 +8,7 @@ mod dev;
 mod front_desk;
 mod front_door;
 mod hostile;
+mod join;
 mod kept;
 mod manage;
 mod nodes;

@@ -3,6 +3,7 @@
 mod failover;
 mod freeze;
 mod placement;
+mod rejoin;
 mod restarts;
 mod twin;
 
