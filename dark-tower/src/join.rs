@@ -84,7 +84,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP, next_line_help = true, verbatim_doc_comment)]
 pub struct JoinArgs {
-    /// The meeting's address, such as https://meet.example/m/abcdefghij; - reads it from standard
+    /// The meeting's address, such as `https://meet.example/m/abcdefghij`; - reads it from standard
     /// input. A secret behind # belongs there, or in the environment: everybody on a machine can
     /// read command lines.
     #[arg(long, env = "DARK_TOWER_MEETING_URL", hide_env_values = true, help_heading = "Meeting", verbatim_doc_comment)]
