@@ -3,6 +3,7 @@
 //! In: what the hub plans. Out: one unidirectional stream per group, opened, written, finished or reset. A stream that takes
 //! nothing, or cannot be opened, holds up no other.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -16,9 +17,10 @@ use media_handler_core::hub::{Batch, Outcome};
 use media_handler_core::{End, Key};
 use web_transport_quinn::{SendStream, Session, SessionError};
 
-use crate::event_loop::{EventLoop, Share, Timer, with_drivers};
+use crate::event_loop::{Share, Timer, first_woken, with_drivers};
 use crate::handler::Handler;
 use crate::path::{WINDOW_INTERVAL, send_window};
+use crate::session::Visitor;
 
 /// Steps per run of the task, so that one subscriber's burst does not keep the others waiting.
 const STEPS_MAX: usize = 32;
@@ -32,6 +34,18 @@ const LINGERING_INTERVAL: Duration = Duration::from_millis(250);
 type Passage = Pin<Box<dyn Future<Output = Result<(), Yielded>> + Send>>;
 type Opening = Pin<Box<dyn Future<Output = Result<SendStream, SessionError>> + Send>>;
 
+thread_local! {
+    /// What the deliveries of this thread work with, one after the other: its memory stays in the cache.
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+/// What one run of a delivery works with.
+#[derive(Default)]
+struct Scratch {
+    batch: Batch,
+    wakes: Vec<Waker>,
+}
+
 /// The QUIC stream of one slot.
 enum GroupStream {
     Absent,
@@ -44,11 +58,12 @@ enum GroupStream {
 pub(crate) struct Egress {
     handler: Arc<Handler>,
     key: Key<media_handler_core::Session>,
-    session: Session,
-    batch: Batch,
+    visitor: Arc<Visitor>,
+    /// Whether the driver of its connection is known.
+    is_driver_known: bool,
+    /// What the last run left, if it had more to do.
+    left: Option<Box<Scratch>>,
     streams: Vec<GroupStream>,
-    wakes: Vec<Waker>,
-    events: EventLoop,
     /// What it has of the loop's deliveries.
     share: Share,
     timer: Option<(Moment, Timer)>,
@@ -65,16 +80,15 @@ pub(crate) struct Egress {
 }
 
 impl Egress {
-    pub fn new(handler: Arc<Handler>, events: EventLoop, key: Key<media_handler_core::Session>, session: Session) -> Self {
+    pub fn new(visitor: Arc<Visitor>) -> Self {
         Self {
-            events,
+            handler: visitor.handler.clone(),
+            key: visitor.key,
+            visitor,
+            is_driver_known: false,
+            left: None,
             share: Share::default(),
-            handler,
-            key,
-            session,
-            batch: Batch::default(),
             streams: Vec::new(),
-            wakes: Vec::new(),
             timer: None,
             passage: None,
             fitted_at: None,
@@ -88,7 +102,7 @@ impl Egress {
     fn fit_window(&mut self, now: Moment) {
         if self.fitted_at.is_none_or(|at| now.since(at) >= WINDOW_INTERVAL) {
             self.fitted_at = Some(now);
-            let connection: &quinn::Connection = &self.session;
+            let connection: &quinn::Connection = &self.visitor.session;
             let path = connection.stats().path;
             connection.set_send_window(send_window(path.cwnd, path.rtt));
         }
@@ -127,7 +141,7 @@ impl Egress {
                     self.lingering.pop_front();
                 }
                 // Two round trips: one for the last bytes, one for a loss among them; and the acknowledgement is on its way back.
-                let round_trip = quinn::Connection::rtt(&self.session);
+                let round_trip = quinn::Connection::rtt(&self.visitor.session);
                 let late_at = self.handler.now() + budget + LINGERING_GRACE + 2 * round_trip;
                 self.lingering.push_back((late_at, stream));
                 // The others' time, if it is set, is not much later, and never sooner than the interval allows.
@@ -164,7 +178,7 @@ impl Egress {
                 timer.put_off(instant);
             }
             Some(_) => {}
-            None => self.timer = Some((at, self.events.timer(instant))),
+            None => self.timer = Some((at, self.visitor.events.timer(instant))),
         }
         let is_due = self.timer.as_ref().is_some_and(|(_, timer)| timer.is_due(context));
         if is_due {
@@ -173,50 +187,45 @@ impl Egress {
         is_due
     }
 
-    /// Delivers what can be delivered now. See [`Future::poll`].
-    fn run(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.may_pass(context) {
-            return Poll::Pending;
-        }
+    /// Delivers what can be delivered now; whether there is more to do.
+    fn run(&mut self, scratch: &mut Scratch, context: &mut Context<'_>) -> bool {
+        let Scratch { batch, wakes } = scratch;
         let mut now = self.handler.now();
         self.fit_window(now);
         let mut again = true;
         for _ in 0..STEPS_MAX {
-            let (key, batch) = (self.key, &mut self.batch);
-            self.handler.with_wakes(&mut self.wakes, |hub| hub.step(key, now, batch, context.waker(), again));
+            let key = self.key;
+            self.handler.with_wakes(wakes, |hub| hub.step(key, now, batch, context.waker(), again));
             again = false;
-            self.events.count(&mut self.share, self.batch.records, now);
-            if self.batch.is_empty() {
+            self.visitor.events.count(&mut self.share, batch.records, now);
+            if batch.is_empty() {
                 if self.look_at.is_some_and(|at| at <= now) {
                     self.drop_late(now);
                 }
-                let deadline = self.batch.deadline.into_iter().chain(self.look_at).min();
+                let deadline = batch.deadline.into_iter().chain(self.look_at).min();
                 again = self.is_due(deadline, context);
                 if again {
                     now = self.handler.now();
                     continue;
                 }
-                return Poll::Pending;
+                return false;
             }
-            for index in 0..self.batch.endings.len() {
-                let (slot, end) = self.batch.endings[index];
-                self.end(slot, end);
+            for (slot, end) in &batch.endings {
+                self.end(*slot, *end);
             }
-            self.write(context);
+            self.write(batch, context);
         }
-        // More to do, but others first.
-        context.waker().wake_by_ref();
-        Poll::Pending
+        true
     }
 
-    fn write(&mut self, context: &mut Context<'_>) {
-        let Batch { writes, chunks, .. } = &mut self.batch;
+    fn write(&mut self, batch: &mut Batch, context: &mut Context<'_>) {
+        let Batch { writes, chunks, .. } = batch;
         for write in writes.iter_mut() {
             if self.streams.len() <= write.slot {
                 self.streams.resize_with(write.slot + 1, || GroupStream::Absent);
             }
             let stream = &mut self.streams[write.slot];
-            write.outcome = match open(stream, &self.session, write.priority, write.budget, context) {
+            write.outcome = match open(stream, &self.visitor.session, write.priority, write.budget, context) {
                 Ok(stream) => poll_write(stream, &mut chunks[write.chunks.clone()], context),
                 Err(outcome) => outcome,
             };
@@ -239,7 +248,25 @@ impl Future for Egress {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        with_drivers(|| this.run(context))
+        with_drivers(|| {
+            if this.may_pass(context) {
+                let mut scratch = this.left.take().or_else(|| SCRATCH.take()).unwrap_or_default();
+                if this.run(&mut scratch, context) {
+                    // More to do, but others first.
+                    this.left = Some(scratch);
+                    context.waker().wake_by_ref();
+                } else {
+                    SCRATCH.set(Some(scratch));
+                }
+                if !this.is_driver_known
+                    && let Some(driver) = first_woken()
+                {
+                    this.visitor.driven_by(driver);
+                    this.is_driver_known = true;
+                }
+            }
+        });
+        Poll::Pending
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::Instant;
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime};
 
 use drivers::Deferred;
-pub(crate) use drivers::{Driver, driver_of, with_drivers};
+pub(crate) use drivers::{Driver, first_woken, with_drivers};
 use load::Deliveries;
 pub(crate) use load::Share;
 use socket::Socket;
@@ -54,6 +54,11 @@ impl EventLoop {
         self.0.deferred.set_active(!tick.is_zero());
         // Whoever waits for readability has to look anew.
         self.0.timers.wake_reader();
+    }
+
+    /// How many visits of connections were put off to the end of their tick since the last call.
+    pub fn put_off(&self) -> u64 {
+        self.0.deferred.put_off()
     }
 
     /// A timer that fires after the socket was read.

@@ -183,6 +183,11 @@ impl Running {
         self.workers.sessions()
     }
 
+    /// How often a subscriber's acknowledgements have waited for the end of a tick, as told about once a second.
+    pub fn visits_put_off(&self) -> u64 {
+        self.workers.visits_put_off()
+    }
+
     /// As registered.
     pub fn public_url(&self) -> &str {
         &self.public_url

@@ -1,6 +1,7 @@
 //! One media session from its first stream to its end: who it is, what its client says, what it is told.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use web_transport_quinn::Session;
 
 use crate::control::{ControlStream, Ending, Speaker};
 use crate::egress::Egress;
-use crate::event_loop::{Driver, EventLoop, driver_of};
+use crate::event_loop::{Driver, EventLoop};
 use crate::handler::{Handler, Incoming, refused};
 use crate::ingress;
 use crate::panics::EndsSession;
@@ -49,9 +50,10 @@ pub(crate) struct Visitor {
     pub handler: Arc<Handler>,
     pub key: Key<media_handler_core::Session>,
     pub events: EventLoop,
-    session: Session,
-    /// What drives its connection; known from the hello on.
+    pub session: Session,
+    /// What drives its connection; known from the first delivery on.
     driver: OnceLock<Arc<Driver>>,
+    is_publisher: AtomicBool,
     said_hello: watch::Sender<bool>,
     ended: CancellationToken,
     /// A reason to close that a stream's task found.
@@ -115,8 +117,16 @@ impl Visitor {
         self.ended.cancelled().await;
     }
 
+    /// Makes the driver of its connection known.
+    pub fn driven_by(&self, driver: Arc<Driver>) {
+        driver.set_patient(!self.is_publisher.load(Ordering::Relaxed));
+        // It is the same one each time.
+        let _ = self.driver.set(driver);
+    }
+
     /// It publishes: what comes from it is for others, and waits for nothing.
     pub fn publishes(&self) {
+        self.is_publisher.store(true, Ordering::Relaxed);
         if let Some(driver) = self.driver.get() {
             driver.set_patient(false);
         }
@@ -216,6 +226,7 @@ pub(crate) async fn serve(handler: Arc<Handler>, events: EventLoop, accepted: Ac
         events,
         session: session.clone(),
         driver: OnceLock::new(),
+        is_publisher: AtomicBool::new(false),
         said_hello: watch::Sender::new(false),
         ended: CancellationToken::new(),
         closing: watch::Sender::new(None),
@@ -311,11 +322,7 @@ async fn talk(visitor: &Arc<Visitor>, place: Place, mut controls: mpsc::Receiver
         }
     };
     drop(place);
-    if let Some(driver) = driver_of(|| transport::grow(&visitor.session)) {
-        // Until it publishes.
-        driver.set_patient(true);
-        let _ = visitor.driver.set(driver);
-    }
+    transport::grow(&visitor.session);
     // It is set once, here.
     let _ = visitor.incoming.set(visitor.handler.incoming(address));
     visitor.said_hello.send_replace(true);
@@ -330,7 +337,7 @@ async fn talk(visitor: &Arc<Visitor>, place: Place, mut controls: mpsc::Receiver
 /// Begins to deliver, with the hello and not after the welcome: a client that does not read that must lag behind like any other.
 /// Ends when the handle is dropped.
 pub(crate) fn deliver(visitor: &Arc<Visitor>) -> AbortOnDropHandle<()> {
-    let egress = Egress::new(visitor.handler.clone(), visitor.events.clone(), visitor.key, visitor.session.clone());
+    let egress = Egress::new(visitor.clone());
     let guard = EndsSession { task: "egress", visitor: visitor.clone() };
     AbortOnDropHandle::new(visitor.handler.tasks.spawn(async move {
         let _guard = guard;

@@ -65,6 +65,8 @@ pub(crate) struct Service {
 #[derive(Debug, Default)]
 struct Seen {
     sessions: AtomicUsize,
+    /// Visits of connections that were put off to the end of a tick.
+    put_off: AtomicU64,
     /// The last sign of life, in microseconds of the handler's clock.
     beat_at: AtomicU64,
     /// Makes the worker panic at its next sign of life.
@@ -129,6 +131,11 @@ impl Workers {
     /// How many sessions each has.
     pub fn sessions(&self) -> Vec<usize> {
         self.seen.iter().map(|seen| seen.sessions.load(Ordering::Relaxed)).collect()
+    }
+
+    /// How many visits all of them have put off to the end of a tick.
+    pub fn visits_put_off(&self) -> u64 {
+        self.seen.iter().map(|seen| seen.put_off.load(Ordering::Relaxed)).sum()
     }
 
     /// A check that each has given a sign of life.
@@ -259,8 +266,8 @@ impl Worker {
             }
         };
         let lived = tokio::select! {
-            () = beat(*index, handler, seen) => Err("it gives no more signs of life"),
-            () = events.decide(*index, *ticks) => Err("it decides no more on ticks"),
+            () = beat(*index, handler, &events, seen) => Err("it gives no more signs of life"),
+            () = events.clone().decide(*index, *ticks) => Err("it decides no more on ticks"),
             () = deaf => Err("its listener has ended"),
             () = end.cancelled() => Ok(()),
         };
@@ -298,10 +305,11 @@ fn endpoint(
 }
 
 /// Gives signs of life, and tells how busy the worker is. Never ends.
-async fn beat(index: usize, handler: &Handler, seen: &Seen) {
+async fn beat(index: usize, handler: &Handler, events: &EventLoop, seen: &Seen) {
     let runtime = Handle::current().metrics();
     let worker = index.to_string();
     let busy = counter!("dark_tower_media_worker_busy_milliseconds_total", "worker" => worker.clone());
+    let put_off = counter!("dark_tower_media_visits_put_off_total", "worker" => worker.clone());
     let sessions = gauge!("dark_tower_media_worker_sessions", "worker" => worker);
     let mut beats = tokio::time::interval(BEAT_INTERVAL);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -311,6 +319,9 @@ async fn beat(index: usize, handler: &Handler, seen: &Seen) {
         assert!(!seen.panics.swap(false, Ordering::Relaxed), "for a test");
         seen.beat_at.store(handler.now().as_micros(), Ordering::Relaxed);
         busy.absolute(u64::try_from(runtime.worker_total_busy_duration(0).as_millis()).unwrap_or(u64::MAX));
+        let more = events.put_off();
+        put_off.increment(more);
+        seen.put_off.fetch_add(more, Ordering::Relaxed);
         sessions.set(seen.sessions.load(Ordering::Relaxed) as f64);
     }
 }

@@ -132,6 +132,12 @@ pub const METRICS: &[Metric] = &[
     ),
     ("dark_tower_media_tick_seconds", MetricKind::Gauge, "worker", "Time between two reads of a worker's socket; 0: it is read at once"),
     (
+        "dark_tower_media_visits_put_off_total",
+        MetricKind::Counter,
+        "worker",
+        "Times that what a subscriber sent, mostly acknowledgements, waited for the end of a tick",
+    ),
+    (
         "dark_tower_media_worker_busy_milliseconds_total",
         MetricKind::Counter,
         "worker",

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use common_core::{FrameHeader, Moment};
 
-/// Payload that is joined to its header: what fits a packet with it.
-const JOINED_BYTES_MAX: usize = 1500;
+/// Payload that is joined to its header if both came together: more than a frame between key frames has, as a rule.
+const JOINED_BYTES_MAX: usize = 16 * 1024;
 /// What a chunk costs besides its bytes: its place in the log, its allocation's own words, and what the allocator rounds up.
 const CHUNK_COST: u64 = 128;
 /// The same of a record.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::ThreadId;
@@ -50,11 +50,18 @@ pub(super) struct Deferred {
     drivers: Mutex<Vec<Arc<Driver>>>,
     /// The task that runs them then.
     last: Mutex<Option<Waker>>,
+    /// How many were put off, since whoever tells of it asked last.
+    put_off: AtomicU64,
 }
 
 impl Deferred {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { is_active: AtomicBool::new(false), drivers: Mutex::default(), last: Mutex::default() })
+        Arc::new(Self { is_active: AtomicBool::new(false), drivers: Mutex::default(), last: Mutex::default(), put_off: AtomicU64::new(0) })
+    }
+
+    /// How many drivers were put off to the end of their tick since the last call.
+    pub fn put_off(&self) -> u64 {
+        self.put_off.swap(0, Ordering::Relaxed)
     }
 
     pub fn set_active(&self, is_active: bool) {
@@ -122,6 +129,7 @@ impl Wake for Driver {
             return;
         }
         if is_here && self.is_patient.load(Ordering::Relaxed) && self.deferred.is_active.load(Ordering::Relaxed) {
+            self.deferred.put_off.fetch_add(1, Ordering::Relaxed);
             lock(&self.deferred.drivers).push(self.clone());
             let last = lock(&self.deferred.last).clone();
             if let Some(last) = last {
@@ -158,11 +166,8 @@ pub(crate) fn with_drivers<R>(act: impl FnOnce() -> R) -> R {
     act()
 }
 
-/// The driver that `act` wakes, if it is one of this thread's loop.
-pub(crate) fn driver_of(act: impl FnOnce()) -> Option<Arc<Driver>> {
-    WOKEN.set(Some(SPARE.take()));
-    let _collection = Collection;
-    act();
+/// Inside [`with_drivers`]: the first driver that was woken so far.
+pub(crate) fn first_woken() -> Option<Arc<Driver>> {
     WOKEN.with_borrow(|woken| woken.as_ref()?.first().cloned())
 }
 
@@ -287,7 +292,10 @@ mod tests {
         let last = tokio::spawn(run_deferred(deferred.clone()));
         let probe = Probe::spawn(&deferred);
         settle().await;
-        let driver = driver_of(|| probe.wake()).expect("it is of this thread");
+        let driver = with_drivers(|| {
+            probe.wake();
+            first_woken().expect("it is of this thread")
+        });
         driver.set_patient(true);
         probe.runs();
         deferred.set_active(true);

@@ -78,6 +78,26 @@ async fn go_across(mut world: World) {
     }
 }
 
+/// On ticks a mere subscriber's acknowledgements cost no visit of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_ticks_acknowledgements_wait_for_deliveries() {
+    let mut world = World::on_ticks(1).await;
+    let crowd = crowd(&mut world, 2).await;
+    let (publisher, viewer) = (&crowd[0][0], &crowd[0][1].client);
+    world.route(publisher.camera, viewer, patient()).await;
+    within("visits put off", async {
+        let mut sequence = 0;
+        while world.handler.visits_put_off() == 0 {
+            let records = group(publisher.camera, sequence, 9, 3_700);
+            sequence += 10;
+            publisher.client.publish(&records).await.finish().expect("the stream stands");
+            let mut group = viewer.expect(&records).await;
+            assert_eq!(group.end().await, (vec![], GroupEnd::Finished));
+        }
+    })
+    .await;
+}
+
 /// A client's address changes (another network, another port of its router) ten times while media flows: each time the kernel's own choice would
 /// be another worker, or not, by chance.
 #[tokio::test(flavor = "multi_thread")]
