@@ -1,5 +1,7 @@
 //! What subscribers get: the very bytes, from a key frame on, whoever else is slow or late.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use common::quic::TransportLimits;
 use common_core::{Code, FrameKind};
@@ -115,6 +117,7 @@ async fn a_late_joiner_starts_at_the_cached_group_and_costs_no_key_frame() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_frame_requests_are_merged() {
+    let began = Instant::now();
     let mut world = World::begin().await;
     let id = stream_id();
     let mut publisher = world.participant(vec![camera(id)]).await;
@@ -133,7 +136,17 @@ async fn key_frame_requests_are_merged() {
     let _stream = publisher.publish(&group(id, 0, 0, 1000)).await;
     viewers[0].expect(&group(id, 0, 0, 1000)).await;
     publisher.say(Say::Ping(v1::Ping { sent_at_us: 2 })).await;
-    assert!(matches!(publisher.hear().await, Said::Pong(_)), "five joiners and five requests cost one key frame");
+    let mut asked = 1;
+    loop {
+        match publisher.hear().await {
+            Said::KeyFrame(_) => asked += 1,
+            Said::Pong(_) => break,
+            other => panic!("neither a key-frame request nor the answer: {other:?}"),
+        }
+    }
+    // A publisher that does not answer is asked again: on a machine that is busy with other work that is this one.
+    let intervals = began.elapsed().as_millis() / media_handler_core::Limits::default().key_frame_interval.as_millis();
+    assert!(asked <= 1 + intervals, "five joiners and five requests cost {asked} key frames in {intervals} intervals");
 
     viewers[0].say(Say::KeyFrame(v1::RequestKeyFrame { stream_id: stream_id().to_string() })).await;
     assert!(matches!(viewers[0].hear().await, Said::Error(error) if error.code() == v1::ErrorCode::NotFound));
