@@ -192,7 +192,7 @@ impl Session {
 
     /// Counts a cursor as blocked, with what it lags behind now.
     pub(crate) fn block(&mut self, cursor: &mut Cursor, group: &Group, by: Block) {
-        cursor.blocked = Some(by);
+        (cursor.blocked, cursor.was_blocked) = (Some(by), true);
         self.count_lag(cursor, group);
     }
 

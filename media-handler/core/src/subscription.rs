@@ -63,6 +63,8 @@ pub(crate) struct Cursor {
     pub slot: Option<Slot>,
     /// Why it takes no more for now, if so.
     pub blocked: Option<Block>,
+    /// Whether it was blocked, and has taken nothing since.
+    pub was_blocked: bool,
     /// While blocked, the memory that what it lags behind takes; counted in its session's sum as well.
     pub lag: u64,
     /// Bytes that its QUIC stream took.
@@ -73,7 +75,16 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     pub fn new(group: u64, record: u64, due: Moment) -> Self {
-        Self { group, position: Position { record, chunk: 0, offset: 0 }, slot: None, blocked: None, lag: 0, taken: 0, due }
+        Self {
+            group,
+            position: Position { record, chunk: 0, offset: 0 },
+            slot: None,
+            blocked: None,
+            was_blocked: false,
+            lag: 0,
+            taken: 0,
+            due,
+        }
     }
 
     /// Since when the oldest byte not handed over has been due.

@@ -211,10 +211,13 @@ impl Hub {
                 Outcome::Written(bytes) => {
                     let cursor = &mut subscription.cursors[index];
                     cursor.taken += bytes as u64;
+                    // The window of a new stream takes bytes though nobody reads: while others are blocked that is no sign.
+                    let is_sign = std::mem::take(&mut cursor.was_blocked) || now.since(session.due_at) >= limits.stall_sure;
                     match session.echo_bytes.checked_sub(bytes as u64) {
                         // A reset made the room: nobody need have read anything.
                         Some(left) => session.echo_bytes = left,
-                        None => (session.echo_bytes, session.stalled_since) = (0, None),
+                        None if is_sign => (session.echo_bytes, session.stalled_since) = (0, None),
+                        None => session.echo_bytes = 0,
                     }
                     subscription.bytes_sent += bytes as u64;
                     if let Some(sending) = &mut session.sending {

@@ -354,6 +354,26 @@ fn what_an_older_session_wrote_does_not_count_for_the_newer() {
     assert_eq!(stage.run(&viewer, usize::MAX), [0], "whole, from its first byte");
 }
 
+/// Each new stream's window takes bytes though nobody reads; that alone keeps no session open.
+#[test]
+fn who_only_has_windows_filled_is_stalled() {
+    let mut stage = Stage::begin(Limits::default());
+    let viewer = stage.subscriber(CAMERA, budget(30_000));
+    let mut camera = stage.ingress();
+    let mut closed_at = None;
+    for frame in 0..900u64 {
+        let kind = if frame % 30 == 0 { FrameKind::VideoKey } else { FrameKind::VideoDelta };
+        stage.record(&mut camera, CAMERA, kind, 3_000, END);
+        stage.run_unread(&viewer, 10_000);
+        stage.wait(33);
+        if stage.control(&viewer).iter().any(|control| matches!(control, Control::Close(Code::Expired, _))) {
+            closed_at = Some(frame * 33 / 1000);
+            break;
+        }
+    }
+    assert_eq!(closed_at, Some(27), "seconds");
+}
+
 /// Who took nothing once is not closed for it after an hour in which nothing was due; who goes on taking nothing is.
 #[test]
 fn a_stall_does_not_survive_an_idle_time() {

@@ -32,6 +32,8 @@ struct Task {
     batch: Batch,
     /// Bytes of the record under way, by slot.
     partial: BTreeMap<usize, Vec<u8>>,
+    /// Bytes that QUIC took of the stream in each slot.
+    taken: BTreeMap<usize, usize>,
     ends: Vec<End>,
     deadline: Option<Moment>,
 }
@@ -166,7 +168,20 @@ impl Stage {
         })
     }
 
+    /// The same while QUIC takes `window` bytes of each stream, and nobody reads.
+    pub fn run_unread(&mut self, viewer: &Viewer, window: usize) -> Vec<u64> {
+        self.run_by(viewer, |_, bytes, taken| {
+            let bytes = bytes.min(window - taken);
+            if bytes == 0 { Outcome::Blocked } else { Outcome::Written(bytes) }
+        })
+    }
+
     pub fn run_with(&mut self, viewer: &Viewer, mut network: impl FnMut(&Write, usize) -> Outcome) -> Vec<u64> {
+        self.run_by(viewer, |write, bytes, _| network(write, bytes))
+    }
+
+    /// `network`: a write, its bytes, those that were taken of its stream.
+    fn run_by(&mut self, viewer: &Viewer, mut network: impl FnMut(&Write, usize, usize) -> Outcome) -> Vec<u64> {
         let task = self.tasks.get_mut(&viewer.id).expect("a viewer has a task");
         let (mut again, mut whole) = (true, Vec::new());
         loop {
@@ -177,13 +192,16 @@ impl Stage {
             }
             for (slot, end) in &task.batch.endings {
                 task.partial.remove(slot);
+                task.taken.remove(slot);
                 task.ends.push(*end);
             }
             let Batch { writes, chunks, .. } = &mut task.batch;
             for write in writes {
                 let bytes = chunks[write.chunks.clone()].concat();
-                write.outcome = network(write, bytes.len());
+                let before = task.taken.entry(write.slot).or_default();
+                write.outcome = network(write, bytes.len(), *before);
                 if let Outcome::Written(taken) = write.outcome {
+                    *before += taken;
                     let partial = task.partial.entry(write.slot).or_default();
                     partial.extend_from_slice(&bytes[..taken]);
                     take_whole(partial, &mut whole);
