@@ -9,7 +9,9 @@ use common::token::{ACCESS_TYPE, JOIN_TYPE, JoinClaims, TokenSigner};
 use common_core::Code;
 use e2e::ground::{Ground, REFUSAL_LIMIT, refused_within, scale};
 use e2e::peer::{Peer, dial_media, join_request};
-use futures_util::future::join_all;
+use e2e::within;
+use futures_util::future::{FutureExt, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use proto::v1;
 use serde_json::{Value, json};
 
@@ -240,15 +242,15 @@ async fn a_token_shown_many_times_at_once_lets_one_in() -> anyhow::Result<()> {
     }
     let came_in = inside.len();
     ensure!(came_in >= 1, "nobody came back");
-    // The one before was replaced, and so was each of these but the last.
-    let mut moved = 0;
-    for visit in std::iter::once(&mut visit).chain(&mut inside) {
-        if let Ok(closed) = tokio::time::timeout(REFUSAL_LIMIT, visit.close_number()).await {
-            ensure!(closed? == Code::Moved.number(), "replaced sessions are told so");
-            moved += 1;
-        }
+    // The one before was replaced, and so was each of these but one, whichever came last.
+    let mut closes: FuturesUnordered<_> = std::iter::once(&mut visit).chain(&mut inside).map(Visit::close_number).collect();
+    for number in 0..came_in {
+        let what = format!("the end of the replaced session {number} of {came_in}");
+        let code = within(REFUSAL_LIMIT, &what, async { closes.next().await.context("all have ended")? }).await?;
+        ensure!(code == Code::Moved.number(), "replaced sessions are told so, and not {code}");
     }
-    ensure!(moved == came_in, "{came_in} came in and {moved} were replaced: one session stands");
+    ensure!(closes.len() == 1 && closes.next().now_or_never().is_none(), "one session stands");
+    drop(closes);
     eprintln!(
         "a resume token {} times at once: {came_in} came in one after the other, {refused} refused, 1 stands; all answered after {took:?}",
         replays()
