@@ -120,7 +120,7 @@ describe("an encrypted meeting", { timeout: 150_000 }, () => {
     try {
       await sees(ana, "Robot");
       assert.equal(await ana.call("say", "Hello <Robot>, 世界"), "Hello <Robot>, 世界");
-      await eventually("Robot hears Ana", WITHIN_MS, () => robot.lines.some((line) => line.startsWith("Ana: Hello <Robot>, 世界")));
+      await eventually("Robot hears Ana", WITHIN_MS, () => robot.lines.some((line) => /^Ana \([0-9a-f]{8}\): Hello <Robot>, 世界/.test(line)));
 
       const bo = await person();
       const bos = await bo.call("enter", url, "Bo");
