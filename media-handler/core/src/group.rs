@@ -1,8 +1,8 @@
 //! One group as an append-only log that all its subscribers read at their own pace.
 //!
 //! In: records as they arrive, in pieces. Out: shared chunks from any position on. Never knows a subscriber, and copies nothing
-//! but a header together with the short payload behind it: once per record, it spares each subscriber a chunk, and lets go of
-//! the packet's buffer. Records and chunks are numbered from the group's start; those in front may have been trimmed away.
+//! but a header together with the payload that came with it, up to 16 kB: once per record, it spares each subscriber a chunk, and lets
+//! go of the packet's buffer. Records and chunks are numbered from the group's start; those in front may have been trimmed away.
 
 use std::collections::VecDeque;
 
