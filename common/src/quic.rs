@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::tls::{LiveCertificate, TlsError};
 
 pub use port::Port;
-pub use steering::WORKERS_MAX;
+pub use steering::{Steering, WORKERS_MAX};
 
 /// A silent connection ends after this (DESIGN section 4).
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -136,7 +136,7 @@ pub fn server_config(
 
 /// A server endpoint on `address`; port 0 means any free one. Needs a tokio runtime.
 pub fn server_endpoint(address: SocketAddr, config: quinn::ServerConfig) -> Result<quinn::Endpoint, EndpointError> {
-    let Port { address, mut sockets } = Port::bind(address, 1)?;
+    let Port { address, mut sockets, .. } = Port::bind(address, 1)?;
     let fail = |source| EndpointError::Bind { address, source };
     let socket = sockets.pop().expect("a port has a socket");
     quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, Arc::new(quinn::TokioRuntime)).map_err(fail)

@@ -3,9 +3,10 @@
 //! In: datagrams, deadlines, what the worker's tasks write. Out: fewer visits. A busy worker reads its socket on ticks, so that a
 //! subscriber's connection is visited once for all that came meanwhile, acknowledgements and records of several publishers alike; an idle one
 //! reads at once. Whether to tick is decided in `media_handler_core::ticks`. The socket is read before timers fire, or what waits in
-//! it would look lost. All of it belongs to one thread with a current-thread runtime; other threads may wake its tasks.
+//! it would look lost. What it reads for another worker it hands over. All of it belongs to one thread with a current-thread runtime; other threads may wake its tasks.
 
 mod drivers;
+mod handover;
 mod load;
 mod socket;
 mod timers;
@@ -21,6 +22,7 @@ use quinn::{AsyncTimer, AsyncUdpSocket, Runtime};
 
 use drivers::Deferred;
 pub(crate) use drivers::{Driver, first_woken, with_drivers};
+pub(crate) use handover::Handover;
 use load::Deliveries;
 pub(crate) use load::Share;
 use socket::Socket;
@@ -38,14 +40,16 @@ struct Shared {
     /// Microseconds between reads of the socket; 0: it is read at once.
     tick_micros: AtomicU64,
     deliveries: Deliveries,
+    handover: Handover,
 }
 
 impl EventLoop {
-    /// Needs the runtime of the thread that it is for.
-    pub fn new() -> Self {
+    /// Of the worker at that place. Needs the runtime of the thread that it is for.
+    pub fn new(handover: Handover) -> Self {
         let deferred = Deferred::new();
         tokio::spawn(drivers::run_deferred(deferred.clone()));
-        Self(Arc::new(Shared { timers: Timers::new(), deferred, tick_micros: AtomicU64::new(0), deliveries: Deliveries::default() }))
+        let (tick_micros, deliveries) = (AtomicU64::new(0), Deliveries::default());
+        Self(Arc::new(Shared { timers: Timers::new(), deferred, tick_micros, deliveries, handover }))
     }
 
     /// How long the socket rests between reads from now on; zero: it is read at once.

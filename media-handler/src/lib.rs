@@ -101,12 +101,23 @@ pub async fn start(
     certificate: impl Into<LiveCertificate>,
 ) -> Result<Running, StartError> {
     config.validate()?;
+    let port = Port::bind(config.public.bind, config.forwarding.workers())?;
+    start_on(port, config, identity, certificate).await
+}
+
+/// The same on a port that stands, with a worker for each of its sockets, whatever the configuration says of that.
+pub async fn start_on(
+    port: Port,
+    config: Config,
+    identity: impl Into<LiveIdentity>,
+    certificate: impl Into<LiveCertificate>,
+) -> Result<Running, StartError> {
+    config.validate()?;
     let (identity, certificate) = (identity.into(), certificate.into());
     let (tasks, stop, accepting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let grpc_listener = common::grpc::Listener::bind(config.cluster.grpc_bind, &identity).await?;
     let grpc_address = grpc_listener.local_addr();
     let server_config = transport::server_config(&certificate, ALPN)?;
-    let port = Port::bind(config.public.bind, config.forwarding.workers())?;
     let public_address = port.address;
 
     let (gate, parts) = (Arc::new(Gate::default()), Parts::default());
@@ -137,7 +148,7 @@ pub async fn start(
         ticks: config.forwarding.ticks.into(),
         accepting: accepting.clone(),
     };
-    let workers = Workers::start(port, service).await.map_err(|source| StartError::Bind { address: config.public.bind, source })?;
+    let workers = Workers::start(port, service).await.map_err(|source| StartError::Bind { address: public_address, source })?;
     let (keeping, kept_until) = (handler.clone(), stop.clone());
     tasks.spawn(panics::restarted("upkeep", stop.clone(), move || upkeep::run(keeping.clone(), kept_until.clone())));
 
@@ -186,6 +197,11 @@ impl Running {
     /// How often a subscriber's acknowledgements have waited for the end of a tick, as told about once a second.
     pub fn visits_put_off(&self) -> u64 {
         self.workers.visits_put_off()
+    }
+
+    /// How many packets workers have handed over to each other, and how many found no room.
+    pub fn packets_handed_over(&self) -> (u64, u64) {
+        self.workers.handed_over()
     }
 
     /// As registered.

@@ -2,7 +2,7 @@
 //! brings there.
 //!
 //! In: the port's sockets, what a session is served with. Out: sessions, each with all its tasks on one worker, so that a packet, its
-//! decryption, what it leads to and the answer are one core's work. Never moves a session to another worker; never decides who is forwarded what:
+//! decryption, what it leads to and the answer are one core's work; what the kernel brings to the wrong one is handed over. Never moves a session to another worker; never decides who is forwarded what:
 //! the hub is everybody's.
 //!
 //! A worker that fails is begun anew on its socket: its sessions end, their clients are told so by the next packet they send and come back, and
@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Handover};
 use crate::handler::Handler;
 use crate::{panics, session};
 
@@ -78,6 +78,7 @@ struct Seen {
 pub(crate) struct Workers {
     handler: Arc<Handler>,
     seen: Vec<Arc<Seen>>,
+    handovers: Vec<Handover>,
     threads: Vec<Thread>,
     accepting: CancellationToken,
     end: CancellationToken,
@@ -100,6 +101,7 @@ impl Workers {
         let mut workers = Self {
             handler: service.handler.clone(),
             seen: Vec::new(),
+            handovers: Handover::among(&port),
             threads: Vec::new(),
             accepting: service.accepting.clone(),
             end: CancellationToken::new(),
@@ -111,7 +113,8 @@ impl Workers {
             seen.beat_at.store(service.handler.now().as_micros(), Ordering::Relaxed);
             let (stands, stood) = oneshot::channel();
             let (over, ends) = oneshot::channel();
-            let worker = Worker { index, service: service.clone(), seen: seen.clone(), end: workers.end.clone() };
+            let handover = workers.handovers[index].clone();
+            let worker = Worker { index, service: service.clone(), seen: seen.clone(), handover, end: workers.end.clone() };
             let thread = std::thread::Builder::new().name(format!("media-{index}"));
             let handle = thread.spawn(move || {
                 // Dropped last, whatever becomes of the rest.
@@ -136,6 +139,11 @@ impl Workers {
     /// How many visits all of them have put off to the end of a tick.
     pub fn visits_put_off(&self) -> u64 {
         self.seen.iter().map(|seen| seen.put_off.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many packets have been handed over from worker to worker, and how many found no room.
+    pub fn handed_over(&self) -> (u64, u64) {
+        self.handovers.iter().map(Handover::totals).fold((0, 0), |sums, totals| (sums.0 + totals.0, sums.1 + totals.1))
     }
 
     /// A check that each has given a sign of life.
@@ -175,6 +183,7 @@ struct Worker {
     index: usize,
     service: Service,
     seen: Arc<Seen>,
+    handover: Handover,
     end: CancellationToken,
 }
 
@@ -209,7 +218,7 @@ impl Worker {
     ) -> Result<(), String> {
         let started = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
             let entered = runtime.enter();
-            let events = EventLoop::new();
+            let events = EventLoop::new(self.handover.clone());
             // Of the same socket: what has come meanwhile is there.
             let endpoint = endpoint(&events, socket.try_clone()?, config.clone(), self.service.server_config.clone())?;
             drop(entered);
@@ -245,7 +254,7 @@ impl Worker {
 
     async fn serve(&self, events: EventLoop, endpoint: quinn::Endpoint) -> Result<(), &'static str> {
         let _counted = Counted::this_runtime();
-        let Self { index, service: Service { handler, origins, keeper, accepting, ticks, .. }, seen, end } = self;
+        let Self { index, service: Service { handler, origins, keeper, accepting, ticks, .. }, seen, handover, end } = self;
         let listener =
             Listener { endpoint: endpoint.clone(), path: "/media", origins: origins.clone(), keeper: keeper.clone(), door: "media" };
         let (serving, place, within) = (handler.clone(), seen.clone(), events.clone());
@@ -266,7 +275,7 @@ impl Worker {
             }
         };
         let lived = tokio::select! {
-            () = beat(*index, handler, &events, seen) => Err("it gives no more signs of life"),
+            () = beat(*index, handler, &events, seen, handover) => Err("it gives no more signs of life"),
             () = events.clone().decide(*index, *ticks) => Err("it decides no more on ticks"),
             () = deaf => Err("its listener has ended"),
             () = end.cancelled() => Ok(()),
@@ -305,11 +314,13 @@ fn endpoint(
 }
 
 /// Gives signs of life, and tells how busy the worker is. Never ends.
-async fn beat(index: usize, handler: &Handler, events: &EventLoop, seen: &Seen) {
+async fn beat(index: usize, handler: &Handler, events: &EventLoop, seen: &Seen, handover: &Handover) {
     let runtime = Handle::current().metrics();
     let worker = index.to_string();
     let busy = counter!("dark_tower_media_worker_busy_milliseconds_total", "worker" => worker.clone());
     let put_off = counter!("dark_tower_media_visits_put_off_total", "worker" => worker.clone());
+    let of = |outcome| counter!("dark_tower_media_packets_handed_over_total", "worker" => worker.clone(), "outcome" => outcome);
+    let (passed, dropped) = (of("passed"), of("dropped"));
     let sessions = gauge!("dark_tower_media_worker_sessions", "worker" => worker);
     let mut beats = tokio::time::interval(BEAT_INTERVAL);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -319,6 +330,9 @@ async fn beat(index: usize, handler: &Handler, events: &EventLoop, seen: &Seen) 
         assert!(!seen.panics.swap(false, Ordering::Relaxed), "for a test");
         seen.beat_at.store(handler.now().as_micros(), Ordering::Relaxed);
         busy.absolute(u64::try_from(runtime.worker_total_busy_duration(0).as_millis()).unwrap_or(u64::MAX));
+        let totals = handover.totals();
+        passed.absolute(totals.0);
+        dropped.absolute(totals.1);
         let more = events.put_off();
         put_off.increment(more);
         seen.put_off.fetch_add(more, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use super::EndpointError;
 #[cfg(target_os = "linux")]
 use super::program::program;
-use super::steering::{WORKERS_MAX, Worker, WorkerConnectionIds};
+use super::steering::{Steering, WORKERS_MAX, Worker, WorkerConnectionIds};
 
 /// What the kernel holds for a socket, each way: a key frame's burst to a hundred subscribers.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
@@ -20,12 +20,23 @@ pub struct Port {
     pub address: SocketAddr,
     /// One for each worker, in order: the kernel knows them by their place.
     pub sockets: Vec<UdpSocket>,
+    /// Whether the kernel divides packets by connection id.
+    is_steered: bool,
 }
 
 impl Port {
-    /// Binds `address` (port 0: any free one) for so many workers, 1 to [`WORKERS_MAX`]. Where the kernel cannot divide packets by connection
-    /// id there is one worker, and a line in the log.
+    /// Binds `address` (port 0: any free one) for so many workers, 1 to [`WORKERS_MAX`]. Where the kernel does not divide packets by connection
+    /// id it divides them by addresses, and a line in the log says so.
     pub fn bind(address: SocketAddr, workers: u16) -> Result<Self, EndpointError> {
+        let mut port = Self::bind_unsteered(address, workers)?;
+        if port.sockets.len() > 1 {
+            port.is_steered = steer(&port);
+        }
+        Ok(port)
+    }
+
+    /// The same on a kernel that divides packets by addresses alone.
+    pub fn bind_unsteered(address: SocketAddr, workers: u16) -> Result<Self, EndpointError> {
         let fail = |source| EndpointError::Bind { address, source };
         let first = open(address).and_then(|socket| bind(socket, address)).map_err(fail)?;
         let address = first.local_addr().map_err(fail)?;
@@ -33,13 +44,18 @@ impl Port {
         if workers > 1 {
             join(&mut sockets, address, workers.min(WORKERS_MAX)).map_err(fail)?;
         }
-        Ok(Self { address, sockets })
+        Ok(Self { address, sockets, is_steered: false })
+    }
+
+    /// How packets find their workers.
+    pub fn steering(&self) -> Steering {
+        Steering { workers: u16::try_from(self.sockets.len()).unwrap_or(WORKERS_MAX), by_id: self.is_steered }
     }
 
     /// The QUIC configuration of each worker, in order. What a client may show to another worker than the one it has it from (tokens that
     /// prove an address, stateless resets) is good with all of them.
     pub fn endpoint_configs(&self) -> Vec<quinn::EndpointConfig> {
-        let (shared, of) = (quinn::EndpointConfig::default(), u16::try_from(self.sockets.len()).unwrap_or(WORKERS_MAX));
+        let (shared, of) = (quinn::EndpointConfig::default(), self.steering().workers);
         if of == 1 {
             return vec![shared];
         }
@@ -62,11 +78,27 @@ fn join(sockets: &mut Vec<UdpSocket>, address: SocketAddr, workers: u16) -> io::
         share(&socket)?;
         sockets.push(bind(socket, address)?);
     }
-    if let Err(error) = super::attach::attach(&sockets[0], &program(workers)) {
-        tracing::warn!(%error, workers, "the kernel cannot divide a port's packets by connection id: one core serves them all");
-        sockets.truncate(1);
-    }
     Ok(())
+}
+
+/// Has the kernel divide packets by connection id. Whether it does.
+#[cfg(target_os = "linux")]
+fn steer(port: &Port) -> bool {
+    let workers = port.steering().workers;
+    let attached = super::attach::attach(&port.sockets[0], &program(workers));
+    if let Err(error) = &attached {
+        tracing::warn!(
+            %error,
+            workers,
+            "the kernel cannot divide a port's packets by connection id and goes by addresses: workers hand over those of clients that move"
+        );
+    }
+    attached.is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn steer(_: &Port) -> bool {
+    false
 }
 
 #[cfg(target_os = "linux")]
@@ -160,12 +192,8 @@ mod tests {
 
     /// What steering is for: by itself the kernel goes by the addresses, and who changes one lands elsewhere.
     #[test]
-    fn without_steering_a_client_that_moves_is_lost() {
-        let mut port = Port::bind(LOOPBACK, 1).expect("a port");
-        share(&port.sockets[0]).expect("shared");
-        let second = open(port.address).expect("a socket");
-        share(&second).expect("shared");
-        port.sockets.push(bind(second, port.address).expect("bound"));
+    fn without_steering_a_client_that_moves_comes_to_another_worker() {
+        let port = Port::bind_unsteered(LOOPBACK, 2).expect("a port");
         let packet = short(4);
         let workers: BTreeSet<usize> = (0..64).map(|_| arrives_at(&port, &packet)).collect();
         assert_eq!(workers, BTreeSet::from([0, 1]), "each of 64 senders has a port of its own");

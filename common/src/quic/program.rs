@@ -2,6 +2,8 @@
 //!
 //! In: how many workers there are. Out: instructions. Never opens a socket.
 
+use super::steering::{LONG_HEADER, LONG_ID_AT, SHORT_ID_AT};
+
 /// One instruction of classic BPF, as in `struct sock_filter` of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
@@ -31,23 +33,16 @@ mod code {
     pub const RETURN: u16 = 0x16;
 }
 
-/// The bit of a packet's first byte that makes its header a long one (RFC 9000 section 17.2).
-const LONG_HEADER: u32 = 0x80;
-/// Where the destination's id begins behind a long header: first byte, version, the id's length.
-const LONG_ID_AT: u32 = 1 + 4 + 1;
-/// And behind a short one (section 17.3).
-const SHORT_ID_AT: u32 = 1;
-
 /// Finds the worker's index in a UDP payload. A payload that is too short for an id ends the program, as the kernel has it with loads beyond
 /// the packet: then it is the first worker's, which drops it like any noise.
 pub fn program(workers: u16) -> [Instruction; 7] {
     let instruction = |code, if_true, if_false, k| Instruction { code, if_true, if_false, k };
     [
         instruction(code::LOAD_BYTE, 0, 0, 0),
-        instruction(code::TEST_BITS, 0, 2, LONG_HEADER),
-        instruction(code::LOAD_HALF, 0, 0, LONG_ID_AT),
+        instruction(code::TEST_BITS, 0, 2, LONG_HEADER.into()),
+        instruction(code::LOAD_HALF, 0, 0, LONG_ID_AT.into()),
         instruction(code::SKIP, 0, 0, 1),
-        instruction(code::LOAD_HALF, 0, 0, SHORT_ID_AT),
+        instruction(code::LOAD_HALF, 0, 0, SHORT_ID_AT.into()),
         // The kernel refuses a program that divides by 0.
         instruction(code::MODULO, 0, 0, u32::from(workers.max(1))),
         instruction(code::RETURN, 0, 0, 0),
@@ -56,6 +51,7 @@ pub fn program(workers: u16) -> [Instruction; 7] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::steering::Steering;
     use super::*;
 
     /// What the kernel does with these codes.
@@ -92,8 +88,28 @@ mod tests {
         check(1, &[0x7f, 0xff, 0xff], 0);
         // An id of no bytes: what follows it is taken, which is some worker all the same.
         check(2, &[0xc3, 0, 0, 0, 1, 0, 8, 7], 1);
-        for runt in [&[] as &[u8], &[0x40], &[0x40, 0xff], &[0xc3], &[0xc3, 0, 0, 0, 1, 8], &[0xc3, 0, 0, 0, 1, 8, 0xff]] {
+        for runt in RUNTS {
             check(3, runt, 0);
+        }
+    }
+
+    /// Too short for an id.
+    const RUNTS: [&[u8]; 7] = [&[], &[0x40], &[0x40, 0xff], &[0xc3], &[0xc3, 0, 0, 0, 1, 8], &[0xc3, 0, 0, 0, 1, 8, 0xff], &[0x7f]];
+
+    /// Whoever reads a packet knows of the same worker as the kernel; where that goes by addresses, only from ids that are ours.
+    #[test]
+    fn readers_and_kernel_agree() {
+        for workers in [1, 2, 3, 7, 256] {
+            let of = |by_id| Steering { workers, by_id };
+            for head in (0..u16::MAX).step_by(997).map(u16::to_be_bytes) {
+                let short = [&[0x40][..], &head, &[9; 20]].concat();
+                let long = [&[0xc3, 0, 0, 0, 1, 8][..], &head, &[9; 20]].concat();
+                for packet in [&short, &long] {
+                    assert_eq!(of(true).owner(packet).map(u32::from), Some(run(&program(workers), packet)), "{workers}: {packet:x?}");
+                }
+                assert_eq!((of(false).owner(&short), of(false).owner(&long)), (of(true).owner(&short), None));
+            }
+            assert!(RUNTS.iter().all(|runt| of(true).owner(runt).is_none() && of(false).owner(runt).is_none()));
         }
     }
 }

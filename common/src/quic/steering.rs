@@ -1,13 +1,13 @@
 //! Which of a port's workers a packet is for: it is in the connection ids that a worker gives out, where the kernel's program (`program.rs`) finds it.
 //!
-//! In: a worker. Out: connection ids that name it. Never sees a packet.
+//! In: a worker, packets. Out: connection ids that name it, whose a packet is. Never reads a socket.
 //!
 //! A client that has none of our ids yet makes one up (RFC 9000 section 7.2), and so picks a worker by chance. From the answer on it uses the ids that
 //! this worker gave, whatever its address: a client that moves stays where its session is, which the kernel's own choice, a hash of both
 //! addresses and ports, would not see to.
 //!
-//! One thing remains to chance: packets of several connections over one address that a network card has merged (UDP GRO) come to one worker together,
-//! and those of the others are lost there. QUIC sends them again; who opens many sessions gives each a socket, as browsers do.
+//! Not every packet comes to its worker by itself: a network card or the kernel merges packets from one address (UDP GRO), of several connections
+//! too, and steers them by the first; and some kernels take no program. Then who reads a packet finds its worker with [`Steering::owner`].
 //!
 //! The worker is in the first two bytes, modulo the number of workers, and all eight are random otherwise. So ids tell an observer which connections
 //! share a worker (as with the unencrypted ids of draft-ietf-quic-load-balancers), and not which are one connection.
@@ -23,6 +23,38 @@ const ID_BYTES: usize = 8;
 const HEADS: u32 = 1 << 16;
 /// More cores than this serve a meeting better as a second handler. The share of a worker among the ids that clients make up is even to 0.4 %.
 pub const WORKERS_MAX: u16 = 256;
+
+/// The bit of a packet's first byte that makes its header a long one (RFC 9000 section 17.2).
+pub(super) const LONG_HEADER: u8 = 0x80;
+/// Where the destination's id begins behind a long header: first byte, version, the id's length.
+pub(super) const LONG_ID_AT: u8 = 1 + 4 + 1;
+/// And behind a short one (section 17.3).
+pub(super) const SHORT_ID_AT: u8 = 1;
+
+/// How a port's packets find their workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steering {
+    /// How many there are; 1 to [`WORKERS_MAX`].
+    pub(super) workers: u16,
+    /// Whether the kernel goes by connection ids, and not by addresses.
+    pub(super) by_id: bool,
+}
+
+impl Steering {
+    /// The worker whose packet this is, from 0; `None`: whoever has read it. A payload that is too short for an id is nobody's.
+    ///
+    /// Behind a long header may stand an id that the client made up. Where the kernel goes by ids, all packets with it are for the worker that they
+    /// name; where it goes by addresses, they come to one worker anyway, which need not be that one: it answers, with ids of its own.
+    pub fn owner(self, packet: &[u8]) -> Option<u16> {
+        let at = match packet.first()? {
+            first if first & LONG_HEADER == 0 => SHORT_ID_AT,
+            _ if self.by_id => LONG_ID_AT,
+            _ => return None,
+        };
+        let head = packet.get(usize::from(at)..)?.first_chunk()?;
+        Some(u16::from_be_bytes(*head) % self.workers.max(1))
+    }
+}
 
 /// One of a number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -138,6 +138,12 @@ pub const METRICS: &[Metric] = &[
         "Times that what a subscriber sent, mostly acknowledgements, waited for the end of a tick",
     ),
     (
+        "dark_tower_media_packets_handed_over_total",
+        MetricKind::Counter,
+        "worker, outcome",
+        "Packets for a worker that came to another, by whether there was room for them (passed, dropped)",
+    ),
+    (
         "dark_tower_media_worker_busy_milliseconds_total",
         MetricKind::Counter,
         "worker",

@@ -1,6 +1,6 @@
 //! The UDP socket of one worker: read at once while the worker is idle, on ticks while it is busy.
 //!
-//! In: datagrams, the loop's tick. Out: batches of datagrams, and after each the timers that are due. On ticks the socket is not registered
+//! In: datagrams, what other workers have read for this one, the loop's tick. Out: batches of datagrams, and after each the timers that are due. On ticks the socket is not registered
 //! with the kernel's event queue at all: nothing wakes the thread between two. Whether it can be written is asked only after it could not.
 
 use std::fmt;
@@ -35,6 +35,10 @@ pub(super) struct Socket {
 struct Reading {
     /// The registration for readability, while the socket is read at once.
     registered: Option<AsyncFd<Arc<UdpSocket>>>,
+    /// Whom other workers wake when they hand something over.
+    reader: Option<Waker>,
+    /// Whether the last batch was handed over: the socket's turn is next.
+    was_handed_over: bool,
     /// Whether datagrams may be left from this tick.
     has_more: bool,
     /// Whether all of this tick was read, and timers may fire.
@@ -58,8 +62,17 @@ impl Socket {
         let state = UdpSocketState::new((&udp).into())?;
         let now = Instant::now();
         let sleep = Box::pin(tokio::time::sleep_until(now.into()));
-        let reading =
-            Reading { registered: None, has_more: false, is_done: false, next_tick: now, sleep, sleeps_until: Some(now), due: Vec::new() };
+        let reading = Reading {
+            registered: None,
+            reader: None,
+            was_handed_over: false,
+            has_more: false,
+            is_done: false,
+            next_tick: now,
+            sleep,
+            sleeps_until: Some(now),
+            due: Vec::new(),
+        };
         Ok(Self { udp: Arc::new(udp), state, shared, reading: Mutex::new(reading), full: Mutex::default() })
     }
 
@@ -69,6 +82,36 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// A batch of what is this worker's: read here, or by others. In turns, so that neither waits for long.
+    fn try_get(
+        &self,
+        reading: &mut Reading,
+        tick: Duration,
+        now: Instant,
+        context: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> io::Result<Option<usize>> {
+        let handover = &self.shared.handover;
+        if !reading.reader.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            handover.wakes(context.waker());
+            reading.reader = Some(context.waker().clone());
+        }
+        if !std::mem::take(&mut reading.was_handed_over)
+            && let count @ 1.. = handover.fetch(bufs, meta)
+        {
+            reading.was_handed_over = true;
+            return Ok(Some(count));
+        }
+        if let Some(count) = self.try_recv(reading, tick, now, context, bufs, meta)? {
+            handover.hand_over(&mut bufs[..count], &mut meta[..count]);
+            return Ok(Some(count));
+        }
+        let count = handover.fetch(bufs, meta);
+        reading.was_handed_over = count > 0;
+        Ok(reading.was_handed_over.then_some(count))
     }
 
     /// Reads if there may be something: at once on readability, on ticks when the time has come.
@@ -140,7 +183,7 @@ impl AsyncUdpSocket for Socket {
         loop {
             let now = Instant::now();
             let tick = Duration::from_micros(self.shared.tick_micros.load(Ordering::Relaxed));
-            if let Some(count) = self.try_recv(&mut reading, tick, now, context, bufs, meta)? {
+            if let Some(count) = self.try_get(&mut reading, tick, now, context, bufs, meta)? {
                 return Poll::Ready(Ok(count));
             }
             let Reading { due, sleep, sleeps_until, next_tick, is_done, .. } = &mut *reading;

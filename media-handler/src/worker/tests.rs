@@ -8,7 +8,7 @@ use web_transport_quinn::Session;
 
 use super::*;
 use crate::Running;
-use crate::config::{Config, ForwardingConfig};
+use crate::config::Config;
 
 /// Clients choose their worker by chance: that so many come to one of two happens once in 10^12 runs.
 const COMERS_MAX: usize = 40;
@@ -31,14 +31,15 @@ fn who_fails_at_once_and_again_is_given_up() {
     assert_eq!(lives(&[11, 1, 1, 1, 1, 1]), [false, false, false, false, false, true], "a long life counts for new");
 }
 
-/// A handler with two workers, and what clients need to trust it.
-async fn handler() -> (Running, quinn::ClientConfig) {
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A handler with two workers on `port`, and what clients need to trust it.
+async fn handler(port: Port) -> (Running, quinn::ClientConfig) {
     common::tls::install_crypto_provider();
     let authority = ClusterAuthority::generate().expect("an authority");
     let certificate = Certificate::self_signed(&["127.0.0.1".into()]).expect("a certificate");
-    let mut config = Config { forwarding: ForwardingConfig { workers: 2, ..Default::default() }, ..Default::default() };
-    config.public.bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    config.cluster.grpc_bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut config = Config::default();
+    config.cluster.grpc_bind = LOOPBACK;
     // Strangers may stay for as long as the test takes.
     config.limits.hello_timeout = Duration::from_secs(60);
     let identity = authority.issue(&config.node_id, NodeKind::MediaHandler).expect("a node certificate");
@@ -53,7 +54,7 @@ async fn handler() -> (Running, quinn::ClientConfig) {
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).expect("the suites serve QUIC");
     let mut client = quinn::ClientConfig::new(Arc::new(crypto));
     client.transport_config(Arc::new(TransportLimits::SIGNALING.transport()));
-    (crate::start(config, identity, certificate).await.expect("the handler starts"), client)
+    (crate::start_on(port, config, identity, certificate).await.expect("the handler starts"), client)
 }
 
 /// Lets clients come until one is on `worker`, whom it returns; the others stay, and are in `crowd`.
@@ -61,7 +62,7 @@ async fn comes_to(running: &Running, config: &quinn::ClientConfig, worker: usize
     let url: url::Url = running.public_url().parse().expect("the handler's URL is one");
     for _ in 0..COMERS_MAX {
         let before = running.sessions_by_worker();
-        let endpoint = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a client endpoint");
+        let endpoint = quinn::Endpoint::client(LOOPBACK).expect("a client endpoint");
         let session = web_transport_quinn::Client::new(endpoint, config.clone()).connect(url.clone()).await.expect("the handler accepts");
         // Whoever is answered is served or about to be.
         let deadline = Instant::now() + PATIENCE;
@@ -84,7 +85,19 @@ async fn comes_to(running: &Running, config: &quinn::ClientConfig, worker: usize
 /// Those on the worker that panics are told at once by its successor; those on the other notice nothing; new ones are served by both.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_panics_is_begun_anew_and_nobody_elses_session_ends() {
-    let (running, config) = handler().await;
+    one_panics(Port::bind(LOOPBACK, 2).expect("a port")).await;
+}
+
+/// The same where each reads what is the other's: its successor finds what was left for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_panics_is_handed_its_packets_when_it_is_begun_anew() {
+    let mut port = Port::bind(LOOPBACK, 2).expect("a port");
+    port.sockets.swap(0, 1);
+    one_panics(port).await;
+}
+
+async fn one_panics(port: Port) {
+    let (running, config) = handler(port).await;
     let mut crowd = Vec::new();
     let ill = comes_to(&running, &config, 0, &mut crowd).await;
     let well = comes_to(&running, &config, 1, &mut crowd).await;

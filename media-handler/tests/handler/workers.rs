@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use common::quic::TransportLimits;
 use common_core::{Code, StreamId};
+use media_handler::Running;
 use proto::v1;
 
 use crate::client::{Client, GroupEnd, group, write};
@@ -11,7 +12,7 @@ use crate::world::{World, camera, endpoint, stream_id, within};
 
 /// Clients choose their worker by chance: that fewer than two of so many come to one of three workers happens once in 10^8 runs.
 const COMERS_MAX: usize = 60;
-/// Without steering two clients would stay where they are by chance once in 10^6 runs.
+/// Without steering two clients would come to their workers each time by chance once in 10^6 runs.
 const MOVES: u64 = 10;
 
 /// A budget that no machine is too slow for.
@@ -46,7 +47,8 @@ async fn crowd(world: &mut World, each: usize) -> Vec<Vec<Comer>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_meeting_goes_across_all_workers() {
-    go_across(World::with_workers(3).await).await;
+    let handler = go_across(World::with_workers(3).await).await;
+    assert_eq!(handler.packets_handed_over(), (0, 0), "each read its own alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,8 +56,17 @@ async fn a_meeting_goes_across_all_workers_on_ticks() {
     go_across(World::on_ticks(3).await).await;
 }
 
+/// Whatever a worker reads is another's, from the first packet of a client on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meeting_goes_across_workers_that_read_each_others_packets() {
+    let world = World::missteered(3).await;
+    let (passed, dropped) = go_across(world).await.packets_handed_over();
+    // Of what nine clients sent there, none of which came to its worker by itself.
+    assert!(passed > 100 && dropped == 0, "{passed}, {dropped}");
+}
+
 /// On each worker somebody publishes, and somebody on each of them gets every byte.
-async fn go_across(mut world: World) {
+async fn go_across(mut world: World) -> Running {
     let crowd = crowd(&mut world, 2).await;
     let came = crowd.iter().map(Vec::len).collect::<Vec<_>>();
     assert_eq!(world.handler.sessions_by_worker(), came);
@@ -76,6 +87,7 @@ async fn go_across(mut world: World) {
             }
         }
     }
+    world.handler
 }
 
 /// On ticks a mere subscriber's acknowledgements cost no visit of their own.
@@ -102,7 +114,18 @@ async fn on_ticks_acknowledgements_wait_for_deliveries() {
 /// be another worker, or not, by chance.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_changes_address_keeps_session_and_loses_nothing() {
-    let mut world = World::with_workers(2).await;
+    let handler = move_about(World::with_workers(2).await).await;
+    assert_eq!(handler.packets_handed_over(), (0, 0), "the kernel knows each client's worker");
+}
+
+/// The same on a kernel that goes by addresses: workers hand over what is not theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_steering_too_who_changes_address_keeps_session_and_loses_nothing() {
+    let (passed, dropped) = move_about(World::unsteered(2).await).await.packets_handed_over();
+    assert!(passed > 0 && dropped == 0, "{passed}, {dropped}");
+}
+
+async fn move_about(mut world: World) -> Running {
     let crowd = crowd(&mut world, 1).await;
     let Comer { endpoint: from, client: publisher, camera: id } = &crowd[0][0];
     let Comer { endpoint: to, client: viewer, .. } = &crowd[1][0];
@@ -120,6 +143,7 @@ async fn who_changes_address_keeps_session_and_loses_nothing() {
         assert_eq!(group.end().await, (vec![], GroupEnd::Finished));
     }
     assert_eq!(world.handler.sessions_by_worker(), sessions);
+    world.handler
 }
 
 /// A group in two parts.

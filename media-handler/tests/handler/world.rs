@@ -1,11 +1,11 @@
 //! A handler with a controller at its gRPC door, and clients that publish and subscribe.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::grpc::Channel;
-use common::quic::TransportLimits;
+use common::quic::{Port, TransportLimits};
 use common::tls::{Certificate, ClusterAuthority, NodeKind};
 use common_core::{MeetingId, ParticipantId, StreamId};
 use media_handler::Running;
@@ -18,6 +18,8 @@ use web_transport_quinn::Session;
 
 use crate::client::Client;
 
+/// Any free port.
+pub const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Nothing here takes longer, unless it never comes; also on a machine with something else to do.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -27,7 +29,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// A client's endpoint, on a port of its own.
 pub fn endpoint() -> quinn::Endpoint {
-    quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a client endpoint")
+    quinn::Endpoint::client(LOOPBACK).expect("a client endpoint")
 }
 
 pub fn stream_id() -> StreamId {
@@ -81,7 +83,23 @@ impl World {
         Self::with(ForwardingConfig { workers, ticks: TicksConfig::Always }, &[]).await
     }
 
+    /// On a kernel that takes no program: it brings packets to workers by their addresses.
+    pub async fn unsteered(workers: u16) -> Self {
+        Self::on(Port::bind_unsteered(LOOPBACK, workers).expect("a port"), ForwardingConfig::default(), &[]).await
+    }
+
+    /// On a kernel that brings every packet to the wrong worker: the first has the second's socket, and so on.
+    pub async fn missteered(workers: u16) -> Self {
+        let mut port = Port::bind(LOOPBACK, workers).expect("a port");
+        port.sockets.rotate_left(1);
+        Self::on(port, ForwardingConfig::default(), &[]).await
+    }
+
     async fn with(forwarding: ForwardingConfig, limits: &[(&str, &str)]) -> Self {
+        Self::on(Port::bind(LOOPBACK, forwarding.workers).expect("a port"), forwarding, limits).await
+    }
+
+    async fn on(port: Port, forwarding: ForwardingConfig, limits: &[(&str, &str)]) -> Self {
         common::tls::install_crypto_provider();
         canary::watch();
         let authority = ClusterAuthority::generate().expect("an authority");
@@ -89,10 +107,9 @@ impl World {
         let flags = limits.iter().map(|(name, value)| (format!("limits.{name}"), (*value).to_owned()));
         let mut config: Config = common::config::load(None, [], flags).expect("the limits exist");
         config.forwarding = forwarding;
-        config.public.bind = SocketAddr::from(([127, 0, 0, 1], 0));
-        config.cluster.grpc_bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.cluster.grpc_bind = LOOPBACK;
         let identity = authority.issue(&config.node_id, NodeKind::MediaHandler).expect("a node certificate");
-        let handler = media_handler::start(config, identity, certificate.clone()).await.expect("the handler starts");
+        let handler = media_handler::start_on(port, config, identity, certificate.clone()).await.expect("the handler starts");
         let controller = Controller::dial(&authority, "mc-1", NodeKind::MeetingController, handler.grpc_address());
         Self { handler, controller, meeting: MeetingId::new(common::random::uuid()), authority, certificate }
     }
