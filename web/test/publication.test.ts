@@ -51,6 +51,7 @@ const EVENTS = {
   session: () => SESSION,
   turns: { pieceBytes: 65_536, sound: () => undefined, turn: () => Promise.resolve() },
   cipher: () => undefined,
+  suspectsProcessor: () => false,
   failed: (error: Error) => assert.fail(error),
 } as unknown as PublicationEvents;
 
@@ -156,4 +157,43 @@ test("a codec whose encoder never works is at fault at once", async () => {
   assert.equal(made.length, 1);
   assert.equal(faultOf(publication)?.code, "UNSUPPORTED_CODEC");
   publication.stop();
+});
+
+test("a track whose pictures are missing is told of, and taken another way until another one takes its place", async () => {
+  let missing = 0;
+  const origins: string[] = [];
+  const events = { ...EVENTS, framesMissing: () => (missing += 1), originChanged: (origin: string) => origins.push(origin) };
+  const video = { codec: "vp8", bitrateMax: 500_000, frameRateMax: 30, contentHint: "motion" } as const;
+  const path = { queueMs: 0, loss: 0, available: 0 };
+  const silent = (): ReadableStream<VideoFrame> => new ReadableStream({}, { highWaterMark: 0 });
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const args = { ...ARGUMENTS, mayStandStill: false };
+  const publication = new VideoPublication("6ba7b810-9dad-41d1-80b4-00c04fd430c8", args, silent(), video, events);
+  void publication.run();
+  const looks = (forMs: number): void => {
+    for (const until = nowMs + forMs; nowMs < until; nowMs += 200) publication.tick(nowMs, path);
+  };
+  looks(800);
+  assert.equal(missing, 1);
+  const another = new TransformStream<VideoFrame, VideoFrame>();
+  const writer = another.writable.getWriter();
+  publication.relieve(another.readable);
+  await writer.write(frame());
+  await turn();
+  assert.equal(publication.stats(nowMs).origin, "processor");
+  mock.timers.tick(1000);
+  await turn();
+  await feed(writer, 10);
+  assert.equal(encoded(), 10);
+  assert.deepEqual(made[0]?.keys.slice(0, 2), [true, false]);
+  assert.match(publication.stats(nowMs).originReason, /no first picture/u);
+  looks(20_000);
+  assert.equal(missing, 1, "there is no third way");
+  publication.replace(silent(), { origin: "processor", reason: "", mayStandStill: true });
+  const { origin, originReason } = publication.stats(nowMs);
+  assert.deepEqual([origin, originReason], ["processor", ""]);
+  assert.deepEqual(origins, ["element", "processor"]);
+  await assert.rejects(writer.write(frame()), "nobody reads it any more");
+  publication.stop();
+  mock.timers.reset();
 });

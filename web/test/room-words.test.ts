@@ -134,6 +134,8 @@ const RECEIVED: SubscriptionStats = {
 const SENT: PublicationStats = {
   streamId: "o",
   type: "audio",
+  origin: "processor",
+  originReason: "",
   codec: "Opus",
   width: 0,
   height: 0,

@@ -30,7 +30,7 @@ export type { EncodedSource, Publication, PublishSource } from "./publishing.ts"
 export { comparisonCode, createSecret, type EncryptionInfo, keyId, SECRET_BYTES, secretFromUrl, urlWithSecret } from "./secret.ts";
 export { SEALED_CHAT_BYTES_MAX } from "./sealed-chat.ts";
 export type { Quality, QualityLevel, QualityReason } from "./quality.ts";
-export type { MeetingStats, PublicationLimiter, PublicationStats, SubscriptionStats } from "./stats.ts";
+export type { FrameOrigin, MeetingStats, PublicationLimiter, PublicationStats, SubscriptionStats } from "./stats.ts";
 export type {
   ChatMessage,
   EncodedFrame,

@@ -344,6 +344,7 @@ export class Meeting {
     }
     if (this.isClosed) return;
     this.playback?.close();
+    this.publishing.close();
     // It ends itself, in order: its sessions are closed before it goes, and its codecs have given their frames back.
     void this.request("close", {}).catch(() => undefined);
     setTimeout(() => this.worker.terminate(), WORKER_ENDS_WITHIN_MS);
@@ -383,6 +384,10 @@ export class Meeting {
     }
     if (message.kind === "ticket-wanted") {
       void this.fetchTicket(message.wish);
+      return;
+    }
+    if (message.kind === "frames-missing") {
+      this.publishing.framesMissing(message.publicationId);
       return;
     }
     const pending = this.pending.get(message.id);

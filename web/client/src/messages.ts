@@ -29,8 +29,11 @@ export interface JoinArguments {
   secret: Uint8Array | undefined;
 }
 
-/** Where frames come from: a MediaStreamTrackProcessor's stream, which is made to be transferred, or the other end of `sendFrames`. */
-export type SourceArguments = { kind: "readable"; readable: ReadableStream } | { kind: "port"; port: MessagePort };
+/**
+ * Where frames come from: a MediaStreamTrackProcessor's stream, which is made to be transferred, or the other end of `sendFrames`, which
+ * for a video element is to be nudged.
+ */
+export type SourceArguments = { kind: "readable"; readable: ReadableStream } | { kind: "port" | "element"; port: MessagePort };
 
 export interface PublishArguments {
   /** Names it between page and worker for as long as it lasts, whatever media stream it is at the time. */
@@ -81,7 +84,9 @@ export interface PublicationRequests {
   publish: { takes: PublishArguments; gives: { streamId: string } };
   unpublish: { takes: { publicationId: string }; gives: void };
   /** Goes on with frames of another source. */
-  replaceSource: { takes: { publicationId: string; source: SourceArguments }; gives: void };
+  replaceSource: { takes: { publicationId: string; source: SourceArguments; mayStandStill: boolean }; gives: void };
+  /** Another way to the pictures of the source that it has: taken when it shows some and the source still gives none. */
+  relieve: { takes: { publicationId: string; source: SourceArguments }; gives: void };
 }
 
 /** Which moment of an AudioContext is heard when. */
@@ -130,4 +135,6 @@ export type ToPage =
   /** Oneself, as it is now. */
   | { kind: "me"; me: Participant }
   /** A ticket to come back with is wanted; answered by the request `ticket` with the same number. */
-  | { kind: "ticket-wanted"; wish: number };
+  | { kind: "ticket-wanted"; wish: number }
+  /** A track that should give pictures gives none, as far as the worker knows; said again while it lasts. Answered by `relieve`, or not. */
+  | { kind: "frames-missing"; publicationId: string };

@@ -1,8 +1,10 @@
 // The page's side of what is published: turns a track, a stream of frames or encoded frames into what the worker takes, and keeps the
 // `Publication` that an application holds. In: sources, events of the worker. Out: requests to the worker. Never touches a frame itself.
 
+import { ElementFrames } from "./element-frames.ts";
 import { DarkTowerError } from "./error.ts";
 import { type PortFrame, sendFrames } from "./frame-port.ts";
+import { shouldGivePictures } from "./frame-watch.ts";
 import type { PublicationRequests, SourceArguments } from "./messages.ts";
 import type { EncodedFrame, MeetingEvent, PublishOptions, StreamType } from "./types.ts";
 
@@ -149,6 +151,16 @@ export class Publishing {
     else if (type === "key-frame-requested") this.find(detail.streamId)?.onKeyFrameRequest?.();
   }
 
+  /** The worker gets no picture of this publication's track. */
+  framesMissing(publicationId: string): void {
+    this.open.get(publicationId)?.relieve();
+  }
+
+  /** The meeting is over. */
+  close(): void {
+    for (const publication of [...this.open.values()]) publication.forget();
+  }
+
   private find(streamId: string): OpenPublication | undefined {
     for (const publication of this.open.values()) if (publication.streamId === streamId) return publication;
     return undefined;
@@ -163,6 +175,8 @@ class OpenPublication implements Publication {
   private readonly context: PublishingContext;
   private readonly forgotten: () => void;
   private track: MediaStreamTrack | undefined;
+  /** The other way to the track's pictures, where it is needed or being tried. */
+  private relief: ElementFrames | undefined;
   private isOver = false;
   private readonly trackEnded = (): void => void this.endWithTrack();
 
@@ -179,9 +193,21 @@ class OpenPublication implements Publication {
   }
 
   async replaceTrack(track: MediaStreamTrack): Promise<void> {
-    const { source, transfer } = fromTrack(track);
-    await this.context.request("replaceSource", { publicationId: this.publicationId, source }, transfer);
+    const { source, transfer, mayStandStill } = fromTrack(track);
+    await this.context.request("replaceSource", { publicationId: this.publicationId, source, mayStandStill }, transfer);
     this.follow(track);
+  }
+
+  /** Offers the track's pictures by another way; the worker takes it when it shows what the first one does not. */
+  relieve(): void {
+    const { track, publicationId } = this;
+    if (track === undefined || this.relief?.isOpen === true || !shouldGivePictures(track)) return;
+    const relief = new ElementFrames(track);
+    this.relief = relief;
+    const { port1, port2 } = new MessageChannel();
+    sendFrames(relief.frames, port1, () => relief.look());
+    const source: SourceArguments = { kind: "element", port: port2 };
+    this.context.request("relieve", { publicationId, source }, [port2]).catch(() => relief.close());
   }
 
   move(streamId: string): void {
@@ -199,6 +225,7 @@ class OpenPublication implements Publication {
   }
 
   forget(): void {
+    this.relief?.close();
     this.track?.removeEventListener("ended", this.trackEnded);
     this.track = undefined;
     this.isOver = true;

@@ -20,6 +20,12 @@ export interface MeetingStats {
   subscriptions: SubscriptionStats[];
 }
 
+/**
+ * Where frames of ours come from: out of a track by its `MediaStreamTrackProcessor`; out of a track by a video element that nobody sees, for the
+ * processor gave none; or from the application, which has them without a track.
+ */
+export type FrameOrigin = "processor" | "element" | "application";
+
 /** What keeps a publication from its full bitrate. */
 export type PublicationLimiter = "none" | "uplink" | "cpu" | "paused";
 
@@ -29,6 +35,10 @@ export interface PublicationStats {
   streamId: string;
   /** What it is. */
   type: StreamType;
+  /** Where its frames come from. */
+  origin: FrameOrigin;
+  /** Why they come from there, for a log; empty: as they always do. */
+  originReason: string;
   /** As others are told. */
   codec: string;
   /** Pixels; 0 for sound. */

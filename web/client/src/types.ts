@@ -2,7 +2,7 @@
 
 import type { ErrorData } from "./error.ts";
 import type { Quality } from "./quality.ts";
-import type { MeetingStats } from "./stats.ts";
+import type { FrameOrigin, MeetingStats } from "./stats.ts";
 
 /** What a media stream is: a microphone or other sound, a camera, a shared screen. Others lay it out by this. */
 export type StreamType = "audio" | "camera" | "screen";
@@ -158,6 +158,15 @@ export interface MeetingEvents {
     streamId: string;
     /** Until now. */
     before: string;
+  };
+  /** The frames of a publication of ours are taken in another way: a track's processor gave none, or another track took its place. */
+  "frame-origin-changed": {
+    /** As in `Publication.streamId`. */
+    streamId: string;
+    /** From now on. */
+    origin: FrameOrigin;
+    /** Why, for a log; empty: as they always are. */
+    reason: string;
   };
   /** A receiver needs a key frame of a publication whose frames come encoded. At most twice a second each. */
   "key-frame-requested": {

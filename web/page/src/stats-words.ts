@@ -100,6 +100,7 @@ export function publicationFacts(stats: PublicationStats): Fact[] {
       : ["Sound", dots(stats.codec, `${Math.round(stats.framesPerSecond)} packets a second`)],
     ["Sent", dots(bitrateWords(stats.bitrate), stats.targetBitrate > 0 ? `aims at ${bitrateWords(stats.targetBitrate)}` : "")],
     ["Limit", LIMITERS[stats.limiter]],
+    stats.origin === "element" ? ["Taken", `from a hidden video element: ${stats.originReason}`] : undefined,
     stats.backlogMs >= 1 ? ["Behind", durationWords(stats.backlogMs)] : undefined,
     stats.framesDropped > 0 ? ["Left out", String(stats.framesDropped)] : undefined,
     stats.groupsAborted > 0 ? ["Given up, as it was too late", String(stats.groupsAborted)] : undefined,

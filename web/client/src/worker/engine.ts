@@ -37,6 +37,8 @@ export interface EngineEvents {
   me(me: Participant): void;
   /** The page answers with `ticket`. */
   wantTicket(wish: number): void;
+  /** The page may answer with `relieve`. */
+  framesMissing(publicationId: string): void;
 }
 
 export class Engine {
@@ -76,6 +78,7 @@ export class Engine {
       othersDecode: () => this.roster.participants.map((participant) => participant.videoCodecs ?? []),
       changed: () => this.tellMe(),
       groupAborted: () => this.monitor.groupAborted(),
+      framesMissing: (publicationId) => events.framesMissing(publicationId),
     });
     this.chatLog = new ChatLog({ emit, encryption: () => this.encryption });
     this.subscriptions = new Subscriptions({

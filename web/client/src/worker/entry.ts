@@ -17,6 +17,7 @@ const engine = new Engine({
   emit: (event) => post({ kind: "event", event }),
   me: (me) => post({ kind: "me", me }),
   wantTicket: (wish) => post({ kind: "ticket-wanted", wish }),
+  framesMissing: (publicationId) => post({ kind: "frames-missing", publicationId }),
 });
 
 function handle(message: ToWorker): unknown {
@@ -29,6 +30,9 @@ function handle(message: ToWorker): unknown {
       return engine.publications.unpublish(message.value);
     case "replaceSource":
       engine.publications.replaceSource(message.value);
+      return undefined;
+    case "relieve":
+      engine.publications.relieve(message.value);
       return undefined;
     case "subscribe":
       return engine.wishes.subscribe(message.value);

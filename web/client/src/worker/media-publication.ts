@@ -6,7 +6,7 @@ import { codecName } from "../codec.ts";
 import { DarkTowerError } from "../error.ts";
 import type { StreamType } from "../types.ts";
 import { GroupWriter } from "./group-writer.ts";
-import type { PublicationStats } from "../stats.ts";
+import type { FrameOrigin, PublicationStats } from "../stats.ts";
 import type { MediaSession } from "./media-session.ts";
 import type { Turns } from "./uplink-turns.ts";
 
@@ -18,6 +18,12 @@ export interface PublicationEvents {
   cipher(streamId: string): RecordCipher | undefined;
   /** A group had to be given up, for the uplink was too slow. */
   groupAborted(): void;
+  /** Its track gives no pictures though it should, as far as can be seen here. */
+  framesMissing(): void;
+  /** Pictures of another track were missing before; so those of the next may be. */
+  suspectsProcessor(): boolean;
+  /** Its frames come from elsewhere now, because of this. */
+  originChanged(origin: FrameOrigin, reason: string): void;
   /** It cannot go on. */
   failed(error: DarkTowerError): void;
   /** Its source is at its end. */
@@ -42,6 +48,14 @@ export interface PublicationArguments {
   endsWithSource: boolean;
 }
 
+/** What takes a source's place. */
+export interface NewSource {
+  origin: FrameOrigin;
+  /** Why it is not the usual one; empty: it is. */
+  reason: string;
+  mayStandStill: boolean;
+}
+
 export abstract class MediaPublication<F> {
   readonly type: StreamType;
   /** Under which its frames travel now. */
@@ -57,6 +71,7 @@ export abstract class MediaPublication<F> {
   private sentBefore = { frames: 0, bytes: 0 };
   private lastStats = { atMs: performance.now(), encoded: 0, bytes: 0 };
   private reader: ReadableStreamDefaultReader<F>;
+  private origin: { from: FrameOrigin; reason: string };
   private readonly endsWithSource: boolean;
   private wake: (() => void) | undefined;
 
@@ -68,12 +83,13 @@ export abstract class MediaPublication<F> {
     this.endsWithSource = args.endsWithSource;
     this.writer = this.newWriter(streamId);
     this.reader = frames.getReader();
+    this.origin = { from: args.endsWithSource ? "application" : "processor", reason: "" };
   }
 
   /** Takes one frame; gives nothing back, closes nothing. */
   protected abstract take(frame: F): void;
-  /** Its frames come from elsewhere from now on, or from nowhere for now. */
-  protected abstract sourceChanged(): void;
+  /** Its frames come from elsewhere from now on, or, `undefined`, from nowhere for now. */
+  protected abstract sourceChanged(source: NewSource | undefined): void;
   /** No frame comes any more. */
   protected abstract release(): void;
   /** Somebody needs a key frame. */
@@ -97,7 +113,7 @@ export abstract class MediaPublication<F> {
             return;
           }
           // A track that was stopped: another may take its place.
-          this.sourceChanged();
+          this.sourceChanged(undefined);
           await new Promise<void>((resolve) => (this.wake = resolve));
           continue;
         }
@@ -116,7 +132,7 @@ export abstract class MediaPublication<F> {
   }
 
   /** Goes on with frames of another source. */
-  replace(frames: ReadableStream<F>): void {
+  replace(frames: ReadableStream<F>, source: NewSource): void {
     if (this.stopped) {
       frames.cancel().catch(() => undefined);
       return;
@@ -124,8 +140,12 @@ export abstract class MediaPublication<F> {
     const before = this.reader;
     this.reader = frames.getReader();
     before.cancel().catch(() => undefined);
-    this.sourceChanged();
+    this.sourceChanged(source);
     this.wake?.();
+    const { origin: from, reason } = source;
+    const isNews = from !== this.origin.from;
+    this.origin = { from, reason };
+    if (isNews) this.events.originChanged(from, reason);
   }
 
   /** Goes on under another id, from the next frame that can begin a group. */
@@ -167,6 +187,8 @@ export abstract class MediaPublication<F> {
     return {
       streamId: this.streamId,
       type: this.type,
+      origin: this.origin.from,
+      originReason: this.origin.reason,
       codec: codecName(this.codec),
       ...this.aims(),
       bitrate: Math.round(((bytes - lastStats.bytes) * 8) / seconds),

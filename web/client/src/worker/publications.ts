@@ -35,6 +35,8 @@ const TICK_INTERVAL_MS = 200;
 const FREE_PACE = 30_000_000;
 /** On a narrow path, against what is encoded: a key frame takes time, and sound passes beside it. */
 const NARROW_PACE_FACTOR = 2.5;
+/** A hidden page gives an element's pictures when it is nudged: about as many as a camera makes. */
+const LOOK_INTERVAL_MS = 33;
 /** A screen's pictures a second unless somebody asks for others. */
 const SCREEN_RATES = { motion: 30, detail: 15, text: 10 } as const;
 
@@ -52,6 +54,8 @@ export interface PublicationsContext {
   changed(): void;
   /** A group had to be given up, for the uplink was too slow. */
   groupAborted(): void;
+  /** A track that should give pictures gives none. */
+  framesMissing(publicationId: string): void;
 }
 
 interface Open {
@@ -75,6 +79,8 @@ export class Publications {
   private readonly failing = new Set<VideoCodec>();
   private timer: ReturnType<typeof setInterval> | undefined;
   private isMuted = false;
+  /** A track's processor has given no pictures in this stay. */
+  private suspectsProcessor = false;
 
   constructor(context: PublicationsContext) {
     this.context = context;
@@ -113,13 +119,19 @@ export class Publications {
     await this.context.request({ case: "unpublish", value: { streamId: found.publication.streamId } });
   }
 
-  replaceSource({ publicationId, source }: PublicationRequests["replaceSource"]["takes"]): void {
+  replaceSource({ publicationId, source, mayStandStill }: PublicationRequests["replaceSource"]["takes"]): void {
     const found = this.open.get(publicationId);
     if (found === undefined) {
       letGo(source);
       throw new DarkTowerError("NOT_FOUND", "the publication is over");
     }
-    found.publication.replace(framesOf(source));
+    found.publication.replace(framesOf(source), { origin: "processor", reason: "", mayStandStill });
+  }
+
+  relieve({ publicationId, source }: PublicationRequests["relieve"]["takes"]): void {
+    const publication = this.open.get(publicationId)?.publication;
+    if (publication instanceof VideoPublication) publication.relieve(framesOf(source));
+    else letGo(source);
   }
 
   /** As others see them. */
@@ -338,6 +350,12 @@ export class Publications {
       session: () => context.session(),
       cipher: (id) => context.cipher(id),
       groupAborted: () => context.groupAborted(),
+      framesMissing: () => context.framesMissing(publicationId),
+      suspectsProcessor: () => this.suspectsProcessor,
+      originChanged: (origin, reason) => {
+        this.suspectsProcessor ||= origin === "element";
+        context.emit({ type: "frame-origin-changed", detail: { streamId: streamId(), origin, reason } });
+      },
       failed: (error) => over({ type: "publication-failed", detail: { streamId: streamId(), error: error.toData() } }),
       ended: () => over({ type: "publication-ended", detail: { streamId: streamId() } }),
       wantsKey: () => context.emit({ type: "key-frame-requested", detail: { streamId: streamId() } }),
@@ -360,7 +378,8 @@ function announcement(streamId: string, args: PublishArguments, codec: string, m
 }
 
 function framesOf<F>(source: SourceArguments): ReadableStream<F> {
-  return (source.kind === "readable" ? source.readable : receiveFrames(source.port)) as ReadableStream<F>;
+  if (source.kind === "readable") return source.readable as ReadableStream<F>;
+  return receiveFrames(source.port, source.kind === "element" ? LOOK_INTERVAL_MS : undefined) as ReadableStream<F>;
 }
 
 /** A source that nobody reads holds a device's buffers. */

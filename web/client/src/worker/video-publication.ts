@@ -5,6 +5,7 @@ import { EncoderControl, type EncoderPlan } from "../encoder-control.ts";
 import { EncoderHealth } from "../encoder-health.ts";
 import { EpochClock, epochNowUs } from "../epoch-clock.ts";
 import { DarkTowerError } from "../error.ts";
+import { FrameWatch } from "../frame-watch.ts";
 import { codecName } from "../codec.ts";
 import type { PublishArguments } from "../messages.ts";
 import type { PublicationStats } from "../stats.ts";
@@ -12,7 +13,8 @@ import { SentRate } from "../sent-rate.ts";
 import { BACKLOG_MAX_MS } from "../uplink.ts";
 import { encoderFormat } from "./encoder-choice.ts";
 import { withHeaderRoom } from "./group-writer.ts";
-import { KEY_REQUEST_INTERVAL_MS, MediaPublication, type PublicationEvents } from "./media-publication.ts";
+import { KEY_REQUEST_INTERVAL_MS, MediaPublication, type NewSource, type PublicationEvents } from "./media-publication.ts";
+import { Relief } from "./relief.ts";
 
 /** DESIGN section 5 asks for four seconds at most. */
 const KEY_INTERVAL_MS = 2000;
@@ -58,7 +60,10 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
   private configured = "";
   private size = { width: 0, height: 0 };
   private encodedSize = "";
-  private readonly mayStandStill: boolean;
+  private mayStandStill: boolean;
+  /** Of a track by its processor; there is no other way to what an application gives, and none after an element. */
+  private watch: FrameWatch | undefined;
+  private readonly relief: Relief;
   private last: { picture: VideoFrame; atMs: number } | undefined;
   private readonly pending = new Map<number, { startedAtMs: number; timestampUs: bigint }>();
   private needsKey = true;
@@ -83,6 +88,11 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
     super(streamId, video.codec, args, frames, events);
     this.video = video;
     this.mayStandStill = args.mayStandStill;
+    if (!args.endsWithSource) this.watch = new FrameWatch(args.mayStandStill, events.suspectsProcessor());
+    this.relief = new Relief(
+      () => this.watch?.isMissing === true,
+      (relieving) => this.replace(relieving, { origin: "element", reason: this.watch?.reason ?? "", mayStandStill: this.mayStandStill }),
+    );
     const kind = args.type === "screen" && video.contentHint !== "motion" ? "screen" : "camera";
     this.control = new EncoderControl({ kind, bitrateMax: video.bitrateMax, frameRateMax: video.frameRateMax });
   }
@@ -130,6 +140,7 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
     const heldMs = this.writer.heldBelowMs(nowMs);
     this.queueMs = Math.max(path.queueMs, heldMs);
     this.sent = this.sentRate.of(nowMs, this.writer.bytesSent);
+    if (this.watch?.look(nowMs) === true) this.events.framesMissing();
     if (this.paused) return;
     // What the transport holds for so long is as late as what we do.
     if (heldMs > BACKLOG_MAX_MS) this.giveUpGroup(nowMs);
@@ -139,13 +150,22 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
     this.repeatIfIdle(nowMs);
   }
 
-  protected override sourceChanged(): void {
+  /** Another way to the pictures of the same track, in case they are missing. */
+  relieve(frames: ReadableStream<VideoFrame>): void {
+    void this.relief.offer(frames);
+  }
+
+  protected override sourceChanged(source: NewSource | undefined): void {
+    this.relief.end();
+    this.watch = source?.origin === "processor" ? new FrameWatch(source.mayStandStill, this.events.suspectsProcessor()) : undefined;
+    this.mayStandStill = source?.mayStandStill ?? this.mayStandStill;
     this.clock = new EpochClock();
     this.needsKey = true;
     this.dropLast();
   }
 
   protected override release(): void {
+    this.relief.end();
     this.closeEncoder();
     this.dropLast();
   }
@@ -157,6 +177,7 @@ export class VideoPublication extends MediaPublication<VideoFrame> {
 
   protected override take(picture: VideoFrame): void {
     const nowMs = performance.now();
+    this.watch?.frame();
     this.clock.observe(picture.timestamp, epochNowUs());
     this.dropLast();
     // A camera has few buffers, stops when they are all held, and does not stand still.
