@@ -65,6 +65,7 @@ test("a screen or canvas owes the first picture alone", () => {
 test("where another track's pictures were missing, the next one's are missed at once", () => {
   const looker = new Looker({ isSuspect: true });
   assert.equal(looker.isSaidAtOnce, true);
+  assert.match(looker.watch.reason, /no first picture .*, as of another track before/u);
   assert.deepEqual(looker.looks(2000), [SAY_INTERVAL_MS, 2 * SAY_INTERVAL_MS]);
   looker.watch.frame();
   assert.deepEqual(looker.looks(NEXT_WITHIN_MS - LOOK_MS), [], "it works after all");

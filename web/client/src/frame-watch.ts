@@ -25,7 +25,7 @@ export function shouldGivePictures({ readyState, enabled, muted }: TrackState): 
 
 export class FrameWatch {
   private readonly mayStandStill: boolean;
-  private readonly firstWithinMs: number;
+  private readonly isSuspect: boolean;
   private hasBegun = false;
   private lookedAtMs: number | undefined;
   /** Without a picture, as far as looks tell. */
@@ -35,7 +35,7 @@ export class FrameWatch {
   /** `mayStandStill`: pictures may stay away behind the first, as those of a screen do. `isSuspect`: another track's did, so this one's are missed at once. */
   constructor(mayStandStill: boolean, isSuspect: boolean) {
     this.mayStandStill = mayStandStill;
-    this.firstWithinMs = isSuspect ? 0 : FIRST_WITHIN_MS;
+    this.isSuspect = isSuspect;
   }
 
   /** A picture came. */
@@ -55,12 +55,13 @@ export class FrameWatch {
   }
 
   get isMissing(): boolean {
-    if (!this.hasBegun) return this.dryMs >= this.firstWithinMs;
+    if (!this.hasBegun) return this.isSuspect || this.dryMs >= FIRST_WITHIN_MS;
     return !this.mayStandStill && this.dryMs >= NEXT_WITHIN_MS;
   }
 
   /** What is missing, for a log. */
   get reason(): string {
-    return `no ${this.hasBegun ? "further" : "first"} picture from the track's processor for ${Math.round(this.dryMs)} ms`;
+    const why = !this.hasBegun && this.isSuspect ? "as of another track before" : `for ${Math.round(this.dryMs)} ms`;
+    return `no ${this.hasBegun ? "further" : "first"} picture from the track's processor, ${why}`;
   }
 }
