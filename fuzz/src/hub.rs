@@ -116,7 +116,7 @@ impl World {
                 // Nobody, or one of another controller, is a refusal that says so.
                 let _ = self.hub.route_media(self.now, &owner, meeting, stream(b), vec![(who, SubscriptionOptions::default())]);
             }
-            3 => drop(self.hub.unroute_media(&owner, address(a).0, stream(b), &[address(a).1])),
+            3 => drop(self.hub.unroute_media(self.now, &owner, address(a).0, stream(b), &[address(a).1])),
             4 => {
                 let hash = [b; 32];
                 if self.registered.contains_key(&address(a)) && !self.spent.contains(&hash) && !self.tokens.contains_key(&hash) {

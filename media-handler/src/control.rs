@@ -1,4 +1,4 @@
-//! The control stream of a media session: hello and welcome, key-frame requests both ways, pings, and the last word.
+//! The control stream of a media session: hello and welcome, key-frame requests both ways, layers nobody takes, pings, and the last word.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,9 @@ use prost::Message as _;
 use proto::convert::error_message;
 use proto::v1::media_client_message::Body as Said;
 use proto::v1::media_server_message::Body;
-use proto::v1::{ErrorMessage, MediaClientMessage, MediaServerMessage, MediaWelcome, Pong, RequestKeyFrame, SubscriptionReport};
+use proto::v1::{
+    ErrorMessage, LayerControl, MediaClientMessage, MediaServerMessage, MediaWelcome, Pong, RequestKeyFrame, SubscriptionReport,
+};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use web_transport_quinn::{ReadError, RecvStream, SendStream};
@@ -113,6 +115,10 @@ impl Speaker {
                 },
                 control = next_control(visitor) => match control {
                     Control::KeyFrame(layer) => self.say(visitor, Body::KeyFrame(RequestKeyFrame { stream_id: layer.to_string() })).await.err(),
+                    Control::Layer { layer, is_paused } => {
+                        let control = LayerControl { stream_id: layer.to_string(), paused: is_paused };
+                        self.say(visitor, Body::LayerControl(control)).await.err()
+                    }
                     Control::Report(report) => self.say(visitor, Body::Report(report_message(visitor, *report))).await.err(),
                     Control::Close(Code::Normal, reason) => return Some(Ending::new(Code::Normal, reason)),
                     Control::Close(code, reason) => return Some(self.refuse(code, &reason).await),

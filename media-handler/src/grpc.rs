@@ -133,7 +133,8 @@ impl MediaHandlerService for Service {
             .map(|id| convert::id("destination_participant_ids", id))
             .collect::<Result<Vec<ParticipantId>, _>>()
             .map_err(invalid)?;
-        self.handler.with(|hub| hub.unroute_media(&owner, meeting, stream, &destinations)).map_err(route_status)?;
+        let now = self.handler.now();
+        self.handler.with(|hub| hub.unroute_media(now, &owner, meeting, stream, &destinations)).map_err(route_status)?;
         Ok(Response::new(MediaUnrouted {}))
     }
 

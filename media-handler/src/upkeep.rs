@@ -48,6 +48,9 @@ fn measure(handler: &Handler) {
     for need in Need::ALL {
         counter!("dark_tower_media_key_frame_requests_total", "need" => need.name()).absolute(totals.key_frame_requests[need as usize]);
     }
+    for (told, paused) in totals.layer_controls.into_iter().zip(["false", "true"]) {
+        counter!("dark_tower_media_layer_controls_total", "paused" => paused).absolute(told);
+    }
     counter!("dark_tower_media_bytes_total", "direction" => "in").absolute(totals.bytes_received);
     counter!("dark_tower_media_bytes_total", "direction" => "out").absolute(totals.bytes_sent);
     gauge!("dark_tower_media_participants").set(participants as f64);

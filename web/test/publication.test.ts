@@ -5,6 +5,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 import type { PublishArguments } from "../client/src/messages.ts";
 import { AudioPublication } from "../client/src/worker/audio-publication.ts";
 import type { PublicationEvents } from "../client/src/worker/media-publication.ts";
+import { Publications, type PublicationsContext } from "../client/src/worker/publications.ts";
 import { VideoPublication } from "../client/src/worker/video-publication.ts";
 
 const PICTURE_MS = 40;
@@ -196,4 +197,24 @@ test("a track whose pictures are missing is told of, and taken another way until
   await assert.rejects(writer.write(frame()), "nobody reads it any more");
   publication.stop();
   mock.timers.reset();
+});
+
+test("what nobody took of one media session is sent on the next one", async () => {
+  const { readable } = new TransformStream();
+  const answered = { case: "ack", value: {} };
+  const nothing = (): void => undefined;
+  const context = { ...EVENTS, request: () => Promise.resolve(answered), changed: nothing, emit: nothing, othersDecode: () => [] };
+  const publications = new Publications(context as unknown as PublicationsContext);
+  const source = { kind: "readable", readable } as const;
+  const args = { ...ARGUMENTS, publicationId: "camera", source, encodedCodec: "vp8" } as PublishArguments;
+  const { streamId } = await publications.publish(args);
+  const limiter = (): string | undefined => publications.stats(nowMs)[0]?.limiter;
+  try {
+    publications.setPaused(streamId, true);
+    assert.equal(limiter(), "paused");
+    publications.restart();
+    assert.equal(limiter(), "none");
+  } finally {
+    publications.close();
+  }
 });

@@ -160,6 +160,12 @@ pub const METRICS: &[Metric] = &[
     ("dark_tower_media_groups_undone_total", MetricKind::Counter, "", "Groups reset after they were counted as delivered"),
     ("dark_tower_media_records_total", MetricKind::Counter, "fate", "Records for subscriptions, by their fate"),
     ("dark_tower_media_key_frame_requests_total", MetricKind::Counter, "need", "Key frames that publishers were asked for, by what for"),
+    (
+        "dark_tower_media_layer_controls_total",
+        MetricKind::Counter,
+        "paused",
+        "Times that publishers were told that nobody takes a layer (true), or that somebody does again (false)",
+    ),
     ("dark_tower_media_group_streams", MetricKind::Gauge, "", "Group streams under way to subscribers"),
     ("dark_tower_media_held_bytes", MetricKind::Gauge, "", "Bytes of groups that are kept for subscribers"),
     ("dark_tower_media_subscriptions", MetricKind::Gauge, "", "Subscriptions"),

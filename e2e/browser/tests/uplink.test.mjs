@@ -14,6 +14,8 @@ const NARROW_KBPS = 250;
 const FRESH_WITHIN_MS = 30_000;
 /** Capture to screen, the receiver's own buffer included, which has grown by what it saw. */
 const FRESH_MS = 700;
+/** From the last viewer's going, ten seconds until it is noticed at the latest, and five more that a picture may be without anybody. */
+const RESTS_WITHIN_MS = 40_000;
 
 const camera = async (page) => (await stats(page))?.publications.find((it) => it.type === "camera");
 
@@ -58,6 +60,24 @@ describe("what a page publishes", { timeout: 170_000 }, () => {
     await network.narrowUplink(0);
     await ana.close();
     await ben.close();
+  });
+
+  test("a camera that nobody watches is not encoded, and whoever comes sees it", async (context) => {
+    const { browser, dev } = ground;
+    const ana = await enter(browser, dev, "Ana", { prepare: withStats });
+    const rests = (own) => own?.limiter === "paused";
+    for (const name of ["Ben", "Eve"]) {
+      const { framesEncoded } = await eventually("a camera at rest", RESTS_WITHIN_MS, () => camera(ana.page), rests);
+      assert.equal((await camera(ana.page)).framesEncoded, framesEncoded);
+      const other = await enter(browser, dev, name, { meetingUrl: ana.meetingUrl });
+      const began = performance.now();
+      await meets(other.page, "Ana");
+      context.diagnostic(`${name} sees Ana ${Math.round(performance.now() - began)} ms after entering`);
+      const own = await camera(ana.page);
+      assert.ok(own.limiter !== "paused" && own.framesEncoded > framesEncoded, JSON.stringify(own));
+      await other.close();
+    }
+    await ana.close();
   });
 
   test("who comes and cannot decode the codec gets another, and everybody goes on seeing", async () => {

@@ -19,4 +19,5 @@ mod round_trips;
 mod sealed;
 mod secrets;
 mod strangers;
+mod untaken;
 mod uplink;

@@ -1,7 +1,7 @@
 //! The one state of a handler: participants, media streams, subscriptions and sessions, and the operations on them.
 //!
 //! `control` is what controllers ask for, `ingest` the publishers' side, `deliver` the subscribers', `sessions` hello and farewell, `access`
-//! who may do what, `bounds` what anyone may make it hold, `report` what is told of it all. Every operation answers at once; tasks to be
+//! who may do what, `layers` which of them somebody takes, `bounds` what anyone may make it hold, `report` what is told of it all. Every operation answers at once; tasks to be
 //! woken are left in [`Hub::take_wakes`], so that the shell wakes them after it has let go of its lock.
 
 mod access;
@@ -9,6 +9,7 @@ mod bounds;
 mod control;
 mod deliver;
 mod ingest;
+mod layers;
 mod report;
 mod sessions;
 
@@ -21,6 +22,7 @@ use common_core::{Code, Generation, MeetingId, Moment, NodeId, ParticipantId, St
 pub use control::{Destination, RegisterError, RouteError};
 pub use deliver::{Batch, Outcome, Write};
 pub use ingest::{Ingress, Refusal};
+pub(crate) use layers::Taking;
 pub use report::{Limiter, Report, StreamTelemetry, Totals};
 pub use sessions::{HelloError, TokenHash};
 
@@ -89,6 +91,8 @@ pub struct Hub {
     wanting: BTreeSet<Key<Source>>,
     /// Subscriptions that lost their group, and wanted a key frame for that too short a time ago.
     lost: BTreeSet<Key<Subscription>>,
+    /// Layers of pictures that nobody takes and that are not paused, by since when.
+    untaken: BTreeSet<(Moment, Key<Source>)>,
     /// Sources of sound with an open group.
     sounding: BTreeSet<Key<Source>>,
     swept_at: Moment,
@@ -133,6 +137,7 @@ impl Hub {
         for key in self.lost.iter().copied().collect::<Vec<_>>() {
             self.ask_after_loss(key, now);
         }
+        self.pause_untaken(now);
         if now.since(self.swept_at) >= SWEEP_INTERVAL {
             self.swept_at = now;
             let life = self.limits.token_life;
@@ -234,8 +239,9 @@ impl Hub {
     }
 
     /// Takes a subscription out of everything that knows it.
-    fn remove_subscription(&mut self, key: Key<Subscription>, code: Code) {
+    fn remove_subscription(&mut self, key: Key<Subscription>, code: Code, now: Moment) {
         self.end_cursors(key, code);
+        self.change_taker(self.taken(key), None, now);
         let Some(subscription) = self.subscriptions.remove(key) else { return };
         self.totals.fates.merge(&subscription.fates);
         self.totals.bytes_sent += subscription.bytes_sent;

@@ -57,6 +57,8 @@ pub struct Limits {
     pub key_frame_interval: Duration,
     /// The longest interval between repetitions: what a publisher sends by itself (DESIGN section 5).
     pub key_frame_interval_max: Duration,
+    /// A layer of pictures that nobody takes is paused at its publisher after this (DESIGN section 5).
+    pub pause_untaken_after: Duration,
     /// Between key frames wanted on behalf of one subscription that lost its group and whose subscriber takes bytes again; doubled at
     /// each one, so that a slow receiver, or one that comes and goes, does not cost the others a stream of key frames. Who returns from a
     /// stall wants the first one at once.
@@ -116,6 +118,8 @@ impl Default for Limits {
             group_streams_for_audio: 16,
             key_frame_interval: Duration::from_millis(500),
             key_frame_interval_max: Duration::from_secs(4),
+            // As long as who reloads a page, or turns it, may be away.
+            pause_untaken_after: Duration::from_secs(5),
             lost_key_frame_interval: Duration::from_secs(1),
             lost_key_frame_interval_max: Duration::from_secs(16),
             stall_sure: Duration::from_secs(1),

@@ -17,6 +17,13 @@ use crate::subscription::{Block, Cursor, Parked, Slot, Subscription};
 pub enum Control {
     /// A key frame of this layer is needed.
     KeyFrame(StreamId),
+    /// Nobody takes this layer, or somebody does again.
+    Layer {
+        /// Its id in frames.
+        layer: StreamId,
+        /// Whether its publisher need not send it.
+        is_paused: bool,
+    },
     /// Why the subscriber sees what it sees.
     Report(Box<Report>),
     /// The session ends.
@@ -92,6 +99,8 @@ pub struct Session {
     pub(crate) delivery_waker: Option<Waker>,
     /// Layers that its publisher is asked key frames of, each once; so there are no more than it publishes.
     pub(crate) key_frames: VecDeque<StreamId>,
+    /// Layers that its publisher is told to pause, or to go on with, each once.
+    pub(crate) layers: VecDeque<(StreamId, bool)>,
     /// Subscriptions whose subscriber is to be told something, each once and in turn.
     pub(crate) reports: VecDeque<Key<Subscription>>,
     /// The last word.

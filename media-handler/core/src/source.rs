@@ -8,6 +8,7 @@ use common_core::{FrameHeader, FrameKind, MeetingId, Moment, ParticipantId, Stre
 
 use crate::arena::Key;
 use crate::group::{Group, Record};
+use crate::hub::Taking;
 use crate::key_frames::KeyFrames;
 use crate::limits::Limits;
 use crate::subscription::Subscription;
@@ -24,6 +25,7 @@ pub struct Source {
     groups_begun: u64,
     /// The subscriptions to the media stream, whichever layer they take.
     pub(crate) listeners: Vec<Key<Subscription>>,
+    pub(crate) taking: Taking,
     pub(crate) key_frames: KeyFrames,
     pub(crate) bytes_received: u64,
     /// When the newest record began, whatever became of it.
@@ -52,11 +54,17 @@ impl Source {
             groups: VecDeque::new(),
             groups_begun: 0,
             listeners: Vec::new(),
+            taking: Taking::default(),
             key_frames: KeyFrames::default(),
             bytes_received: 0,
             last_arrival: None,
             jitter: Jitter::default(),
         }
+    }
+
+    /// Who publishes it.
+    pub(crate) fn address(&self) -> (MeetingId, ParticipantId) {
+        (self.meeting, self.publisher)
     }
 
     /// The group with that number; there are few, and the newest is asked for most.

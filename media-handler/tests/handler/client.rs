@@ -97,11 +97,11 @@ impl Client {
         writer.send(&message.encode_to_vec()).await.expect("the session stands");
     }
 
-    /// The next control message; reports come when they like, and are passed over.
+    /// The next control message; reports, and what is said of layers, come when they like, and are passed over.
     pub async fn hear(&mut self) -> Said {
         loop {
             match self.hear_any().await {
-                Said::Report(_) => {}
+                Said::Report(_) | Said::LayerControl(_) => {}
                 other => return other,
             }
         }
@@ -111,6 +111,15 @@ impl Client {
         let (_, reader) = self.control.as_mut().expect("the control stream is open");
         let message = within("a control message", reader.next()).await.expect("the session stands").expect("the stream goes on");
         MediaServerMessage::decode(message).expect("a server message").body.expect("with a body")
+    }
+
+    /// The next that is said of a layer: its id, and whether it is paused.
+    pub async fn hear_layer(&mut self) -> (String, bool) {
+        loop {
+            if let Said::LayerControl(control) = self.hear_any().await {
+                return (control.stream_id, control.paused);
+            }
+        }
     }
 
     pub async fn hear_report(&mut self) -> SubscriptionReport {

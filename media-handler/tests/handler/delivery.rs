@@ -213,3 +213,23 @@ async fn a_publisher_that_breaks_off_inside_a_frame_resets_the_group() {
     let _stream = publisher.publish(&next).await;
     viewer.expect(&next).await;
 }
+
+/// After five seconds, once, and only the picture; whoever takes it then is served from the key frame that was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_nobody_takes_is_paused_at_its_publisher() {
+    let mut world = World::begin().await;
+    let (id, sound) = (stream_id(), stream_id());
+    let mut publisher = world.participant(vec![camera(id), microphone(sound)]).await;
+    assert_eq!(publisher.hear_layer().await, (id.to_string(), true));
+    let viewer = world.participant(vec![]).await;
+    world.route(id, &viewer, patient()).await;
+    assert_eq!(publisher.hear_layer().await, (id.to_string(), false));
+    match publisher.hear().await {
+        Said::KeyFrame(request) => assert_eq!(request.stream_id, id.to_string()),
+        other => panic!("{other:?}"),
+    }
+    let records = group(id, 0, 3, 3_700);
+    publisher.publish(&records).await.finish().expect("the stream stands");
+    let mut group = viewer.expect(&records).await;
+    assert_eq!(group.end().await, (vec![], GroupEnd::Finished));
+}

@@ -115,10 +115,10 @@ impl Hub {
             if streams.iter().any(|stream| stream.stream_id == media_stream) {
                 again.extend(self.destinations(address.0, media_stream).into_iter().map(|destination| (media_stream, destination)));
             }
-            self.remove_media_stream(address, media_stream);
+            self.remove_media_stream(address, media_stream, now);
         }
         for stream in streams {
-            self.add_media_stream(address, stream);
+            self.add_media_stream(address, stream, now);
         }
         for (media_stream, (participant, options)) in again {
             self.subscribe(now, (address.0, participant), media_stream, options);
@@ -177,10 +177,10 @@ impl Hub {
             (participant.streams.keys().copied().collect::<Vec<_>>(), participant.subscriptions.values().copied().collect::<Vec<_>>());
         let sessions = participant.sessions.clone();
         for media_stream in streams {
-            self.remove_media_stream(address, media_stream);
+            self.remove_media_stream(address, media_stream, now);
         }
         for subscription in subscriptions {
-            self.remove_subscription(subscription, code);
+            self.remove_subscription(subscription, code, now);
         }
         for session in sessions {
             self.close(session, code, reason);
@@ -224,6 +224,7 @@ impl Hub {
     /// Ends subscriptions; those that are not there are passed over.
     pub fn unroute_media(
         &mut self,
+        now: Moment,
         owner: &NodeId,
         meeting: MeetingId,
         media_stream: StreamId,
@@ -238,7 +239,7 @@ impl Hub {
             found.extend(participant.subscriptions.get(&media_stream));
         }
         for subscription in found {
-            self.remove_subscription(subscription, Code::Normal);
+            self.remove_subscription(subscription, Code::Normal, now);
         }
         Ok(())
     }
@@ -264,7 +265,7 @@ impl Hub {
         Ok(())
     }
 
-    fn add_media_stream(&mut self, address: Address, stream: MediaStream) {
+    fn add_media_stream(&mut self, address: Address, stream: MediaStream, now: Moment) {
         let Some(participant) = self.participants.get_mut(&address) else { return };
         if let Some(published) = participant.streams.get_mut(&stream.stream_id) {
             published.stream = stream;
@@ -278,20 +279,24 @@ impl Hub {
             sources.push(key);
         }
         self.media_streams.insert((address.0, stream.stream_id), address.1);
-        participant.streams.insert(stream.stream_id, Published { stream, sources });
+        participant.streams.insert(stream.stream_id, Published { stream, sources: sources.clone() });
+        for source in sources {
+            self.mind_takers(source, now);
+        }
     }
 
-    fn remove_media_stream(&mut self, address: Address, media_stream: StreamId) {
+    fn remove_media_stream(&mut self, address: Address, media_stream: StreamId, now: Moment) {
         let Some(published) = self.participants.get(&address).and_then(|participant| participant.streams.get(&media_stream)) else {
             return;
         };
         let sources = published.sources.clone();
         for subscription in self.listeners(address.0, media_stream) {
-            self.remove_subscription(subscription, Code::StreamError);
+            self.remove_subscription(subscription, Code::StreamError, now);
         }
         for key in sources {
             if let Some(source) = self.sources.remove(key) {
                 self.frame_ids.remove(&(source.meeting, source.frame_id));
+                self.forget_takers(key, &source);
                 self.totals.bytes_received += source.bytes_received;
             }
             self.wanting.remove(&key);
@@ -321,6 +326,7 @@ impl Hub {
         let Some(participant) = self.participants.get_mut(&address) else { return };
         if let Some(key) = participant.subscriptions.get(&media_stream).copied() {
             let changed = self.subscriptions.get(key).is_some_and(|subscription| subscription.source != source);
+            let before = self.taken(key);
             if changed {
                 self.end_cursors(key, Code::Normal);
             }
@@ -328,6 +334,7 @@ impl Hub {
                 (subscription.options, subscription.budget, subscription.source) = (options, budget, source);
             }
             if changed {
+                self.change_taker(before, self.taken(key), now);
                 self.start(key, now);
             }
             return;
@@ -360,6 +367,7 @@ impl Hub {
                 source.listeners.push(key);
             }
         }
+        self.change_taker(None, self.taken(key), now);
         self.start(key, now);
     }
 }

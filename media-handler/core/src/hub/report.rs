@@ -46,6 +46,8 @@ pub struct Totals {
     pub groups: u64,
     /// Requests sent to publishers, by [`Need`](crate::Need).
     pub key_frame_requests: [u64; Need::ALL.len()],
+    /// Layers that publishers were told somebody takes again; and that nobody takes.
+    pub layer_controls: [u64; 2],
     /// Frames' bytes, headers included.
     pub bytes_received: u64,
     /// The same, per subscriber.
@@ -144,7 +146,8 @@ impl Hub {
 
     fn limiter(&self, subscription: &Subscription, before: &Fates, now: Moment) -> Limiter {
         let grew = |fate| subscription.fates.of(fate) > before.of(fate);
-        let last = self.sources.get(subscription.source).and_then(|source| source.last_arrival);
+        // Who was told to go on is given time to do so.
+        let last = self.sources.get(subscription.source).and_then(|source| source.last_arrival.max(source.taking.resumed_at));
         if grew(Fate::StreamLimit) {
             Limiter::StreamLimit
         } else if grew(Fate::Expired) || grew(Fate::Discardable) || grew(Fate::Bandwidth) {

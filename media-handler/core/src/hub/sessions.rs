@@ -81,6 +81,7 @@ impl Hub {
         }
         self.deliver_to(address, Some(key), now);
         for source in sources {
+            self.resume_for_session(source, now);
             // A request may have waited for someone to ask.
             self.ask_key_frame(source, now);
         }
@@ -97,7 +98,11 @@ impl Hub {
             participant.sessions.retain(|session| *session != key);
             if was_newest {
                 let before = participant.sessions.last().copied();
+                let sources: Vec<_> = participant.streams.values().flat_map(|published| published.sources.clone()).collect();
                 self.deliver_to(address, before, now);
+                for source in sources.into_iter().filter(|_| before.is_some()) {
+                    self.resume_for_session(source, now);
+                }
             }
         }
         if self.sessions.remove(key).is_some_and(|session| session.participant.is_some()) {
@@ -111,6 +116,11 @@ impl Hub {
         if let Some((code, reason)) = &session.close {
             let is_told = std::mem::replace(&mut session.is_close_told, true);
             return if is_told { Poll::Pending } else { Poll::Ready(Control::Close(*code, reason.clone())) };
+        }
+        // Who goes on begins with a key frame, also where it was asked for one too.
+        if let Some((layer, is_paused)) = session.layers.pop_front() {
+            self.totals.layer_controls[usize::from(is_paused)] += 1;
+            return Poll::Ready(Control::Layer { layer, is_paused });
         }
         if let Some(layer) = session.key_frames.pop_front() {
             return Poll::Ready(Control::KeyFrame(layer));
@@ -166,9 +176,11 @@ impl Hub {
         let Some(participant) = self.participants.get(&address) else { return };
         for key in participant.subscriptions.values().copied().collect::<Vec<_>>() {
             self.end_cursors(key, Code::Moved);
+            let before = self.taken(key);
             if let Some(subscription) = self.subscriptions.get_mut(key) {
                 subscription.session = session;
             }
+            self.change_taker(before, self.taken(key), now);
             self.start(key, now);
         }
     }

@@ -171,7 +171,7 @@ proptest! {
                     }
                 }
                 Op::Unroute { publisher, stream, destination } => {
-                    hub.unroute_media(&owner, MEETING, stream_id(publisher, stream), &[participant(destination)]).expect("it is ours");
+                    hub.unroute_media(NOW, &owner, MEETING, stream_id(publisher, stream), &[participant(destination)]).expect("it is ours");
                     false
                 }
                 Op::Hello { participant: id } => {

@@ -1,7 +1,7 @@
 //! The model: what was published, what each subscription was owed, what came out of each group stream.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,6 +60,8 @@ pub enum Op {
 
 /// What a subscriber may lag behind: a few of the records here.
 const LAG_BYTES_MAX: u64 = 20_000;
+/// As in the design.
+const PAUSE_UNTAKEN_AFTER: Duration = Duration::from_secs(5);
 const MEETING: MeetingId = MeetingId::from_bytes([1; 16]);
 const PUBLISHER: ParticipantId = ParticipantId::from_bytes([2; 16]);
 const STREAMS: [StreamId; 2] = [StreamId::from_bytes([3; 16]), StreamId::from_bytes([4; 16])];
@@ -101,6 +103,9 @@ pub struct World {
     published: BTreeMap<(usize, u64), Vec<u8>>,
     subscribers: Vec<Subscriber>,
     tokens: u8,
+    /// Whether the publisher was told that nobody takes its pictures, and since when nobody does.
+    is_paused: bool,
+    untaken_since: Option<Moment>,
 }
 
 impl World {
@@ -130,6 +135,8 @@ impl World {
             published: BTreeMap::new(),
             subscribers: Vec::new(),
             tokens: 0,
+            is_paused: false,
+            untaken_since: None,
         };
         world.publishes(true);
         let publisher = world.publisher;
@@ -191,7 +198,7 @@ impl World {
             }
             Op::Unsubscribe { subscriber, stream } => {
                 let owner = self.owner.clone();
-                self.hub.unroute_media(&owner, MEETING, STREAMS[stream], &[subscriber_id(subscriber)]).expect("it is ours");
+                self.hub.unroute_media(self.now, &owner, MEETING, STREAMS[stream], &[subscriber_id(subscriber)]).expect("it is ours");
                 self.subscribers[subscriber].owed.remove(&stream);
             }
             Op::Hello { subscriber } => {
@@ -211,10 +218,13 @@ impl World {
                 for subscriber in &mut self.subscribers {
                     subscriber.owed.clear();
                 }
+                // They come anew, and who was told to pause them is told of that.
+                self.untaken_since = None;
             }
         }
         self.hub.tick(self.now);
         self.check_sums(begun, joins);
+        self.hears();
     }
 
     /// Begins a record; on which media stream, if the hub took it.
@@ -356,10 +366,25 @@ impl World {
             assert_eq!(entry.pending, 0);
         }
         assert_eq!(self.hub.group_streams(), 0, "every stream has come to its end");
-        let session = self.publisher;
-        while let std::task::Poll::Ready(control) = self.hub.poll_control(session, &std::task::Context::from_waker(Waker::noop())) {
-            assert_eq!(control, Control::KeyFrame(STREAMS[1]), "a publisher is asked for nothing else");
+        self.hears();
+    }
+
+    /// What the publisher is told: of pictures alone; that they are paused, once they have had no taker for five seconds, and not longer.
+    fn hears(&mut self) {
+        while let Poll::Ready(control) = self.hub.poll_control(self.publisher, &Context::from_waker(Waker::noop())) {
+            match control {
+                Control::KeyFrame(layer) => assert_eq!(layer, STREAMS[1], "sound has no key frames"),
+                Control::Layer { layer, is_paused } => {
+                    assert_eq!(layer, STREAMS[1], "sound is never paused");
+                    assert_ne!(std::mem::replace(&mut self.is_paused, is_paused), is_paused, "once");
+                }
+                other => panic!("a publisher is told nothing else: {other:?}"),
+            }
         }
+        let is_taken = self.subscribers.iter().any(|subscriber| subscriber.session.is_some() && subscriber.owed.contains_key(&1));
+        let since = self.untaken_since.take().unwrap_or(self.now);
+        self.untaken_since = (!is_taken).then_some(since);
+        assert_eq!(self.is_paused, !is_taken && self.now.since(since) >= PAUSE_UNTAKEN_AFTER);
     }
 }
 

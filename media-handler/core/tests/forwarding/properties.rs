@@ -16,6 +16,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..3usize).prop_map(|subscriber| Op::Hello { subscriber }),
         1 => (0..3usize).prop_map(|subscriber| Op::EndSession { subscriber }),
         8 => (0..3usize, 0..9000usize, 0..8u8).prop_map(|(subscriber, capacity, mood)| Op::Run { subscriber, capacity, mood }),
+        1 => Just(Op::Wait { millis: 5_000 }),
         1 => Just(Op::Republish),
     ];
     prop::collection::vec(op, 1..120)

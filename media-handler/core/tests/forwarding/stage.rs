@@ -120,6 +120,39 @@ impl Stage {
         self.hub.route_media(self.now, &self.owner, MEETING, stream, vec![(viewer.id, options)]).expect("both are there");
     }
 
+    pub fn unsubscribe(&mut self, viewer: &Viewer, stream: StreamId) {
+        self.hub.unroute_media(self.now, &self.owner, MEETING, stream, &[viewer.id]).expect("it is ours");
+    }
+
+    /// The viewer's session is over; its subscriptions stand.
+    pub fn leaves(&mut self, viewer: &Viewer) {
+        self.hub.end_session(self.now, viewer.session);
+    }
+
+    /// The viewer has another session.
+    pub fn returns(&mut self, viewer: &mut Viewer) {
+        viewer.session = self.hub.open_session();
+        self.hello(viewer.id, viewer.session);
+    }
+
+    /// The publisher has another session; the one before.
+    pub fn publisher_dials(&mut self) -> Key<Session> {
+        let session = self.hub.open_session();
+        let before = std::mem::replace(&mut self.publisher, session);
+        self.hello(PUBLISHER, session);
+        before
+    }
+
+    /// The publisher's session is over.
+    pub fn publisher_leaves(&mut self) {
+        self.hub.end_session(self.now, self.publisher);
+    }
+
+    /// The publisher's newest session is over, and the one before is there.
+    pub fn publisher_falls_back(&mut self, to: Key<Session>) {
+        self.hub.end_session(self.now, std::mem::replace(&mut self.publisher, to));
+    }
+
     pub fn ingress(&mut self) -> Ingress {
         self.hub.open_ingress(self.publisher)
     }
@@ -253,8 +286,17 @@ impl Stage {
 
     /// Layers the publisher was asked a key frame of since the last call.
     pub fn asked(&mut self) -> Vec<StreamId> {
-        let asked = |control| if let Control::KeyFrame(layer) = control { layer } else { panic!("{control:?}") };
-        self.controls(self.publisher).into_iter().map(asked).collect()
+        let asked = |control| match control {
+            Control::KeyFrame(layer) => Some(layer),
+            Control::Layer { .. } => None,
+            other => panic!("{other:?}"),
+        };
+        self.told().into_iter().filter_map(asked).collect()
+    }
+
+    /// Everything the publisher was told since the last call.
+    pub fn told(&mut self) -> Vec<Control> {
+        self.controls(self.publisher)
     }
 
     pub fn control(&mut self, viewer: &Viewer) -> Vec<Control> {

@@ -171,7 +171,14 @@ export class MediaLink {
   private async open(info: MediaServerInfo, turn: number): Promise<boolean> {
     const url = info.mediaHandlerUrl;
     const transport = await this.transport(url);
-    const session = new MediaSession(url, transport, { ...this.handlers(), ended: () => this.ended(session) });
+    const session = new MediaSession(url, transport, {
+      ...this.handlers(),
+      // One that lingers does not know what is taken from its successor.
+      paused: (streamId, paused) => {
+        if (session === this.session) this.events.paused(streamId, paused);
+      },
+      ended: () => this.ended(session),
+    });
     try {
       if (turn === this.turn) await session.open(info.connectionToken);
     } catch (thrown) {
@@ -194,14 +201,13 @@ export class MediaLink {
     return true;
   }
 
-  private handlers(): Omit<MediaSessionEvents, "ended"> {
+  private handlers(): Omit<MediaSessionEvents, "ended" | "paused"> {
     const { events } = this;
     return {
       sink: (streamId) => events.sink(streamId),
       cipher: (streamId) => events.cipher(streamId),
       undecryptable: (streamId) => events.undecryptable(streamId),
       keyFrame: (streamId) => events.keyFrame(streamId),
-      paused: (streamId, paused) => events.paused(streamId, paused),
       report: (report) => events.report(report),
     };
   }

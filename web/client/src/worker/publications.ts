@@ -166,9 +166,12 @@ export class Publications {
     for (const { publication } of this.open.values()) if (publication instanceof AudioPublication) publication.setMuted(isMuted);
   }
 
-  /** Another media session stands: everything begins there with a key frame. */
+  /** Another media session stands: everything begins there with a key frame. What the one before said of takers is worth nothing there. */
   restart(): void {
-    for (const { publication } of this.open.values()) publication.restart();
+    for (const { publication } of this.open.values()) {
+      publication.setPaused(false);
+      publication.restart();
+    }
   }
 
   /** As a new participant: everything goes by new ids, for the old ones may still be those of the one that we were. */
