@@ -74,7 +74,8 @@ describe("pictures of a track whose processor gives none", { timeout: 170_000 },
     const bo = await enter(browser, dev, "Bo", { meetingUrl: ana.meetingUrl, prepare });
     await meets(ana.page, "Bo");
     const own = await eventually("pictures from an element", WITHIN_MS, () => camera(bo.page), isByElement);
-    assert.match(own.originReason, /no further picture/);
+    // On a busy machine the element may have shown one before the processor did.
+    assert.match(own.originReason, /no (further|first) picture/);
     assert.deepEqual([...ana.complaints, ...bo.complaints], []);
     await ana.close();
     await bo.close();

@@ -25,7 +25,7 @@ function decodeLess(refused) {
   VideoDecoder.isConfigSupported = async (config) => (config.codec.startsWith(refused) ? { supported: false, config } : real(config));
 }
 
-describe("what a page publishes", { timeout: 170_000 }, () => {
+describe("what a page publishes", { timeout: 240_000 }, () => {
   let ground;
   let network;
 
@@ -65,16 +65,15 @@ describe("what a page publishes", { timeout: 170_000 }, () => {
   test("a camera that nobody watches is not encoded, and whoever comes sees it", async (context) => {
     const { browser, dev } = ground;
     const ana = await enter(browser, dev, "Ana", { prepare: withStats });
-    const rests = (own) => own?.limiter === "paused";
+    const rests = (own) => own?.limiter === "paused" && own.framesPerSecond === 0;
     for (const name of ["Ben", "Eve"]) {
       const { framesEncoded } = await eventually("a camera at rest", RESTS_WITHIN_MS, () => camera(ana.page), rests);
-      assert.equal((await camera(ana.page)).framesEncoded, framesEncoded);
       const other = await enter(browser, dev, name, { meetingUrl: ana.meetingUrl });
       const began = performance.now();
       await meets(other.page, "Ana");
       context.diagnostic(`${name} sees Ana ${Math.round(performance.now() - began)} ms after entering`);
-      const own = await camera(ana.page);
-      assert.ok(own.limiter !== "paused" && own.framesEncoded > framesEncoded, JSON.stringify(own));
+      const isUp = (own) => own.limiter !== "paused" && own.framesEncoded > framesEncoded;
+      await eventually("a camera that is encoded again", WITHIN_MS, () => camera(ana.page), isUp);
       await other.close();
     }
     await ana.close();
